@@ -1,0 +1,47 @@
+# The two commands of a newcomer: `make book` and `make test`. Both make .venv first, with the versions of
+# requirements.lock.
+
+PROFILE ?= quick
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+JOBS ?= 1
+
+.PHONY: book test lint serve clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make book [PROFILE=quick]  run the experiments and build the site into _build/html"
+	@echo "make test                  run the tests"
+	@echo "make lint                  check style and types"
+	@echo "make serve [PORT=8000]     show the built site on this machine"
+	@echo "make clean                 remove the site and its intermediate files (results and data stay)"
+
+book: .venv/ready
+	@$(BIN)/snakemake --cores $(JOBS) --quiet rules host --rerun-triggers mtime params input code --config profile=$(PROFILE)
+	@echo "The site is built: open $(CURDIR)/_build/html/index.html, or run make serve."
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+serve: .venv/ready
+	@test -f _build/html/index.html || { echo "There is no site yet: run make book first."; exit 1; }
+	@echo "The site is at http://localhost:$(PORT)/ (Ctrl-C ends it)."
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+clean:
+	rm -rf _build .snakemake
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$$($(PYTHON) --version) is too old: vaemi needs Python 3.11 or newer (make PYTHON=python3.12 ...)."; exit 1; }
+	@echo "Installing the pinned versions into .venv (a few minutes, once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
