@@ -1,0 +1,451 @@
+"""Training a VAE with Lightning, and watching its information while it trains.
+
+What happens at a step is a function of the seed and the step alone: the batch, and the noise of the
+reparameterization. So a run that was killed and resumed from its checkpoint ends where an undisturbed one ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from vaemi.data.sources import checksum
+from vaemi.information.gaussian import gaussian_information, kl_to_prior
+from vaemi.models import VAE, as_float
+
+# Raised whenever a change here makes another model of the same settings: older checkpoints are then left alone.
+_RECIPE = 1
+_RECORDED_SAMPLES = 1000
+
+
+class TrainingError(Exception):
+    """Training that cannot start or go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class History:
+    """The model as it was at T of the optimizer steps, measured on held-out samples.
+
+    Attributes
+    ----------
+    step : Tensor, shape (T,)
+        Optimizer steps taken.
+    negative_log_likelihood, kl, objective : Tensor, shape (T,)
+        Terms of the negative ELBO in nats a sample; objective = negative_log_likelihood + beta kl.
+    sigma : Tensor, shape (T,)
+        Standard deviation of the likelihood, in units of x.
+    information : Tensor, shape (T, H)
+        Information of every factor in nats by the paper's Gaussian estimate.
+    """
+
+    step: Tensor
+    negative_log_likelihood: Tensor
+    kl: Tensor
+    objective: Tensor
+    sigma: Tensor
+    information: Tensor
+
+
+@dataclass(frozen=True)
+class Training:
+    """A trained model (in eval mode, on the CPU) and how it came about."""
+
+    model: VAE
+    history: History
+    steps: int
+    seconds: float
+    precision: str
+    device: str
+
+
+def train(
+    model: VAE,
+    samples: Tensor,
+    held_out: Tensor,
+    *,
+    steps: int,
+    beta: float = 1.0,
+    batch_size: int = 100,
+    learning_rate: float = 1e-3,
+    schedule: str = "constant",
+    seed: int = 0,
+    precision: str = "auto",
+    records: int = 60,
+    checkpoints: Path | str | None = None,
+    checkpoint_seconds: float = 30.0,
+    fresh: bool = False,
+    devices: Any = "auto",
+    progress: bool = True,
+) -> Training:
+    """Minimize -log p(x|z) + beta KL(q(z|x) || p(z)) with Adam, for a number of optimizer steps.
+
+    Parameters
+    ----------
+    model : VAE
+        Trained in place.
+    samples, held_out : Tensor, shape (N, ...)
+        Training samples, and those that the history is measured on (the first 1,000 are used). uint8 pictures are
+        scaled to [0, 1] batch by batch.
+    steps : int
+        Budget in optimizer steps.
+    beta : float
+        Weight of the KL term.
+    batch_size : int
+        Samples a step, over all devices together.
+    learning_rate : float
+        Adam's, at the start.
+    schedule : {"constant", "cosine"}
+        Cosine takes the learning rate down to zero over the budget.
+    seed : int
+        Decides batches and noise. Two runs with the same seed, model and machine are identical.
+    precision : {"auto", "32-true", "bf16-mixed", ...}
+        Lightning's precision. ``"auto"`` is bf16-mixed where the device computes faster in bfloat16 (a CPU with
+        avx512_bf16 or AMX, a recent GPU), else 32-true.
+    records : int
+        How many times the history is measured, evenly over the budget.
+    checkpoints : path, optional
+        Folder in which the run keeps its state under a name made of its settings, and from which the same run goes
+        on, or is taken as it is if it had ended.
+    checkpoint_seconds : float
+        How often the state is saved.
+    fresh : bool
+        Start over even if there is a checkpoint.
+    devices : int, list or "auto"
+        Lightning's; several train data-parallel.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    TrainingError
+        If a setting is out of range, there are fewer samples than one batch, a checkpoint cannot be used, or the
+        objective is no longer finite (with the step).
+    KeyboardInterrupt
+        On Ctrl-C, after the state was saved.
+    """
+    _check_settings(len(samples), steps, beta, batch_size, learning_rate, schedule, records)
+    if precision == "auto":
+        precision = fastest_precision()
+    settings = {
+        "recipe": _RECIPE,
+        **model.hyperparameters,
+        "samples": checksum(samples),
+        "held_out": checksum(held_out[:_RECORDED_SAMPLES]),
+        "steps": steps,
+        "beta": beta,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "seed": seed,
+        "precision": precision,
+        "records": records,
+        "weights": checksum(*model.state_dict().values()),
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        name = f"{model.hyperparameters['model'].lower()}-{_fingerprint(settings)}"
+        path = _checkpoint_path(Path(scratch if checkpoints is None else checkpoints), name, fresh)
+        module = _LightningVAE(model, samples, beta, batch_size, learning_rate, schedule, steps, seed, path)
+        # Conv weights only; a no-op for the others.
+        module.to(memory_format=torch.channels_last)
+        with _quiet_lightning(), _interruptible():
+            trainer = lightning.Trainer(
+                max_steps=steps,
+                max_epochs=-1,
+                precision=precision,  # type: ignore[arg-type]
+                devices=devices,
+                logger=False,
+                enable_progress_bar=progress,
+                enable_model_summary=False,
+                plugins=_AtomicCheckpointIO(),
+                callbacks=[
+                    _HistoryRecorder(held_out[:_RECORDED_SAMPLES], beta, steps, records),
+                    # After the recorder, so that what it saves at a step holds the record of that step.
+                    ModelCheckpoint(
+                        dirpath=path.parent,
+                        filename=path.stem,
+                        train_time_interval=timedelta(seconds=checkpoint_seconds),
+                        enable_version_counter=False,
+                    ),
+                    # Each refresh is a line where the output is no terminal (a notebook that papermill runs).
+                    *([TQDMProgressBar(refresh_rate=max(1, steps // 40))] if progress else []),
+                ],
+            )
+            trainer.fit(
+                module,
+                train_dataloaders=range(steps),
+                ckpt_path=path if path.exists() else None,
+                weights_only=True,
+            )
+        # From the file, because data-parallel training may have run in other processes than this one.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["state_dict"])
+    model.to("cpu").eval()
+    return Training(
+        model=model,
+        history=History(**state["callbacks"][_HistoryRecorder.__qualname__]),
+        steps=state["global_step"],
+        seconds=state["seconds"],
+        precision=precision,
+        device=str(trainer.strategy.root_device),
+    )
+
+
+def fastest_precision() -> str:
+    """Lightning's name of the precision in which this machine trains fastest: "bf16-mixed" or "32-true"."""
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        fast = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+    return "bf16-mixed" if fast else "32-true"
+
+
+class _LightningVAE(lightning.LightningModule):
+    """One optimizer step of `train`."""
+
+    def __init__(
+        self,
+        model: VAE,
+        samples: Tensor,
+        beta: float,
+        batch_size: int,
+        learning_rate: float,
+        schedule: str,
+        steps: int,
+        seed: int,
+        checkpoint: Path,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.samples = samples
+        self.beta = beta
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.steps = steps
+        self.seed = seed
+        self.checkpoint = checkpoint
+        self.batches = _Batches(len(samples), batch_size, seed)
+        self.seconds_before = 0.0
+        self.started = 0.0
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+        if self.schedule == "constant":
+            return optimizer
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, batch: int, batch_idx: int) -> Tensor:
+        # Not `batch`: after a resume Lightning counts its batches anew, the optimizer's steps go on.
+        step, rank = self.global_step, self.global_rank
+        indices = self.batches.at(step)[rank :: self.trainer.world_size]
+        x = as_float(self.samples[indices].to(self.device))
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        generator = torch.Generator(self.device).manual_seed(_seed(self.seed, step, rank))
+        negative_log_likelihood, kl, _ = elbo_terms(self.model, x, generator)
+        objective = negative_log_likelihood + self.beta * kl
+        if step % 50 == 0:
+            _refuse_if_not_finite(objective, step, self.learning_rate)
+            self.log("objective", objective, prog_bar=True)
+        return objective
+
+    def on_train_start(self) -> None:
+        self.started = time.monotonic()
+
+    def on_train_end(self) -> None:
+        self.trainer.save_checkpoint(self.checkpoint)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["seconds"] = self.seconds_before + time.monotonic() - self.started
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.seconds_before = checkpoint["seconds"]
+
+
+def elbo_terms(model: VAE, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """-log p(x|z) with one draw of z ~ q(z|x), KL(q(z|x) || p(z)), and the posterior's mean and log-variance.
+
+    The first two are in nats averaged over the batch, the posterior's parts of shape (B, H).
+    """
+    mean, log_variance = model.encode(x)
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    reconstruction = model.decode(mean + (0.5 * log_variance).exp() * noise)
+    negative_log_likelihood = model.likelihood.negative_log_likelihood(x, reconstruction).mean()
+    return negative_log_likelihood, kl_to_prior(mean, log_variance).sum(1).mean(), (mean, log_variance)
+
+
+class _Batches:
+    """Indices of the batch at any optimizer step: a new permutation every epoch, without an incomplete last batch."""
+
+    def __init__(self, n_samples: int, batch_size: int, seed: int) -> None:
+        self.n_samples = n_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = -1
+        self.order = torch.empty(0, dtype=torch.long)
+
+    def at(self, step: int) -> Tensor:
+        epoch, position = divmod(step, self.n_samples // self.batch_size)
+        if epoch != self.epoch:
+            generator = torch.Generator().manual_seed(_seed(self.seed, epoch))
+            self.order = torch.randperm(self.n_samples, generator=generator)
+            self.epoch = epoch
+        return self.order[position * self.batch_size : (position + 1) * self.batch_size]
+
+
+class _HistoryRecorder(Callback):
+    """Measures the model on held-out samples at evenly spaced steps."""
+
+    def __init__(self, held_out: Tensor, beta: float, steps: int, records: int) -> None:
+        self.held_out = held_out
+        self.beta = beta
+        self.when = set(torch.linspace(0, steps, records + 1).round().int().tolist())
+        self.rows: list[dict[str, Tensor]] = []
+
+    @property
+    def state_key(self) -> str:
+        return type(self).__qualname__
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: torch.stack([row[name] for row in self.rows]) for name in self.rows[0]} if self.rows else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        columns = zip(*state_dict.values(), strict=True)
+        self.rows = [dict(zip(state_dict, values, strict=True)) for values in columns]
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.global_step == 0:
+            self._record(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: Any) -> None:
+        if trainer.global_step in self.when:
+            self._record(trainer, pl_module)
+
+    @torch.no_grad()
+    def _record(self, trainer: lightning.Trainer, module: Any) -> None:
+        x = as_float(self.held_out.to(module.device))
+        generator = torch.Generator(module.device).manual_seed(0)
+        negative_log_likelihood, kl, posterior = elbo_terms(module.model, x, generator)
+        objective = negative_log_likelihood + self.beta * kl
+        _refuse_if_not_finite(objective, trainer.global_step, module.learning_rate)
+        information, _ = gaussian_information(*(part.double() for part in posterior))
+        row = {
+            "step": torch.tensor(trainer.global_step),
+            "negative_log_likelihood": negative_log_likelihood,
+            "kl": kl,
+            "objective": objective,
+            "sigma": module.model.likelihood.log_sigma.exp(),
+            "information": information,
+        }
+        self.rows.append({name: value.detach().cpu() for name, value in row.items()})
+
+
+def _refuse_if_not_finite(objective: Tensor, step: int, learning_rate: float) -> None:
+    if not objective.isfinite():
+        raise TrainingError(
+            f"Training diverged: the objective is {objective.item()} at step {step}; try a learning rate under "
+            f"{learning_rate:g}, or check that the samples lie in [0, 1]."
+        )
+
+
+class _AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning writes into the system's temporary folder and moves, which across file systems is a copy."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            torch.save(checkpoint, scratch)
+            scratch.replace(path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise TrainingError(f"The checkpoint {path} cannot be written: {error}.") from None
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def _checkpoint_path(folder: Path, name: str, fresh: bool) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"The checkpoint folder {folder} cannot be made ({error.strerror}).") from None
+    path = folder / f"{name}.ckpt"
+    if fresh:
+        path.unlink(missing_ok=True)
+    return path
+
+
+def _fingerprint(settings: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _seed(*parts: int) -> int:
+    """A 64-bit seed from several numbers; different numbers give unrelated streams."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def _check_settings(
+    n_samples: int, steps: int, beta: float, batch_size: int, learning_rate: float, schedule: str, records: int
+) -> None:
+    positive = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "records": records}
+    for name, value in positive.items():
+        if not value > 0:
+            raise TrainingError(f"{name} is {value}: give a number > 0.")
+    if not beta >= 0:
+        raise TrainingError(f"beta is {beta}: give a number >= 0.")
+    if schedule not in ("constant", "cosine"):
+        raise TrainingError(f"schedule is {schedule!r}: choose constant or cosine.")
+    if n_samples < batch_size:
+        raise TrainingError(f"There are {n_samples} samples, fewer than one batch of {batch_size}.")
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's remarks on hardware and on settings that are chosen on purpose here."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as KeyboardInterrupt: Lightning would end the process and ignore the signal from then on."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGINT, handler)
