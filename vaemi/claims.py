@@ -1,0 +1,216 @@
+"""The paper's claims: what it published, what a run found, and whether the claim holds by a rule fixed beforehand."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+# What counts as influential, in nats.
+THRESHOLD = 0.1
+
+
+class ClaimsError(Exception):
+    """Results that cannot be read; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the paper and what a run says of it.
+
+    Attributes
+    ----------
+    id : str
+        C1 to C9.
+    statement : str
+        The claim in one sentence.
+    rule : str
+        When it counts as holding.
+    holds : bool
+        The verdict.
+    value, published : float or None
+        What this run and the paper found, in `unit`; None where the paper gives no number.
+    stderr : float or None
+        Standard error of `value` over the samples it was measured on.
+    unit : str
+        What value and published count.
+    """
+
+    id: str
+    statement: str
+    rule: str
+    holds: bool
+    value: float
+    stderr: float | None
+    unit: str
+    published: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as a run's results hold them."""
+        return asdict(self)
+
+
+@cache
+def published() -> dict[str, Any]:
+    """The numbers of the paper and of the authors' notebook."""
+    return json.loads((resources.files("vaemi") / "published.json").read_text())
+
+
+def published_accuracies() -> dict[str, float]:
+    """Accuracy in per cent of the authors' classifier, by ratio of factors kept."""
+    return published()["mnist"]["accuracy_percent_by_ratio_kept"]
+
+
+def judge_mnist(values: Mapping[str, Any]) -> list[Claim]:
+    """Claims C1 to C4 from the values of a MNIST run (the names are those of `results/<profile>/mnist.json`)."""
+    paper = published()["mnist"]
+    latent_dim = len(values["information_nats"])
+    return [
+        _sparsity(values, paper, latent_dim),
+        _variance_is_blind(values, paper),
+        _reconstruction(values),
+        _classification(values, paper),
+    ]
+
+
+def _sparsity(values: Mapping[str, Any], paper: Mapping[str, Any], latent_dim: int) -> Claim:
+    share = values["influential_share_of_total"]
+    percent = 100 * values["influential_factors"] / latent_dim
+    return Claim(
+        id="C1",
+        statement="A small part of the factors carries almost all the information.",
+        rule=f"factors above {THRESHOLD} nats are at most 20 % of all and hold at least 95 % of the information",
+        holds=0 < percent <= 20 and share >= 0.95,
+        value=percent,
+        stderr=None,
+        unit="% of the factors",
+        published=100 * paper["factors_above_half_a_nat"] / paper["setting"]["latent_dim"],
+    )
+
+
+def _variance_is_blind(values: Mapping[str, Any], paper: Mapping[str, Any]) -> Claim:
+    low, high = min(values["sigma_star"]), max(values["sigma_star"])
+    return Claim(
+        id="C2",
+        statement="The marginal standard deviation sigma* is about 1 for used and for ignored factors.",
+        rule="every sigma* lies between 0.8 and 1.25",
+        holds=low >= 0.8 and high <= 1.25,
+        value=max(abs(low - 1), abs(high - 1)),
+        stderr=None,
+        unit="largest distance of sigma* from 1",
+        published=max(abs(edge - 1) for edge in paper["sigma_star_range"]),
+    )
+
+
+def _reconstruction(values: Mapping[str, Any]) -> Claim:
+    # The first and last counts (none and all factors) are the same in every order.
+    errors = {name: curve[1:-1] for name, curve in values["reconstruction_error"].items()}
+    ours = errors.pop("information")
+    excess = {name: sum(curve) / sum(ours) - 1 for name, curve in errors.items()}
+    # KL(q(z_h|x) || p) is I_h plus the marginal's distance from the prior: nearly the same order by identity 1.
+    kl = excess.pop("kl")
+    return Claim(
+        id="C3",
+        statement="Keeping the most informative factors keeps the picture; other orders do worse.",
+        rule="the order by information has the least mean error over the counts kept: under random and variance "
+        "order, and not more than 1 % above KL order",
+        holds=min(excess.values()) > 0 and kl > -0.01,
+        value=100 * min(excess.values()),
+        stderr=None,
+        unit="% more error in the next best order (variance or random)",
+        published=None,
+    )
+
+
+def _classification(values: Mapping[str, Any], paper: Mapping[str, Any]) -> Claim:
+    accuracy = values["accuracy_percent_by_ratio_kept"]
+    falling = [accuracy[ratio] for ratio in sorted(accuracy, key=float, reverse=True)]
+    # Two accuracies on the same n test digits differ by chance by no more than this, four times in five hundred.
+    slack = 100 * 3 * math.sqrt(0.5 / values["test_digits"])
+    falls = all(later <= earlier + slack for earlier, later in pairwise(falling))
+    below = all(
+        measured <= bound + slack
+        for name in ("most", "least")
+        for measured, bound in zip(
+            values[f"sampled_accuracy_percent_{name}_informative_kept"],
+            values[f"fano_bound_percent_{name}_informative_kept"],
+            strict=True,
+        )
+    )
+    share = accuracy["0.1"] / 100
+    return Claim(
+        id="C4",
+        statement="Accuracy falls with the information removed, and never exceeds Fano's bound.",
+        rule="accuracy by ratio kept never rises as factors are removed, and accuracy from sampled factors stays under "
+        "the bound (both within three standard errors); the top 10 % keep at least 85 % of the full accuracy",
+        holds=falls and below and accuracy["0.1"] >= 0.85 * accuracy["1.0"],
+        value=accuracy["0.1"],
+        stderr=100 * math.sqrt(share * (1 - share) / values["test_digits"]),
+        unit="% accuracy with 10 % of the factors",
+        published=paper["accuracy_percent_by_ratio_kept"]["0.1"],
+    )
+
+
+def load(profile: str, results: Path) -> list[dict[str, Any]]:
+    """All claims of a profile's results, in order, each with the experiment and data it comes from.
+
+    Raises
+    ------
+    ClaimsError
+        If the profile has no results, or a file is damaged.
+    """
+    folder = results / profile
+    claims = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            run = json.loads(path.read_text())
+            claims += [{**claim, "experiment": run["experiment"], "data": run["data"]} for claim in run["claims"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ClaimsError(
+                f"{path} is no result of a run ({type(error).__name__}: {error}): run the notebook again."
+            ) from None
+    if not claims:
+        raise ClaimsError(f"{folder} holds no results: run `vaemi run mnist --profile {profile}` first.")
+    return sorted(claims, key=lambda claim: claim["id"])
+
+
+def accuracy_table(accuracy_percent: Mapping[str, float], counts: Sequence[int]) -> pd.DataFrame:
+    """A row a ratio of factors kept: ratio, number kept, published and measured accuracy, difference in points."""
+    paper = published_accuracies()
+    return pd.DataFrame(
+        {
+            "factors kept": [f"{100 * float(ratio):g} %" for ratio in accuracy_percent],
+            "number": [str(count) for count in counts],
+            "published accuracy (%)": [paper[ratio] for ratio in accuracy_percent],
+            "this run (%)": list(accuracy_percent.values()),
+            "difference (points)": [value - paper[ratio] for ratio, value in accuracy_percent.items()],
+        }
+    )
+
+
+def table(claims: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a claim: claim - published - this run - verdict."""
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+
+    return pd.DataFrame(
+        {
+            "claim": [f"{claim['id']} {claim['statement']}" for claim in claims],
+            "unit": [claim["unit"] for claim in claims],
+            "published": [number(claim["published"]) for claim in claims],
+            "this run": [
+                number(claim["value"]) + (f" ± {number(claim['stderr'])}" if claim["stderr"] else "")
+                for claim in claims
+            ],
+            "verdict": ["holds" if claim["holds"] else "does not hold" for claim in claims],
+        }
+    )

@@ -1,0 +1,393 @@
+"""Run a notebook with papermill, and keep what it finds.
+
+`results/<profile>/<notebook>.json` and `.ipynb` are the latest run. Every run is also kept under
+`results/<profile>/all/` by a digest of what it was made of (notebook, package, parameters), so that a run that was made
+before is recognized. Files take their name only when they are whole.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_ENVIRONMENT = "VAEMI_RUN"
+_VERSIONS_OF = ("vaemi", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "papermill")
+_NUMBER_TYPES = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+class RunError(Exception):
+    """A run that cannot be made or was not; the message says what is wrong, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run's files are, and whether it had been made before."""
+
+    result: Path
+    notebook: Path
+    made_before: bool
+
+
+class Run:
+    """The notebook's side of a run: where its checkpoints go, and where it leaves what it found.
+
+    In a notebook that is opened by hand, the folder is `results/interactive` of the project.
+
+    Parameters
+    ----------
+    experiment : str
+        Name of the notebook.
+    """
+
+    def __init__(self, experiment: str) -> None:
+        told = json.loads(os.environ.get(_ENVIRONMENT, "{}"))
+        self.experiment = experiment
+        self.profile: str = told.get("profile", "interactive")
+        self.parameters: dict[str, Any] = told.get("parameters", {})
+        self.fresh: bool = told.get("fresh", False)
+        self._folder = Path(told["folder"]) if told else project_root() / "results" / self.profile
+        self._result = Path(told["result"]) if told else self._folder / f"{experiment}.json"
+        self._started = time.time()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the training checkpoints of this profile."""
+        return self._folder / "checkpoints"
+
+    def record(
+        self,
+        *,
+        data: Mapping[str, Any],
+        values: Mapping[str, Any],
+        claims: Sequence[Mapping[str, Any]],
+        seed: int,
+        device: str,
+        training_seconds: float,
+    ) -> dict[str, Any]:
+        """Leave what the notebook found; returns the whole result, manifest included.
+
+        Parameters
+        ----------
+        data : mapping
+            Where the data come from: source, stand_in, n, checksum.
+        values : mapping
+            Names to numbers, lists of numbers, or mappings of keys to those.
+        claims : sequence of mapping
+            Each with id, statement, rule, holds, value, stderr, unit, published.
+        seed : int
+        device : str
+            What it was trained on ("cpu", "cuda:0").
+        training_seconds : float
+            Time spent training, over all resumed parts.
+        """
+        result = {
+            "experiment": self.experiment,
+            "profile": self.profile,
+            "data": dict(data),
+            "values": dict(values),
+            "claims": [dict(claim) for claim in claims],
+            "manifest": {
+                "parameters": self.parameters,
+                "seed": seed,
+                "versions": {"python": platform.python_version()} | {name: _version(name) for name in _VERSIONS_OF},
+                "git_commit": _git_commit(),
+                "device": _device_in_words(device),
+                "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "duration_seconds": round(time.time() - self._started, 1),
+                "training_seconds": round(training_seconds, 1),
+            },
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._result, json.dumps(result, indent=1, allow_nan=False) + "\n")
+        return result
+
+
+def run(
+    notebook: str,
+    profile: str = "quick",
+    parameters: Mapping[str, Any] | None = None,
+    force: bool = False,
+    root: Path | None = None,
+    results: Path | None = None,
+) -> Outcome:
+    """Execute `notebooks/<notebook>.ipynb` under a profile.
+
+    Parameters
+    ----------
+    notebook, profile : str
+        Names of a notebook and of a file in `notebooks/profiles`.
+    parameters : mapping, optional
+        Overrides of the profile, by name of the notebook's parameters cell.
+    force : bool
+        Make the run again, training included, even if it was made before.
+    root, results : Path, optional
+        The project (found from the working folder upwards) and where results go (`results` in it).
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    RunError
+        If a name or value is wrong, a folder cannot be written, the disk is full or the notebook stops with an
+        error. The files of earlier runs are as they were.
+    """
+    root = root or project_root()
+    source = _notebook_path(root, notebook)
+    chosen = _checked_parameters(source, {**_profile_parameters(root, profile, notebook), **(parameters or {})})
+    folder = (results or root / "results").resolve() / profile
+    digest = _digest(source, chosen)
+    kept = folder / "all" / f"{notebook}-{digest}"
+    latest = Outcome(folder / f"{notebook}.json", folder / f"{notebook}.ipynb", made_before=True)
+    try:
+        if force or not _is_whole(kept):
+            (folder / "all").mkdir(parents=True, exist_ok=True)
+            _execute(source, kept, chosen, profile, folder, root, fresh=force)
+            latest = Outcome(latest.result, latest.notebook, made_before=False)
+        for path, target in ((_ipynb(kept), latest.notebook), (_json(kept), latest.result)):
+            write_atomically(target, path.read_text())
+    except OSError as error:
+        raise RunError(_os_error_in_words(error, folder)) from None
+    return latest
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The folder, from `start` or the working folder upwards, that holds `notebooks/profiles`.
+
+    Raises
+    ------
+    RunError
+        If there is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "notebooks" / "profiles").is_dir():
+            return folder
+    raise RunError(f"{start} is not in a clone of the project (no notebooks/profiles): change into it first.")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_text(text)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def parameters_of(source: Path) -> dict[str, dict[str, str]]:
+    """The parameters cell of a notebook: name to papermill's description (type, default, help)."""
+    import papermill
+
+    return papermill.inspect_notebook(str(source))
+
+
+def _notebook_path(root: Path, name: str) -> Path:
+    available = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
+    if name not in available:
+        raise RunError(f"There is no notebook {name!r} in {root / 'notebooks'}: choose {_or_list(available, name)}.")
+    return root / "notebooks" / f"{name}.ipynb"
+
+
+def _profile_parameters(root: Path, profile: str, notebook: str) -> dict[str, Any]:
+    folder = root / "notebooks" / "profiles"
+    available = sorted(path.stem for path in folder.glob("*.yaml"))
+    if profile not in available:
+        raise RunError(f"There is no profile {profile!r} in {folder}: choose {_or_list(available, profile)}.")
+    path = folder / f"{profile}.yaml"
+    try:
+        settings = yaml.safe_load(path.read_text()) or {}
+        return dict(settings.get(notebook, {}))
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is no mapping of notebooks to parameters: {' '.join(str(error).split())}.") from None
+
+
+def _checked_parameters(source: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    known = parameters_of(source)
+    chosen = {}
+    for name, value in given.items():
+        if name not in known:
+            raise RunError(f"The notebook {source.stem} has no parameter {name!r}: choose {_or_list(known, name)}.")
+        wanted = known[name]["inferred_type_name"]
+        accepted = _NUMBER_TYPES.get(wanted)
+        if accepted and (not isinstance(value, accepted) or (isinstance(value, bool) and wanted != "bool")):
+            raise RunError(
+                f"The parameter {name} of the notebook {source.stem} is of type {wanted}, and {value!r} is not; its "
+                f"default is {known[name]['default']}."
+            )
+        chosen[name] = float(value) if wanted == "float" else value
+    return chosen
+
+
+def _or_list(names: Any, wanted: str) -> str:
+    close = difflib.get_close_matches(wanted, list(names), n=1)
+    return f"{', '.join(names)}" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _digest(source: Path, parameters: Mapping[str, Any]) -> str:
+    """Changes with the notebook, the package's code and the parameters."""
+    digest = hashlib.blake2b(source.read_bytes(), digest_size=6)
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode())
+        digest.update(path.read_bytes())
+    digest.update(json.dumps(parameters, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _json(base: Path) -> Path:
+    return base.with_name(base.name + ".json")
+
+
+def _ipynb(base: Path) -> Path:
+    return base.with_name(base.name + ".ipynb")
+
+
+def _is_whole(kept: Path) -> bool:
+    try:
+        return bool(json.loads(_json(kept).read_text())["claims"]) and _ipynb(kept).is_file()
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _execute(
+    source: Path, kept: Path, parameters: dict[str, Any], profile: str, folder: Path, root: Path, fresh: bool
+) -> None:
+    import nbformat
+    import papermill
+
+    scratch = kept.with_name(f".{kept.name}.{os.getpid()}")
+    told = {
+        "profile": profile,
+        "parameters": parameters,
+        "folder": str(folder),
+        "result": str(_json(scratch)),
+        "fresh": fresh,
+    }
+    before = os.environ.get(_ENVIRONMENT)
+    os.environ[_ENVIRONMENT] = json.dumps(told)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(_ipynb(scratch)),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(root),
+            progress_bar=False,
+            log_output=True,
+        )
+        notebook = nbformat.read(_ipynb(scratch), as_version=4)
+        _refuse_errors(notebook, source.stem)
+        if not _json(scratch).exists():
+            raise RunError(f"The notebook {source.stem} ended without recording its result: it must call Run.record.")
+        write_atomically(_ipynb(kept), nbformat.writes(ready_for_the_book(notebook)) + "\n")
+        _json(scratch).replace(_json(kept))
+    except papermill.PapermillExecutionError as error:
+        failed = folder / f"{source.stem}.failed.ipynb"
+        shutil.copyfile(_ipynb(scratch), failed)
+        raise RunError(
+            f"The notebook {source.stem} stopped in cell {error.exec_count} with {error.ename}: {error.evalue} "
+            f"(see {failed}; earlier results are untouched)."
+        ) from None
+    finally:
+        if before is None:
+            del os.environ[_ENVIRONMENT]
+        else:
+            os.environ[_ENVIRONMENT] = before
+        for leftover in (_ipynb(scratch), _json(scratch)):
+            leftover.unlink(missing_ok=True)
+
+
+def provenance_in_words(result: Mapping[str, Any]) -> str:
+    """Where a result comes from, as a Markdown quotation: data, profile, parameters, seed, device, versions, date."""
+    data, manifest = result["data"], result["manifest"]
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    changed = ", ".join(f"{name} = {value}" for name, value in manifest["parameters"].items()) or "the notebook's own"
+    lines = [
+        "**Where these numbers come from**",
+        f"Data: {data['source']} ({data['n']:,} samples, checksum {data['checksum'][:12]})."
+        + (" **This is a stand-in for the paper's data.**" if data["stand_in"] else ""),
+        f"Profile: {result['profile']}; parameters: {changed}; seed {manifest['seed']}.",
+        f"Computed on {manifest['device']} in {manifest['duration_seconds']:.0f} s, "
+        f"{manifest['training_seconds']:.0f} s of it training, on {manifest['date'][:10]}.",
+        f"Code: commit {manifest['git_commit']}; {versions}.",
+    ]
+    return "\n>\n".join(f"> {line}" for line in lines)
+
+
+def _refuse_errors(notebook: Any, name: str) -> None:
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                raise RunError(f"The notebook {name} shows {output.ename} in cell {index}: {output.evalue}.")
+
+
+def ready_for_the_book(notebook: Any) -> Any:
+    """The executed notebook without what a reader need not see: parameters cells, progress bars, papermill's notes."""
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags:
+            cell.metadata.tags = [*tags, "remove-cell"]
+        if "injected-parameters" in tags:
+            cell.metadata.tags = [*tags, "hide-input"]
+        if cell.cell_type == "code":
+            cell.outputs = [out for out in cell.outputs if (out.output_type, out.get("name")) != ("stream", "stderr")]
+        for noise in ("papermill", "execution"):
+            cell.metadata.pop(noise, None)
+    notebook.metadata.pop("papermill", None)
+    return notebook
+
+
+def _os_error_in_words(error: OSError, folder: Path) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"The disk of {folder} is full: make room and run again (earlier results are untouched)."
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        return f"{error.filename or folder} cannot be written ({error.strerror}): results go to {folder}."
+    return f"{error.filename or folder}: {error.strerror or error} (earlier results are untouched)."
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit() -> str:
+    """Commit of the working copy, "+changes" if it has any, or "unknown" outside git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _device_in_words(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    capabilities = torch.cpu.get_capabilities()
+    return f"{capabilities.get('cpu_name') or platform.machine()}, {torch.get_num_threads()} threads"
