@@ -1,0 +1,170 @@
+"""Build the site: stage the pages with the executed notebooks of a profile, run Jupyter Book, put the result in place.
+
+    python book/build.py --profile quick
+
+The site takes its place as _build/html only when it is whole. The build fails on a notebook with an error, on a missing
+number and on any warning of Sphinx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from vaemi import claims, figures, runs
+
+ROOT = Path(__file__).resolve().parent.parent
+# Pictures that a page other than their notebook shows, by the figure's name in the cell metadata.
+SHARED_FIGURES = {"mnist": ["fig-mnist-spectrum"]}
+
+
+class BuildError(Exception):
+    """A site that cannot be built; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Build the site from a profile's results.")
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    parser.add_argument("--build", type=Path, default=ROOT / "_build", help="where the site goes, as html/ in it")
+    options = parser.parse_args(arguments)
+    try:
+        site = build(options.profile, options.results, options.build)
+    except (BuildError, claims.ClaimsError, runs.RunError) as error:
+        print(f"book: {error}", file=sys.stderr)
+        return 1
+    print(f"The site is {site / 'index.html'}.")
+    return 0
+
+
+def build(profile: str, results: Path, target: Path) -> Path:
+    """Build the site of a profile into `target/html` and return that folder."""
+    source, work, site = target / "source", target / "work", target / "html"
+    for folder in (source, work):
+        shutil.rmtree(folder, ignore_errors=True)
+    stage(profile, results, source)
+    built = subprocess.run(
+        # By this interpreter, whatever is on the PATH.
+        [
+            *(sys.executable, "-c", "from jupyter_book.cli.main import main; main()"),
+            *("build", str(source), "--path-output", str(work), "-W", "-n", "--keep-going"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode:
+        raise BuildError(f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}")
+    _without_font_preloads(work / "_build" / "html")
+    shutil.rmtree(site, ignore_errors=True)
+    (work / "_build" / "html").rename(site)
+    return site
+
+
+def stage(profile: str, results: Path, source: Path) -> None:
+    """Put everything that Jupyter Book reads into one folder."""
+    notebooks = [
+        chapter["file"].removeprefix("notebooks/")
+        for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
+        for chapter in part["chapters"]
+        if chapter["file"].startswith("notebooks/")
+    ]
+    shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    (source / "_static").mkdir()
+    for asset in (source / "book" / "_static").glob("*.css"):
+        shutil.copy(asset, source / "_static")
+    shutil.copy(ROOT / "_toc.yml", source)
+    generated = source / "book" / "_generated"
+    generated.mkdir()
+    (source / "notebooks").mkdir()
+
+    numbers: dict[str, Any] = {"profiles": _profiles(), "idea": _idea(generated)}
+    for name in notebooks:
+        numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated)
+    table = claims.table(claims.load(profile, results)).to_markdown(index=False)
+    (generated / "claims.md").write_text(table + "\n")
+    _stage_config(source, numbers)
+    _stage_mathjax(source / "extra" / "_static" / "mathjax")
+
+
+def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) -> dict[str, Any]:
+    """Copy an executed notebook and what other pages show of it; return the numbers that pages may name."""
+    try:
+        notebook = nbformat.read(results / f"{name}.ipynb", as_version=4)
+        result = json.loads((results / f"{name}.json").read_text())
+    except OSError:
+        raise BuildError(
+            f"{results} has no run of {name}: run `vaemi run {name} --profile {results.name}` first."
+        ) from None
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                raise BuildError(f"The notebook {name} ends in {output.ename} in cell {index}: run it again.")
+    nbformat.write(notebook, notebooks / f"{name}.ipynb")
+    for figure in SHARED_FIGURES.get(name, []):
+        (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))
+    parameters = runs.parameters_of(ROOT / "notebooks" / f"{name}.ipynb")
+    rows = "\n".join(f"| `{p}` | `{d['default']}` | {d['help']} |" for p, d in parameters.items())
+    (generated / f"parameters-{name}.md").write_text(f"| parameter | default | meaning |\n|---|---|---|\n{rows}\n")
+    defaults = {p: yaml.safe_load(d["default"]) for p, d in parameters.items()}
+    about = {part: result[part] for part in ("profile", "data", "manifest")}
+    return result["values"] | about | {"parameters": defaults | result["manifest"]["parameters"]}
+
+
+def _picture(notebook: Any, name: str, figure: str) -> str:
+    for cell in notebook.cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == figure:
+            for output in cell.outputs:
+                if "image/svg+xml" in output.get("data", {}):
+                    return output.data["image/svg+xml"]
+    raise BuildError(f"The notebook {name} shows no vector graphic named {figure}.")
+
+
+def _profiles() -> dict[str, Any]:
+    folder = ROOT / "notebooks" / "profiles"
+    return {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
+
+
+def _idea(generated: Path) -> dict[str, float]:
+    figure, nats = figures.used_and_ignored_factor()
+    figure.savefig(generated / "fig-idea.svg", metadata={"Date": None})
+    return {"used_nats": nats}
+
+
+def _stage_config(source: Path, numbers: Mapping[str, Any]) -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["sphinx"]["config"]["myst_substitutions"] = dict(numbers)
+    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True))
+
+
+def _stage_mathjax(target: Path) -> None:
+    """The two parts of MathJax that the pages need, from the package that carries it whole (24 MB)."""
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    if spec is None or spec.origin is None:
+        raise BuildError("The package sphinx-mathjax-offline is not installed: install vaemi with its extra docs.")
+    mathjax = Path(spec.origin).parent / "static" / "mathjax"
+    fonts = Path("output") / "chtml" / "fonts" / "woff-v2"
+    shutil.copytree(mathjax / fonts, target / fonts)
+    shutil.copy(mathjax / "tex-chtml.js", target)
+
+
+def _without_font_preloads(site: Path) -> None:
+    """Drop the theme's font preloads, which a page opened from a file refuses with an error; the fonts load without."""
+    for page in site.rglob("*.html"):
+        page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\s*', "", page.read_text()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
