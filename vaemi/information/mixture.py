@@ -66,12 +66,13 @@ def _cross_entropies(mean: Tensor, std: Tensor) -> Tensor:
         if not len(near):
             continue
         half = 0.5 * (right - left)
-        middle = left + half
         if 2 * half > _PANEL * std[near].min():
+            middle = left + half
             panels += [(left, middle, near), (middle, right, near)]
             continue
-        z = middle + half * nodes
-        density = (-0.5 * ((z - mean[near, None]) / std[near, None]).square()).exp()
+        # Not z - mean: away from 0 the rounding of z is not small beside the width of a narrow component.
+        offset = (left - mean[near, None]) + half * (1 + nodes)
+        density = (-0.5 * (offset / std[near, None]).square()).exp()
         density /= math.sqrt(2 * math.pi) * std[near, None]
         log_q = (density.sum(0) / len(mean)).log()
         cross[near] -= density @ (half * weights * log_q)

@@ -1,0 +1,99 @@
+"""What all tests share: a data root of their own, no network, small models, and one smoke run and site a session."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+# Before torch is imported anywhere: a GPU would change the numbers that some tests compare bit by bit.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+import pytest
+import torch
+
+import vaemi
+from vaemi.data import mnist
+from vaemi.models import ConvVAE
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_root(tmp_path_factory):
+    """An empty data root, in this process and in those it starts."""
+    root = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAEMI_DATA", str(root))
+        yield root
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """A test that tries to leave the machine fails."""
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"a test tried to connect to {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture
+def own_data_root(tmp_path):
+    """A data root for this test alone."""
+    vaemi.set_data_root(tmp_path)
+    yield tmp_path
+    vaemi.set_data_root(None)
+
+
+@pytest.fixture
+def tiny_model():
+    torch.manual_seed(0)
+    return ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
+
+
+@pytest.fixture
+def tiny_images():
+    return torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def embedded_digits(data_root):
+    return mnist.load("embedded", say=lambda sentence: None)
+
+
+def vaemi_command(*arguments, cwd=ROOT, **environment):
+    """Run the installed command as a user would."""
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; from vaemi.cli import main; sys.exit(main())", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="session")
+def smoke_results(embedded_digits):
+    """The results folder after `vaemi run mnist --profile smoke`, from the command line."""
+    done = vaemi_command("run", "mnist", "--profile", "smoke")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return ROOT / "results"
+
+
+@pytest.fixture(scope="session")
+def site(smoke_results, tmp_path_factory):
+    """The book built from the smoke run."""
+    target = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [sys.executable, ROOT / "book" / "build.py", "--profile", "smoke", "--build", target],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert built.returncode == 0, built.stderr[-5000:]
+    return target / "html"

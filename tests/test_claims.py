@@ -1,0 +1,123 @@
+"""Verdicts: each claim holds on values made to satisfy it and fails on values made to break it."""
+
+import copy
+import json
+
+import pytest
+
+from vaemi import claims
+
+RATIOS = list(claims.published_accuracies())
+
+
+def good_values():
+    nats = [2.0] * 15 + [0.001] * 113
+    falling = [98.0, 97.8, 93.0, 85.0, 78.0, 75.0, 52.0, 36.0, 26.0, 10.0]
+    return {
+        "information_nats": nats,
+        "influential_factors": 15,
+        "influential_share_of_total": 30 / sum(nats),
+        "sigma_star": [1.0, 1.1, 0.97],
+        "reconstruction_error": {
+            "information": [0.09, 0.03, 0.01],
+            "kl": [0.09, 0.03, 0.01],
+            "variance": [0.09, 0.08, 0.01],
+            "random 0": [0.09, 0.07, 0.01],
+        },
+        "accuracy_percent_by_ratio_kept": dict(zip(RATIOS, falling, strict=True)),
+        "sampled_accuracy_percent_most_informative_kept": [10.0, 90.0],
+        "sampled_accuracy_percent_least_informative_kept": [10.0, 20.0],
+        "fano_bound_percent_most_informative_kept": [30.0, 100.0],
+        "fano_bound_percent_least_informative_kept": [30.0, 40.0],
+        "test_digits": 10_000,
+    }
+
+
+def verdicts(values):
+    return {claim.id: claim.holds for claim in claims.judge_mnist(values)}
+
+
+def test_all_hold_on_values_like_the_published():
+    assert verdicts(good_values()) == {"C1": True, "C2": True, "C3": True, "C4": True}
+
+
+def broken(**changes):
+    values = copy.deepcopy(good_values())
+    values.update(changes)
+    return values
+
+
+REFUTED = {
+    "C1 too many factors": ("C1", broken(influential_factors=60)),
+    "C1 no factor at all": ("C1", broken(influential_factors=0)),
+    "C1 information is spread": ("C1", broken(influential_share_of_total=0.6)),
+    "C2 variance tells": ("C2", broken(sigma_star=[1.0, 0.3])),
+    "C3 variance order is as good": (
+        "C3",
+        broken(reconstruction_error={name: [0.09, 0.03, 0.01] for name in ("information", "kl", "variance")}),
+    ),
+    "C3 kl order is better": (
+        "C3",
+        broken(reconstruction_error=good_values()["reconstruction_error"] | {"kl": [0.09, 0.02, 0.01]}),
+    ),
+    "C4 accuracy rises": (
+        "C4",
+        broken(accuracy_percent_by_ratio_kept=good_values()["accuracy_percent_by_ratio_kept"] | {"0.02": 70.0}),
+    ),
+    "C4 above the bound": ("C4", broken(sampled_accuracy_percent_least_informative_kept=[10.0, 50.0])),
+    "C4 the top does not suffice": (
+        "C4",
+        broken(accuracy_percent_by_ratio_kept=good_values()["accuracy_percent_by_ratio_kept"] | {"0.1": 80.0}),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUTED)
+def test_each_claim_can_fail(case):
+    claim, values = REFUTED[case]
+    found = verdicts(values)
+    assert not found.pop(claim)
+    assert all(found.values())
+
+
+def test_published_numbers_stand_beside_ours():
+    by_id = {claim.id: claim for claim in claims.judge_mnist(good_values())}
+    assert by_id["C1"].value == by_id["C1"].published == pytest.approx(100 * 15 / 128)
+    assert by_id["C4"].published == 93.13
+    assert by_id["C4"].stderr == pytest.approx(100 * (0.93 * 0.07 / 10_000) ** 0.5)
+
+
+def write_result(folder, name="mnist", **changes):
+    folder.mkdir(parents=True, exist_ok=True)
+    result = {
+        "experiment": name,
+        "data": {"source": "test", "stand_in": True},
+        "claims": [claim.to_dict() for claim in claims.judge_mnist(good_values())],
+    }
+    (folder / f"{name}.json").write_text(json.dumps(result | changes))
+
+
+def test_claims_are_read_back_and_tabled(tmp_path):
+    write_result(tmp_path / "quick")
+    rows = claims.load("quick", tmp_path)
+    assert [row["id"] for row in rows] == ["C1", "C2", "C3", "C4"]
+    table = claims.table(rows)
+    assert list(table.columns) == ["claim", "unit", "published", "this run", "verdict"]
+    assert set(table["verdict"]) == {"holds"}
+    # A bar would end a cell of the Markdown table.
+    assert not any("|" in cell for column in table for cell in table[column])
+
+
+def test_missing_and_damaged_results_are_named(tmp_path):
+    with pytest.raises(claims.ClaimsError, match="vaemi run mnist --profile quick"):
+        claims.load("quick", tmp_path)
+    (tmp_path / "quick").mkdir()
+    (tmp_path / "quick" / "mnist.json").write_text("{")
+    with pytest.raises(claims.ClaimsError, match=r"mnist\.json is no result"):
+        claims.load("quick", tmp_path)
+
+
+def test_accuracy_table_has_the_published_column():
+    table = claims.accuracy_table(claims.published_accuracies(), range(10))
+    assert table["difference (points)"].abs().max() == 0
+    assert len(table) == 10

@@ -1,0 +1,102 @@
+"""The command: what is right prints where the result is, what is wrong is one sentence and a non-zero exit."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, vaemi_command
+
+from vaemi import cli
+
+
+def test_a_second_identical_run_is_recognized(smoke_results):
+    before = (smoke_results / "smoke" / "mnist.json").read_bytes()
+    done = vaemi_command("run", "mnist", "--profile", "smoke")
+    assert done.returncode == 0
+    assert "was made before" in done.stdout
+    assert (smoke_results / "smoke" / "mnist.json").read_bytes() == before
+
+
+def test_claims_prints_the_table(smoke_results):
+    done = vaemi_command("claims", "--profile", "smoke")
+    assert done.returncode == 0
+    for word in ("claim", "published", "this run", "verdict", "C1", "C2", "C3", "C4", "Data: 5,000 real MNIST digits"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "mnits"], "no notebook 'mnits'"),
+        (["run", "mnist", "--profile", "fast"], "no profile 'fast'"),
+        (["run", "mnist", "-p", "betta=4"], "no parameter 'betta'"),
+        (["run", "mnist", "-p", "beta=strong"], "'strong' is not"),
+        (["claims", "--profile", "nothing"], "holds no results"),
+        (["data", "get", "mnist", "--source", "folder"], "lacks train-images-idx3-ubyte"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(arguments, words, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("vaemi: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["run", "mnist", "-p", "beta"], ["data", "get", "imagenet"], []])
+def test_a_malformed_command_is_refused_with_its_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert "usage: vaemi" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("4", 4), ("1e-3", 1e-3), ("0.5", 0.5), ("true", True), ("auto", "auto"), ("32-true", "32-true")],
+)
+def test_values_are_read_as_a_person_means_them(text, value):
+    name, read = cli._assignment(f"x={text}")
+    assert (name, read) == ("x", value)
+    assert type(read) is type(value)
+
+
+def test_data_status_and_check(capsys, own_data_root):
+    assert cli.main(["data", "status"]) == 0
+    out = capsys.readouterr().out
+    assert str(own_data_root) in out
+    assert "mnist: lacks train-images-idx3-ubyte" in out
+    raw = own_data_root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(b"nonsense")
+    assert cli.main(["data", "check", "mnist"]) == 1
+    assert "t10k-labels-idx1-ubyte holds no IDX data" in capsys.readouterr().err
+
+
+def test_data_get_takes_the_embedded_digits(capsys, own_data_root):
+    assert cli.main(["data", "get", "mnist", "--source", "embedded"]) == 0
+    assert "5,000 digits embedded" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_one_sentence_and_leaves_the_results(smoke_results):
+    before = (smoke_results / "smoke" / "mnist.json").read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from vaemi.cli import main; sys.exit(main())", "run", "mnist",
+         "--profile", "smoke", "-p", "steps=100000"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    # Interrupt it once the training has begun.
+    seen = ""
+    deadline = time.monotonic() + 120
+    while "/100000" not in seen and time.monotonic() < deadline:
+        seen += process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.rstrip().endswith("vaemi: interrupted; earlier results are untouched, and the same command goes on.")
+    assert "Traceback" not in error
+    assert (smoke_results / "smoke" / "mnist.json").read_bytes() == before
+    assert not list((smoke_results / "smoke" / "all").glob(".*"))

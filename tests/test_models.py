@@ -1,0 +1,119 @@
+"""The networks: the published one layer by layer, the others by shape, the likelihood against torch.distributions."""
+
+import pytest
+import torch
+from torch import nn
+
+from vaemi.claims import published
+from vaemi.models import ConvVAE, GaussianLikelihood, LinearVAE, as_float, posterior
+
+
+def parameters_by_layer(module):
+    return [
+        (type(layer).__name__, sum(p.numel() for p in layer.parameters()))
+        for layer in module
+        if any(True for _ in layer.parameters())
+    ]
+
+
+def test_the_published_network_layer_by_layer():
+    setting = published()["mnist"]["setting"]
+    latent, hidden = setting["latent_dim"], setting["hidden_dim"]
+    model = ConvVAE(latent_dim=latent, hidden_dim=hidden)
+    kernel, inner = 4 * 4, 32 * 7 * 7
+    assert parameters_by_layer(model.encoder) == [
+        ("Conv2d", 1 * 32 * kernel + 32),
+        ("Conv2d", 32 * 32 * kernel + 32),
+        ("Linear", inner * hidden + hidden),
+        ("Linear", hidden * 2 * latent + 2 * latent),
+    ]
+    assert parameters_by_layer(model.decoder) == [
+        ("Linear", latent * hidden + hidden),
+        ("Linear", hidden * inner + inner),
+        ("ConvTranspose2d", 32 * 32 * kernel + 32),
+        ("ConvTranspose2d", 32 * 1 * kernel + 1),
+    ]
+    assert [p.numel() for p in model.likelihood.parameters()] == [1]
+    # ReLU everywhere but after the means and log-variances; the output too.
+    assert sum(isinstance(layer, nn.ReLU) for layer in model.encoder) == 3
+    assert sum(isinstance(layer, nn.ReLU) for layer in model.decoder) == 4
+    assert isinstance(model.decoder[-1], nn.ReLU)
+
+
+def test_latent_dim_defaults_to_the_published_one():
+    assert ConvVAE().latent_dim == published()["mnist"]["setting"]["latent_dim"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "output"),
+    [((1, 28, 28), (32, 32), "relu"), ((3, 64, 64), (32, 32, 64, 64), "sigmoid"), ((4, 32, 32), (16, 32), "identity")],
+)
+def test_every_picture_size_goes_through_and_back(shape, channels, output):
+    model = ConvVAE(shape, latent_dim=10, channels=channels, hidden_dim=32, output=output)
+    mean, log_variance = model.encode(torch.rand(5, *shape))
+    assert mean.shape == log_variance.shape == (5, 10)
+    assert model.decode(mean).shape == (5, *shape)
+
+
+def test_posterior_stays_float32_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        mean, log_variance = ConvVAE(latent_dim=3).encode(torch.rand(2, 1, 28, 28))
+    assert mean.dtype == log_variance.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"image_shape": (1, 30, 28)}, "divisible by 4"),
+        ({"latent_dim": 0}, "positive"),
+        ({"output": "tanh"}, "'relu', 'sigmoid', 'identity'"),
+        ({"initial_sigma": 0}, "initial_sigma"),
+    ],
+)
+def test_impossible_networks(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        ConvVAE(**arguments)
+
+
+def test_likelihood_is_the_normal_density():
+    likelihood = GaussianLikelihood(0.3)
+    x, reconstruction = torch.rand(4, 1, 5, 5), torch.rand(4, 1, 5, 5)
+    expected = -torch.distributions.Normal(reconstruction, 0.3).log_prob(x).flatten(1).sum(1)
+    torch.testing.assert_close(likelihood.negative_log_likelihood(x, reconstruction), expected)
+
+
+def test_best_sigma_is_the_root_mean_square_error():
+    likelihood = GaussianLikelihood(1.0)
+    x, reconstruction = torch.rand(4, 1, 5, 5), torch.rand(4, 1, 5, 5)
+    optimizer = torch.optim.LBFGS(likelihood.parameters(), max_iter=50)
+
+    def loss():
+        optimizer.zero_grad()
+        value = likelihood.negative_log_likelihood(x, reconstruction).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    assert likelihood.sigma == pytest.approx(float((x - reconstruction).square().mean().sqrt()), rel=1e-4)
+
+
+def test_linear_model_has_one_variance_for_all_samples():
+    model = LinearVAE(6, 2)
+    mean, log_variance = model.encode(torch.randn(9, 6))
+    assert mean.shape == log_variance.shape == (9, 2)
+    assert (log_variance == log_variance[0]).all()
+    assert model.decode(mean).shape == (9, 6)
+    assert not model.likelihood.log_sigma.requires_grad
+    with pytest.raises(ValueError, match="positive"):
+        LinearVAE(0, 2)
+
+
+def test_pictures_become_floats_between_0_and_1():
+    assert as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+    assert as_float(torch.tensor([0.5, 2.0]).double()).tolist() == [0.5, 2.0]
+
+
+def test_posterior_of_many_samples_does_not_depend_on_batches(tiny_model, tiny_images):
+    whole = posterior(tiny_model, tiny_images)
+    pieces = posterior(tiny_model, tiny_images, batch_size=7)
+    torch.testing.assert_close(whole, pieces)

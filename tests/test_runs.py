@@ -1,0 +1,236 @@
+"""Running notebooks: parameters are checked, runs are recognized, and nothing that was there is lost."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from vaemi import runs
+
+PARAMETERS = """\
+beta: float = 6.0  # weight of the KL term
+steps: int = 10  # optimizer steps
+label: str = "a"  # a word
+flag: bool = False  # a switch
+fail: bool = False
+"""
+BODY = """\
+import sys
+from vaemi.runs import Run
+
+print("half way", file=sys.stderr)
+if fail:
+    raise ValueError("the digits are upside down")
+run = Run("tiny")
+run.record(
+    data={"source": "none", "stand_in": True, "n": 0, "checksum": "0"},
+    values={"beta": beta, "steps": steps},
+    claims=[{"id": "C1", "holds": True}],
+    seed=0,
+    device="cpu",
+    training_seconds=0.0,
+)
+print("beta is", beta)
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project with one small notebook and one profile."""
+    folder = tmp_path / "project" / "notebooks"
+    (folder / "profiles").mkdir(parents=True)
+    (folder / "profiles" / "quick.yaml").write_text("tiny:\n  steps: 20\n")
+    cells = [nbformat.v4.new_code_cell(PARAMETERS), nbformat.v4.new_code_cell(BODY)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, folder / "tiny.ipynb")
+    return folder.parent
+
+
+def snapshot(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_and_all_that_follows_it(project):
+    first = runs.run("tiny", root=project)
+    result = json.loads(first.result.read_text())
+    assert not first.made_before
+    assert first.result == project / "results" / "quick" / "tiny.json"
+    assert (result["experiment"], result["profile"], result["values"]) == ("tiny", "quick", {"beta": 6.0, "steps": 20})
+    manifest = result["manifest"]
+    assert manifest["parameters"] == {"steps": 20}
+    assert {"seed", "versions", "git_commit", "device", "date", "duration_seconds"} <= set(manifest)
+
+    notebook = nbformat.read(first.notebook, as_version=4)
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    assert "remove-cell" in tags[0]
+    assert "hide-input" in tags[1]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [output["text"] for output in outputs] == ["beta is 6.0\n"]
+    assert "papermill" not in notebook.metadata
+
+    before = snapshot(project / "results")
+    assert runs.run("tiny", root=project).made_before
+    assert snapshot(project / "results") == before
+
+    # Another parameter is another run; the first is kept, and recognized when asked for again.
+    other = runs.run("tiny", parameters={"beta": 4}, root=project)
+    assert not other.made_before
+    assert json.loads(other.result.read_text())["values"]["beta"] == 4
+    back = runs.run("tiny", root=project)
+    assert back.made_before
+    assert json.loads(back.result.read_text())["values"]["beta"] == 6
+    assert snapshot(project / "results") == {**snapshot(project / "results"), **before}
+
+    # An error in the notebook leaves every result as it was, and a notebook to look at.
+    before = snapshot(project / "results")
+    with pytest.raises(runs.RunError, match=r"tiny stopped in cell .*ValueError: the digits are upside down"):
+        runs.run("tiny", parameters={"fail": True}, root=project)
+    after = snapshot(project / "results")
+    assert after.pop("quick/tiny.failed.ipynb")
+    assert after == before
+
+    forced = runs.run("tiny", force=True, root=project)
+    assert not forced.made_before
+
+
+def test_a_change_of_the_notebook_is_another_run(project):
+    source = project / "notebooks" / "tiny.ipynb"
+    before = runs._digest(source, {"beta": 1.0})
+    assert runs._digest(source, {"beta": 1.0}) == before
+    assert runs._digest(source, {"beta": 2.0}) != before
+    source.write_text(source.read_text().replace("half way", "midway"))
+    assert runs._digest(source, {"beta": 1.0}) != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"notebook": "tinny"}, r"no notebook 'tinny' .* choose tiny \(did you mean tiny\?\)"),
+        ({"profile": "quik"}, r"no profile 'quik' .* \(did you mean quick\?\)"),
+        ({"parameters": {"betta": 4}}, r"no parameter 'betta': choose .* \(did you mean beta\?\)"),
+        ({"parameters": {"steps": 2.5}}, r"steps of the notebook tiny is of type int, and 2\.5 is not"),
+        ({"parameters": {"steps": "many"}}, "'many' is not"),
+        ({"parameters": {"steps": True}}, "True is not"),
+        ({"parameters": {"beta": "high"}}, "type float"),
+        ({"parameters": {"flag": 1}}, "type bool"),
+        ({"parameters": {"label": 3}}, "type str"),
+    ],
+)
+def test_wrong_names_and_types_are_refused_before_anything_starts(project, arguments, words, monkeypatch):
+    monkeypatch.setattr(runs, "_execute", lambda *_, **__: pytest.fail("started"))
+    with pytest.raises(runs.RunError, match=words):
+        runs.run(**{"notebook": "tiny", "root": project, **arguments})
+    assert not (project / "results").exists()
+
+
+def test_a_whole_number_does_for_a_float(project):
+    source = project / "notebooks" / "tiny.ipynb"
+    assert runs._checked_parameters(source, {"beta": 4}) == {"beta": 4.0}
+
+
+def test_a_broken_profile_is_named(project):
+    (project / "notebooks" / "profiles" / "quick.yaml").write_text("tiny: [1, 2\n")
+    with pytest.raises(runs.RunError, match=r"quick\.yaml is no mapping"):
+        runs.run("tiny", root=project)
+
+
+def fake_execute(source, kept, parameters, profile, folder, root, fresh):
+    runs._json(kept).write_text('{"claims": [1]}')
+    runs._ipynb(kept).write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "disk of .* is full"), (errno.EROFS, "cannot be written"), (errno.EIO, "untouched")],
+)
+def test_a_disk_that_fails_is_said_in_one_sentence(project, monkeypatch, number, words):
+    monkeypatch.setattr(runs, "_execute", fake_execute)
+    runs.run("tiny", root=project)
+    before = snapshot(project / "results")
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(runs, "_execute", fail)
+    with pytest.raises(runs.RunError, match=words):
+        runs.run("tiny", parameters={"beta": 1}, root=project)
+    assert snapshot(project / "results") == before
+
+
+def test_an_unwritable_folder(project):
+    (project / "results").write_text("a file where a folder should be")
+    with pytest.raises(runs.RunError, match=r"results.* cannot be written"):
+        runs.run("tiny", root=project)
+
+
+def test_half_a_file_is_never_seen(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    runs.write_atomically(path, "before")
+
+    def half(self, text):
+        with self.open("w") as file:
+            file.write(text[:2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space"):
+        runs.write_atomically(path, "after")
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_half_a_result_does_not_count_as_made(project, monkeypatch):
+    monkeypatch.setattr(runs, "_execute", fake_execute)
+    outcome = runs.run("tiny", root=project)
+    (kept,) = (outcome.result.parent / "all").glob("*.json")
+    kept.write_text('{"claims": [1')
+    assert not runs.run("tiny", root=project).made_before
+
+
+def test_outside_a_clone(tmp_path):
+    with pytest.raises(runs.RunError, match="not in a clone"):
+        runs.project_root(tmp_path)
+
+
+def test_errors_in_outputs_are_found():
+    cell = nbformat.v4.new_code_cell("1/0")
+    cell.outputs = [nbformat.v4.new_output("error", ename="ZeroDivisionError", evalue="by zero", traceback=[])]
+    with pytest.raises(runs.RunError, match="shows ZeroDivisionError in cell 0: by zero"):
+        runs._refuse_errors(nbformat.v4.new_notebook(cells=[cell]), "tiny")
+
+
+def test_a_notebook_opened_by_hand_has_a_folder_of_its_own(project):
+    code = "from vaemi.runs import Run; run = Run('tiny'); print(run.profile, run.checkpoints, run.fresh)"
+    environment = {name: value for name, value in os.environ.items() if name != "VAEMI_RUN"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project / "notebooks", env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["interactive", str(project / "results" / "interactive" / "checkpoints"), "False"]
+
+
+def test_provenance_is_a_quotation_that_names_the_stand_in():
+    result = {
+        "profile": "quick",
+        "data": {"source": "ten digits", "stand_in": True, "n": 10, "checksum": "abcdef0123456789"},
+        "manifest": {
+            "parameters": {"beta": 4},
+            "seed": 3,
+            "versions": {"torch": "2"},
+            "git_commit": "abc",
+            "device": "a laptop",
+            "date": "2026-01-02T03:04:05+00:00",
+            "duration_seconds": 12.3,
+            "training_seconds": 4.5,
+        },
+    }
+    words = runs.provenance_in_words(result)
+    assert all(line.startswith(">") for line in words.splitlines())
+    for part in ("stand-in", "ten digits", "quick", "beta = 4", "seed 3", "a laptop", "2026-01-02", "commit abc"):
+        assert part in words

@@ -1,0 +1,217 @@
+"""Training: it learns, it repeats, it resumes exactly, and it says what is wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from vaemi import training as training_module
+from vaemi.models import ConvVAE, LinearVAE
+from vaemi.training import TrainingError, train
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def tiny():
+    torch.manual_seed(0)
+    return ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
+
+
+def train_tiny(images, **settings):
+    return train(tiny(), images, images, **{"steps": 25, "batch_size": 20, "progress": False, "records": 5, **settings})
+
+
+def test_the_objective_falls_and_is_the_sum_of_its_terms(tiny_images):
+    history = train_tiny(tiny_images, steps=200, beta=3.0).history
+    assert history.step.tolist() == [0, 40, 80, 120, 160, 200]
+    assert history.objective[-1] < history.objective[0] - 5
+    torch.testing.assert_close(history.objective, history.negative_log_likelihood + 3 * history.kl)
+    assert history.information.shape == (6, 4)
+    assert (history.sigma[1:] < history.sigma[0]).all()
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another(tiny_images):
+    first, again, other = (train_tiny(tiny_images, seed=seed).model for seed in (1, 1, 2))
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
+
+
+def test_a_linear_model_trains_to_the_known_optimum():
+    # Two factors, eigenvalues 4 and 1 of the data, decoder variance s^2 = 0.25: I = 1/2 log(lambda / s^2).
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(20_000, 2, generator=generator) * torch.tensor([2.0, 1.0])
+    torch.manual_seed(0)
+    run = train(
+        LinearVAE(2, 2, sigma=0.5), data, data, steps=2000, batch_size=500, learning_rate=2e-2, schedule="cosine",
+        progress=False,
+    )  # fmt: skip
+    expected = 0.5 * torch.tensor([4.0, 1.0]).div(0.25).log()
+    found = run.history.information[-1].sort(descending=True).values
+    assert found.sum().item() == pytest.approx(expected.sum().item(), abs=0.1)
+
+
+class _Interrupt(Callback):
+    """Stands for Ctrl-C at a certain step."""
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == 17:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_interrupted_and_resumed_is_the_same_as_undisturbed(tiny_images, tmp_path, monkeypatch):
+    undisturbed = train_tiny(tiny_images)
+    progress_bar = training_module.TQDMProgressBar
+    monkeypatch.setattr(training_module, "TQDMProgressBar", lambda refresh_rate: _Interrupt())
+    settings = {"checkpoints": tmp_path, "checkpoint_seconds": 1e-9}
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tiny_images, progress=True, **settings)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    (checkpoint,) = tmp_path.iterdir()
+    assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 25
+    monkeypatch.setattr(training_module, "TQDMProgressBar", progress_bar)
+    resumed = train_tiny(tiny_images, **settings)
+    assert same_weights(resumed.model, undisturbed.model)
+    torch.testing.assert_close(vars(resumed.history), vars(undisturbed.history), rtol=0, atol=0)
+
+
+KILLED = textwrap.dedent("""
+    import sys, torch, vaemi
+    from vaemi.models import ConvVAE
+    from vaemi.training import train
+    images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
+    model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
+    train(model, images, images, steps=1200, batch_size=20, progress=False, records=5, checkpoints=sys.argv[1],
+          checkpoint_seconds=0.05)
+    torch.save(model.state_dict(), sys.argv[2])
+""")
+
+
+def test_killed_and_resumed_is_the_same_as_undisturbed(tmp_path):
+    def start(folder):
+        return subprocess.Popen([sys.executable, "-c", KILLED, tmp_path / folder, tmp_path / f"{folder}.pt"])
+
+    assert start("undisturbed").wait(120) == 0
+    kills = 0
+    for _ in range(3):
+        process = start("killed")
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "killed").glob("*.ckpt")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.1 * kills)
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert kills, "the training was over before it could be killed"
+    assert start("killed").wait(120) == 0
+    resumed, undisturbed = (torch.load(tmp_path / f"{name}.pt") for name in ("killed", "undisturbed"))
+    assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
+
+
+def test_a_finished_training_is_taken_as_it_is(tiny_images, tmp_path, monkeypatch):
+    first = train_tiny(tiny_images, checkpoints=tmp_path)
+    monkeypatch.setattr(training_module._LightningVAE, "training_step", lambda *_: pytest.fail("trained again"))
+    again = train_tiny(tiny_images, checkpoints=tmp_path)
+    assert same_weights(first.model, again.model)
+    assert again.seconds == pytest.approx(first.seconds, abs=1e-6)
+
+
+def test_other_settings_do_not_meet_the_same_checkpoint(tiny_images, tmp_path):
+    train_tiny(tiny_images, checkpoints=tmp_path)
+    train_tiny(tiny_images, checkpoints=tmp_path, beta=2.0)
+    train_tiny(tiny_images[:200], checkpoints=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_fresh_starts_over(tiny_images, tmp_path):
+    first = train_tiny(tiny_images, checkpoints=tmp_path)
+    again = train_tiny(tiny_images, checkpoints=tmp_path, fresh=True)
+    assert same_weights(first.model, again.model)
+    assert again.seconds != first.seconds
+
+
+def test_a_damaged_checkpoint_is_named_and_kept(tiny_images, tmp_path):
+    train_tiny(tiny_images, checkpoints=tmp_path)
+    (checkpoint,) = tmp_path.iterdir()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=checkpoint.name):
+        train_tiny(tiny_images, checkpoints=tmp_path)
+    assert checkpoint.stat().st_size == 1000
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(tiny_images, tmp_path, monkeypatch):
+    def full(checkpoint, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training_module.torch, "save", full)
+    with pytest.raises(TrainingError, match=r"cannot be written.*No space left"):
+        train_tiny(tiny_images, checkpoints=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bfloat16_trains_about_as_well(tiny_images):
+    exact, mixed = (train_tiny(tiny_images, steps=100, precision=p) for p in ("32-true", "bf16-mixed"))
+    assert mixed.precision == "bf16-mixed"
+    assert mixed.history.objective[-1] == pytest.approx(float(exact.history.objective[-1]), rel=0.05)
+    assert not same_weights(exact.model, mixed.model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"beta": -1.0}, "beta is -1"),
+        ({"beta": float("nan")}, "beta is nan"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"batch_size": 301}, "300 samples, fewer than one batch of 301"),
+        ({"schedule": "steps"}, "choose constant or cosine"),
+        ({"records": 0}, "records"),
+        ({"precision": "7-bit"}, "precision is '7-bit'"),
+    ],
+)
+def test_impossible_settings(tiny_images, settings, words):
+    with pytest.raises(TrainingError, match=words):
+        train_tiny(tiny_images, **settings)
+
+
+def test_divergence_stops_with_the_step(tiny_images):
+    with pytest.raises(TrainingError, match=r"diverged.*at step \d+.*learning rate under"):
+        train_tiny(tiny_images.float() * float("inf"), steps=60)
+
+
+def test_an_unusable_checkpoint_folder(tiny_images, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="cannot be made"):
+        train_tiny(tiny_images, checkpoints=tmp_path / "file" / "folder")
+
+
+TWO_PROCESSES = textwrap.dedent("""
+    import sys, torch, vaemi
+    from vaemi.models import ConvVAE
+    from vaemi.training import train
+    if __name__ == "__main__":
+        images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+        torch.manual_seed(0)
+        model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
+        run = train(model, images, images, steps=200, batch_size=20, progress=False, records=5, devices=2)
+        print(run.steps, float(run.history.objective[-1]))
+""")
+
+
+def test_two_processes_train_the_same_budget(tiny_images, tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    steps, objective = done.stdout.split()[-2:]
+    alone = train_tiny(tiny_images, steps=200)
+    assert int(steps) == 200
+    assert float(objective) == pytest.approx(float(alone.history.objective[-1]), rel=0.05)
