@@ -3,16 +3,18 @@
     .venv/bin/pip install --no-deps pythae==0.1.2 imageio
     .venv/bin/python benchmarks/training.py
 
-All three train the same encoder and decoder with Adam in batches of 100 on the same digits, in turn, several rounds in
-one process; what counts is the ratio within a round, since the speed of a machine drifts. vaemi is measured as its users
-meet it (`train` at its defaults, start-up and last checkpoint included; the spectrum is recorded only once), the plain
-loop as tutorials write it (torchvision's data set with ToTensor, a DataLoader, float32), pythae with its BaseTrainer on a
-BetaVAE.
+All three train the same encoder and decoder with Adam in batches of 100 on the same digits, in turn, several rounds
+in one process; what counts is the ratio within a round, since the speed of a machine drifts. vaemi is measured as
+users meet it (`train` at its defaults, start-up and last checkpoint included; the spectrum is recorded only once),
+the plain loop as tutorials write it (torchvision's data set with ToTensor, a DataLoader, float32), pythae with its
+BaseTrainer on a BetaVAE.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import platform
 import tempfile
@@ -21,6 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+# isort: off
+import vaemi  # first: it declares the operators without which torchvision does not import
+
+# isort: on
 import torch
 from pythae.data.datasets import BaseDataset
 from pythae.models import BetaVAE, BetaVAEConfig
@@ -31,7 +37,6 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
-import vaemi
 from vaemi.data import mnist
 from vaemi.information import kl_to_prior
 from vaemi.models import ConvVAE, as_float
@@ -91,7 +96,8 @@ def pythae(images: torch.Tensor, steps: int) -> None:
                 output_dir=folder, num_epochs=1, learning_rate=1e-3, per_device_train_batch_size=BATCH, no_cuda=True
             ),
         )
-        trainer.train()
+        with contextlib.redirect_stdout(None), contextlib.redirect_stderr(io.StringIO()):
+            trainer.train()
 
 
 PEERS: dict[str, Callable[[torch.Tensor, int], None]] = {"vaemi": ours, "plain loop": plain_loop, "pythae": pythae}

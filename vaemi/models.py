@@ -120,7 +120,7 @@ class ConvVAE(VAE):
             "channels": list(channels),
             "hidden_dim": hidden_dim,
             "output": output,
-            "initial_sigma": initial_sigma,
+            "initial_sigma": float(initial_sigma),
         }
         inner = (channels[-1], height // shrink, width // shrink)
         self.encoder = nn.Sequential(
@@ -166,7 +166,7 @@ class LinearVAE(VAE):
             "model": type(self).__name__,
             "data_dim": data_dim,
             "latent_dim": latent_dim,
-            "sigma": sigma,
+            "sigma": float(sigma),
             "learned_sigma": learned_sigma,
         }
         self.encoder = nn.Linear(data_dim, latent_dim)
