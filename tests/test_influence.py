@@ -112,6 +112,13 @@ def test_a_classifier_falls_to_chance_without_its_factor():
     assert least < 0.7
 
 
+def test_a_swap_at_the_cut_exchanges_the_last_kept_and_the_first_dropped():
+    order = torch.tensor([3, 1, 0, 2])
+    assert influence.swap_at_the_cut(order, 2).tolist() == [3, 0, 1, 2]
+    assert influence.swap_at_the_cut(order, 0).tolist() == influence.swap_at_the_cut(order, 4).tolist() == [3, 1, 0, 2]
+    assert order.tolist() == [3, 1, 0, 2]
+
+
 def test_rank_correlation_ignores_scale():
     a = torch.tensor([0.0, 1.0, 5.0, 2.0])
     assert influence.rank_correlation(a, a.exp()) == pytest.approx(1)

@@ -182,16 +182,19 @@ def load(profile: str, results: Path) -> list[dict[str, Any]]:
     return sorted(claims, key=lambda claim: claim["id"])
 
 
-def accuracy_table(accuracy_percent: Mapping[str, float], counts: Sequence[int]) -> pd.DataFrame:
-    """A row a ratio of factors kept: ratio, number kept, published and measured accuracy, difference in points."""
+def accuracy_table(
+    accuracy_percent: Mapping[str, float], counts: Sequence[int], swapped_percent: Sequence[float]
+) -> pd.DataFrame:
+    """A row a ratio: number of factors kept, published and measured accuracy, the measured one after a swap."""
     paper = published_accuracies()
     return pd.DataFrame(
         {
             "factors kept": [f"{100 * float(ratio):g} %" for ratio in accuracy_percent],
             "number": [str(count) for count in counts],
-            "published accuracy (%)": [paper[ratio] for ratio in accuracy_percent],
+            "published (%)": [paper[ratio] for ratio in accuracy_percent],
             "this run (%)": list(accuracy_percent.values()),
-            "difference (points)": [value - paper[ratio] for ratio, value in accuracy_percent.items()],
+            "difference": [value - paper[ratio] for ratio, value in accuracy_percent.items()],
+            "after a swap (%)": list(swapped_percent),
         }
     )
 
@@ -208,8 +211,7 @@ def table(claims: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             "unit": [claim["unit"] for claim in claims],
             "published": [number(claim["published"]) for claim in claims],
             "this run": [
-                number(claim["value"]) + (f" ± {number(claim['stderr'])}" if claim["stderr"] else "")
-                for claim in claims
+                number(claim["value"]) + (f" ± {claim['stderr']:.2g}" if claim["stderr"] else "") for claim in claims
             ],
             "verdict": ["holds" if claim["holds"] else "does not hold" for claim in claims],
         }

@@ -126,10 +126,8 @@ def spectrum(
     errors = information.stderr[information.ranking].numpy()
     stems.errorbar(ranks, nats, yerr=1.96 * errors, fmt="none", ecolor=GREY, lw=1)
     place = {factor: rank for rank, factor in enumerate(information.ranking.tolist(), start=1)}
-    for factor in traversals:
-        stems.annotate(
-            f"$z_{{{factor}}}$", (place[factor], nats[place[factor] - 1]), (4, 3), textcoords="offset points"
-        )
+    drawn = [place[factor] for factor in traversals]
+    stems.plot(drawn, nats[np.array(drawn) - 1], "o", ms=8, mfc="none", mec=GREY, label="drawn below")
     stems.set(ylabel=r"$I(X;Z_h)$ (nats)", ylim=(0, None))
     stems.legend(loc="upper right")
     deviations.axhline(1, color=GREY, lw=0.8, ls=":")
@@ -166,6 +164,8 @@ def training_terms(history: History) -> Figure:
     left.set(xlabel="optimizer steps", ylabel="KL term (nats)", ylim=(0, None))
     right.plot(history.step, history.sigma, color=ORANGE)
     right.set(xlabel="optimizer steps", ylabel=r"learned $\sigma$ (1 = white)", ylim=(0, None))
+    for axes in (left, right):
+        axes.locator_params(axis="x", nbins=3)
     return figure
 
 
@@ -237,11 +237,10 @@ def fano(
     """
     figure, panels = plt.subplots(1, 2, figsize=(_WIDTH, 3.4), sharey=True, layout="constrained")
     for axes, which in zip(panels, ("most", "least"), strict=True):
-        place = np.arange(len(counts))
-        axes.fill_between(place, bound[which], 103, color=GREY, alpha=0.25, lw=0, label="forbidden by Fano")
-        axes.plot(place, bound[which], color=GREY, ls="--")
-        axes.plot(place, accuracy[which], color=BLUE, marker="o", ms=4.5, label="accuracy")
-        axes.set_xticks(place, [str(count) for count in counts])
+        axes.fill_between(counts, bound[which], 103, color=GREY, alpha=0.25, lw=0, label="forbidden by Fano")
+        axes.plot(counts, bound[which], color=GREY, ls="--")
+        axes.plot(counts, accuracy[which], color=BLUE, marker="o", ms=4, label="accuracy")
+        axes.set_xticks(np.linspace(0, counts[-1], 5))
         axes.set(title=f"{which} informative kept", xlabel="factors kept", ylim=(0, 103))
     panels[0].set_ylabel("accuracy (%)")
     panels[0].legend(loc="lower right")

@@ -167,6 +167,14 @@ def accuracies(
     return [float(np.mean(classifier.predict(keep(z, order[:count]).numpy()) == labels.numpy())) for count in counts]
 
 
+def swap_at_the_cut(order: Tensor, count: int) -> Tensor:
+    """The order with its factor of rank `count` and the next one exchanged; as it is if there are no two such."""
+    swapped = order.clone()
+    if 0 < count < len(order):
+        swapped[[count - 1, count]] = order[[count, count - 1]]
+    return swapped
+
+
 def rank_correlation(a: Tensor, b: Tensor) -> float:
     """Spearman's rank correlation of two vectors of the same length."""
     return float(spearmanr(a.numpy(), b.numpy()).statistic)

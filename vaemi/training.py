@@ -438,9 +438,9 @@ def _check_settings(
             raise TrainingError(f"{name} is {value}: give a number > 0.")
     if not beta >= 0:
         raise TrainingError(f"beta is {beta}: give a number >= 0.")
-    for name, value, choices in (("schedule", schedule, _SCHEDULES), ("precision", precision, _PRECISIONS)):
-        if value not in choices:
-            raise TrainingError(f"{name} is {value!r}: choose {' or '.join(choices)}.")
+    for name, chosen, choices in (("schedule", schedule, _SCHEDULES), ("precision", precision, _PRECISIONS)):
+        if chosen not in choices:
+            raise TrainingError(f"{name} is {chosen!r}: choose {' or '.join(choices)}.")
     if n_samples < batch_size:
         raise TrainingError(f"There are {n_samples} samples, fewer than one batch of {batch_size}.")
 

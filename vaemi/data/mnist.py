@@ -302,9 +302,9 @@ def _embedded_arrays() -> tuple[np.ndarray, np.ndarray]:
     pixels, digits = mnist_data()
     images, labels = pixels.astype(np.uint8).reshape(-1, 1, 28, 28), digits.astype(np.int64)
     try:
-        with tempfile.NamedTemporaryFile(dir=writable_folder(cache.parent), suffix=".npz", delete=False) as file:
-            np.savez(file, images=images, labels=labels)
-        Path(file.name).replace(cache)
+        with tempfile.NamedTemporaryFile(dir=writable_folder(cache.parent), suffix=".npz", delete=False) as scratch:
+            np.savez(scratch, images=images, labels=labels)
+        Path(scratch.name).replace(cache)
     except (DataError, OSError):
         pass  # A read-only or full data root costs the parsing time again, nothing else.
     return images, labels
