@@ -1,7 +1,8 @@
 # Behind `make book`: data -> runs -> claims -> site. Only what changed is made again.
 #
-# The marks under _build/ say that a step was done; the results themselves are written by `vaemi run`, which keeps every
-# earlier run and never leaves half a file.
+# A run's result is marked `update`, so that Snakemake neither deletes it before a run nor loses it when one fails;
+# `vaemi run` writes it whole or not at all. A run made by hand (`vaemi run mnist -p beta=4`) is newer than the site, so
+# the next `make book` shows it.
 
 from pathlib import Path
 
@@ -10,17 +11,17 @@ EXPERIMENTS = ["mnist"]
 DATA_SETS = ["mnist"]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)
 MARKS = f"_build/marks/{PROFILE}"
 
 
 rule site:
     input:
-        expand(MARKS + "/{experiment}.run", experiment=EXPERIMENTS),
-        MARKS + "/claims.txt",
+        RESULTS,
         PAGES,
-        "_config.yml",
-        "_toc.yml",
-        "book/build.py",
+        claims=MARKS + "/claims.txt",
+        config="_config.yml",
+        contents="_toc.yml",
     output:
         touch(MARKS + "/site"),
     shell:
@@ -41,14 +42,14 @@ rule run:
         notebook="notebooks/{experiment}.ipynb",
         profile=f"notebooks/profiles/{PROFILE}.yaml",
     output:
-        touch(MARKS + "/{experiment}.run"),
+        update(f"results/{PROFILE}/{{experiment}}.json"),
     shell:
         "vaemi run {wildcards.experiment} --profile {PROFILE}"
 
 
 rule claims:
     input:
-        expand(MARKS + "/{experiment}.run", experiment=EXPERIMENTS),
+        RESULTS,
     output:
         MARKS + "/claims.txt",
     shell:

@@ -102,7 +102,7 @@ def test_claims_are_read_back_and_tabled(tmp_path):
     rows = claims.load("quick", tmp_path)
     assert [row["id"] for row in rows] == ["C1", "C2", "C3", "C4"]
     table = claims.table(rows)
-    assert list(table.columns) == ["claim", "unit", "published", "this run", "verdict"]
+    assert list(table.columns) == ["claim", "published", "this run", "verdict"]
     assert set(table["verdict"]) == {"holds"}
     # A bar would end a cell of the Markdown table.
     assert not any("|" in cell for column in table for cell in table[column])

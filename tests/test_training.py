@@ -172,7 +172,7 @@ def test_bfloat16_trains_about_as_well(tiny_images):
         ({"beta": float("nan")}, "beta is nan"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"batch_size": 301}, "300 samples, fewer than one batch of 301"),
-        ({"schedule": "steps"}, "choose constant or cosine"),
+        ({"schedule": "steps"}, "choose constant or cosine or one-cycle"),
         ({"records": 0}, "records"),
         ({"precision": "7-bit"}, "precision is '7-bit'"),
     ],

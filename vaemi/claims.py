@@ -207,8 +207,7 @@ def table(claims: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
     return pd.DataFrame(
         {
-            "claim": [f"{claim['id']} {claim['statement']}" for claim in claims],
-            "unit": [claim["unit"] for claim in claims],
+            "claim": [f"{claim['id']} {claim['statement']} ({claim['unit']})" for claim in claims],
             "published": [number(claim["published"]) for claim in claims],
             "this run": [
                 number(claim["value"]) + (f" ± {claim['stderr']:.2g}" if claim["stderr"] else "") for claim in claims

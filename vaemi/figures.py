@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, PURPLE = "#2b8fd0", "#d9661f", "#109a72", "#b0699a"
 GREY = "#7d8389"
-_WIDTH = 6.6
+_WIDTH = 5.4
 
 _ORDER_NAMES = {"information": "information (the paper)", "kl": "KL to the prior", "variance": "marginal deviation"}
 _ORDER_COLOURS = {"information": BLUE, "kl": GREEN, "variance": ORANGE}
@@ -108,7 +108,7 @@ def spectrum(
     span : float
         Half-width of the traversals in sigma*, for the label.
     """
-    figure = plt.figure(figsize=(_WIDTH, 6.8), layout="constrained")
+    figure = plt.figure(figsize=(_WIDTH, 6.2), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.15, 1], squeeze=False)[:, 0]
     stems, deviations = top.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
     ranks = np.arange(1, len(information) + 1)
@@ -144,7 +144,7 @@ def spectrum(
 
 def emergence(history: History, information: FactorInformation, shown: int = 32) -> Figure:
     """Heat map of the information of the `shown` finally most informative factors over the optimizer's steps."""
-    figure, axes = plt.subplots(figsize=(_WIDTH, 4.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(_WIDTH, 3.8), layout="constrained")
     shown = min(shown, len(information))
     rows = history.information[:, information.ranking[:shown]].T.numpy()
     edges = np.arange(shown + 1) + 0.5
@@ -172,7 +172,7 @@ def training_terms(history: History) -> Figure:
 def reconstruction_strip(originals: Tensor, reconstructions: Mapping[int, Tensor]) -> Figure:
     """A row of pictures for each number of factors kept, under the originals."""
     figure, rows = plt.subplots(
-        len(reconstructions) + 1, 1, figsize=(_WIDTH, 0.62 * (len(reconstructions) + 1)), layout="constrained"
+        len(reconstructions) + 1, 1, figsize=(_WIDTH, 0.5 * (len(reconstructions) + 1)), layout="constrained"
     )
     labels = ["original", *(f"{count} kept" for count in reconstructions)]
     for axes, label, pictures in zip(rows, labels, [originals, *reconstructions.values()], strict=True):
@@ -217,8 +217,8 @@ def accuracy_by_ratio(
     axes.plot(place, fano_percent, color=GREY, ls="--", label="Fano's bound")
     axes.plot(place, list(published.values()), color=ORANGE, marker="s", ms=5, ls=":", label="published")
     axes.plot(place, list(measured.values()), color=BLUE, marker="o", ms=5, label="this run")
-    axes.set_xticks(place, [f"{100 * float(r):g} %\n{k}" for r, k in zip(measured, counts, strict=True)])
-    axes.set(xlabel="share and number of factors kept, most informative first", ylabel="accuracy (%)", ylim=(0, 103))
+    axes.set_xticks(place, [f"{100 * float(r):g}\n{k}" for r, k in zip(measured, counts, strict=True)])
+    axes.set(xlabel="factors kept, the most informative: per cent, number", ylabel="accuracy (%)", ylim=(0, 103))
     axes.legend(loc="lower left")
     return figure
 

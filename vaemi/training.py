@@ -37,7 +37,7 @@ from vaemi.models import VAE, as_float
 # Raised whenever a change here makes another model of the same settings: older checkpoints are then left alone.
 _RECIPE = 1
 _RECORDED_SAMPLES = 1000
-_SCHEDULES = ("constant", "cosine")
+_SCHEDULES = ("constant", "cosine", "one-cycle")
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -116,9 +116,9 @@ def train(
     batch_size : int
         Samples a step, over all devices together.
     learning_rate : float
-        Adam's, at the start.
-    schedule : {"constant", "cosine"}
-        Cosine takes the learning rate down to zero over the budget.
+        Adam's, at its highest.
+    schedule : {"constant", "cosine", "one-cycle"}
+        Cosine takes the learning rate down to zero over the budget; one-cycle first takes it up over 30 % of it.
     seed : int
         Decides batches and noise. Two runs with the same seed, model and machine are identical.
     precision : {"auto", "32-true", "bf16-mixed", "16-mixed"}
@@ -261,7 +261,13 @@ class _LightningVAE(lightning.LightningModule):
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
         if self.schedule == "constant":
             return optimizer
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.steps)
+        schedulers = torch.optim.lr_scheduler
+        scheduler = (
+            schedulers.CosineAnnealingLR(optimizer, T_max=self.steps)
+            if self.schedule == "cosine"
+            # Adam's momentum stays as it is.
+            else schedulers.OneCycleLR(optimizer, self.learning_rate, total_steps=self.steps + 1, cycle_momentum=False)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
