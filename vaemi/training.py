@@ -205,8 +205,8 @@ def train(
                 ckpt_path=path if resuming else None,
                 weights_only=True,
             )
-        # From the file, because data-parallel training may have run in other processes than this one.
-        state = _load(path)
+        # From the file where nothing was trained here: before, or in processes that were forked from this one.
+        state = module.final or _load(path)
     module.load_state_dict(state["state_dict"])
     model.to("cpu").eval()
     return Training(
@@ -254,6 +254,7 @@ class _LightningVAE(lightning.LightningModule):
         self.seed = seed
         self.checkpoint = checkpoint
         self.batches = _Batches(len(samples), batch_size, seed)
+        self.final: dict[str, Any] = {}
         self.seconds_before = 0.0
         self.started = 0.0
 
@@ -290,6 +291,9 @@ class _LightningVAE(lightning.LightningModule):
 
     def on_train_end(self) -> None:
         self.trainer.save_checkpoint(self.checkpoint)
+        # The file is the first process's, whose temporary folder the others do not know.
+        self.final = _load(self.trainer.strategy.broadcast(self.checkpoint))
+        self.trainer.strategy.barrier()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["seconds"] = self.seconds_before + time.monotonic() - self.started
