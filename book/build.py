@@ -9,6 +9,7 @@ number and on any warning of Sphinx.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import json
 import re
@@ -115,12 +116,16 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
     for figure in SHARED_FIGURES.get(name, []):
         (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))
-    parameters = runs.parameters_of(ROOT / "notebooks" / f"{name}.ipynb")
-    rows = "\n".join(f"| `{p}` | `{d['default']}` | {d['help']} |" for p, d in parameters.items())
+    described = runs.parameters_of(ROOT / "notebooks" / f"{name}.ipynb")
+    rows = "\n".join(f"| `{p}` | `{d['default']}` | {d['help']} |" for p, d in described.items())
     (generated / f"parameters-{name}.md").write_text(f"| parameter | default | meaning |\n|---|---|---|\n{rows}\n")
-    defaults = {p: yaml.safe_load(d["default"]) for p, d in parameters.items()}
     about = {part: result[part] for part in ("profile", "data", "manifest")}
-    return result["values"] | about | {"parameters": defaults | result["manifest"]["parameters"]}
+    return result["values"] | about | {"parameters": _defaults(name) | result["manifest"]["parameters"]}
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    described = runs.parameters_of(ROOT / "notebooks" / f"{name}.ipynb")
+    return {parameter: ast.literal_eval(about["default"]) for parameter, about in described.items()}
 
 
 def _picture(notebook: Any, name: str, figure: str) -> str:
@@ -133,8 +138,12 @@ def _picture(notebook: Any, name: str, figure: str) -> str:
 
 
 def _profiles() -> dict[str, Any]:
-    folder = ROOT / "notebooks" / "profiles"
-    return {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
+    """Every profile's parameters of every notebook, the notebook's own included."""
+    profiles = {}
+    for path in (ROOT / "notebooks" / "profiles").glob("*.yaml"):
+        given = yaml.safe_load(path.read_text())
+        profiles[path.stem] = {name: _defaults(name) | parameters for name, parameters in given.items()}
+    return profiles
 
 
 def _idea(generated: Path) -> dict[str, float]:

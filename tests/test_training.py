@@ -67,10 +67,10 @@ class _Interrupt(Callback):
 
 
 def test_interrupted_and_resumed_is_the_same_as_undisturbed(tiny_images, tmp_path, monkeypatch):
-    undisturbed = train_tiny(tiny_images)
+    undisturbed = train_tiny(tiny_images, schedule="one-cycle")
     progress_bar = training_module.TQDMProgressBar
     monkeypatch.setattr(training_module, "TQDMProgressBar", lambda refresh_rate: _Interrupt())
-    settings = {"checkpoints": tmp_path, "checkpoint_seconds": 1e-9}
+    settings = {"checkpoints": tmp_path, "checkpoint_seconds": 1e-9, "schedule": "one-cycle"}
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tiny_images, progress=True, **settings)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
