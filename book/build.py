@@ -68,7 +68,7 @@ def build(profile: str, results: Path, target: Path) -> Path:
     )
     if built.returncode:
         raise BuildError(f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}")
-    _without_font_preloads(work / "_build" / "html")
+    _without_what_no_page_can_use(work / "_build" / "html")
     shutil.rmtree(site, ignore_errors=True)
     (work / "_build" / "html").rename(site)
     return site
@@ -169,10 +169,18 @@ def _stage_mathjax(target: Path) -> None:
     shutil.copy(mathjax / "tex-chtml.js", target)
 
 
-def _without_font_preloads(site: Path) -> None:
-    """Drop the theme's font preloads, which a page opened from a file refuses with an error; the fonts load without."""
+# What the theme puts on every page and no page here can use: font preloads, which a page opened from a file refuses
+# with an error (the fonts load without), and twice over the script of a service that runs code elsewhere.
+_NOT_WANTED = re.compile(
+    r"""<link\ rel="preload"\ as="font"[^>]*> | <script>const\ THEBE_JS_URL.*?</script>
+      | <script[^>]*sphinx-thebe\.js[^>]*></script> | <link[^>]*sphinx-thebe\.css[^>]*>""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def _without_what_no_page_can_use(site: Path) -> None:
     for page in site.rglob("*.html"):
-        page.write_text(re.sub(r'<link rel="preload" as="font"[^>]*>\s*', "", page.read_text()))
+        page.write_text(_NOT_WANTED.sub("", page.read_text()))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,14 @@ def test_the_same_seed_gives_the_same_model_and_another_another(tiny_images):
     assert not same_weights(first, other)
 
 
+def test_progress_goes_to_standard_error(tiny_images, capsys):
+    train_tiny(tiny_images, progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "25/25" in captured.err
+    assert "objective=" in captured.err
+
+
 def test_a_linear_model_trains_to_the_known_optimum():
     # Two factors, eigenvalues 4 and 1 of the data, decoder variance s^2 = 0.25: I = 1/2 log(lambda / s^2).
     generator = torch.Generator().manual_seed(0)
@@ -68,15 +76,15 @@ class _Interrupt(Callback):
 
 def test_interrupted_and_resumed_is_the_same_as_undisturbed(tiny_images, tmp_path, monkeypatch):
     undisturbed = train_tiny(tiny_images, schedule="one-cycle")
-    progress_bar = training_module.TQDMProgressBar
-    monkeypatch.setattr(training_module, "TQDMProgressBar", lambda refresh_rate: _Interrupt())
+    progress_bar = training_module._Progress
+    monkeypatch.setattr(training_module, "_Progress", lambda steps: _Interrupt())
     settings = {"checkpoints": tmp_path, "checkpoint_seconds": 1e-9, "schedule": "one-cycle"}
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tiny_images, progress=True, **settings)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     (checkpoint,) = tmp_path.iterdir()
     assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 25
-    monkeypatch.setattr(training_module, "TQDMProgressBar", progress_bar)
+    monkeypatch.setattr(training_module, "_Progress", progress_bar)
     resumed = train_tiny(tiny_images, **settings)
     assert same_weights(resumed.model, undisturbed.model)
     torch.testing.assert_close(vars(resumed.history), vars(undisturbed.history), rtol=0, atol=0)

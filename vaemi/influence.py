@@ -12,7 +12,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from vaemi.information import FactorInformation, kl_to_prior
 from vaemi.models import VAE, as_float

@@ -292,6 +292,8 @@ def _execute(
             cwd=str(root),
             progress_bar=False,
             log_output=True,
+            # The kernel's own log is of no use to the reader of this command, least of all after Ctrl-C.
+            extra_arguments=["--log-level=50"],
         )
         notebook = nbformat.read(_ipynb(scratch), as_version=4)
         _refuse_errors(notebook, source.stem)

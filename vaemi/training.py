@@ -26,9 +26,10 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
+from tqdm import tqdm
 
 from vaemi.data.sources import checksum
 from vaemi.information.gaussian import gaussian_information, kl_to_prior
@@ -183,7 +184,7 @@ def train(
                 precision=precision,  # type: ignore[arg-type]
                 devices=devices,
                 logger=False,
-                enable_progress_bar=progress,
+                enable_progress_bar=False,
                 enable_model_summary=False,
                 plugins=_AtomicCheckpointIO(),
                 callbacks=[
@@ -195,8 +196,7 @@ def train(
                         train_time_interval=timedelta(seconds=checkpoint_seconds),
                         enable_version_counter=False,
                     ),
-                    # Each refresh is a line where the output is no terminal (a notebook that papermill runs).
-                    *([TQDMProgressBar(refresh_rate=max(1, steps // 40))] if progress else []),
+                    *([_Progress(steps)] if progress else []),
                 ],
             )
             trainer.fit(
@@ -283,7 +283,6 @@ class _LightningVAE(lightning.LightningModule):
         objective = negative_log_likelihood + self.beta * kl
         if step % 50 == 0:
             _refuse_if_not_finite(objective, step, self.learning_rate)
-            self.log("objective", objective, prog_bar=True)
         return objective
 
     def on_train_start(self) -> None:
@@ -331,6 +330,39 @@ class _Batches:
             self.order = torch.randperm(self.n_samples, generator=generator)
             self.epoch = epoch
         return self.order[position * self.batch_size : (position + 1) * self.batch_size]
+
+
+class _Progress(Callback):
+    """A progress bar on standard error; Lightning's writes to standard output, among the results of a notebook."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        # Each refresh is a line where the output is no terminal, as in a notebook that papermill runs.
+        self.every = max(1, steps // 40)
+        self.bar: Any = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.bar = tqdm(
+            total=self.steps,
+            initial=trainer.global_step,
+            desc="training",
+            unit="step",
+            mininterval=0,
+            miniters=self.every,
+            disable=not trainer.is_global_zero,
+        )
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, *_: Any) -> None:
+        if trainer.global_step % self.every == 0 or trainer.global_step == self.steps:
+            self.bar.set_postfix(objective=f"{float(outputs['loss']):.1f}", refresh=False)
+            self.bar.update(trainer.global_step - self.bar.n)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.bar.close()
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
 
 class _HistoryRecorder(Callback):
