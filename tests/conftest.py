@@ -1,6 +1,7 @@
 """What all tests share: a data root of their own, no network, small models, and one smoke run and site a session."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +42,14 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture
+def ctrl_c_works():
+    """SIGINT as in a terminal; a process that a script started in the background ignores it, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_data_get_takes_the_embedded_digits(capsys, own_data_root):
     assert "5,000 digits embedded" in capsys.readouterr().out
 
 
-def test_ctrl_c_is_one_sentence_and_leaves_the_results(smoke_results):
+def test_ctrl_c_is_one_sentence_and_leaves_the_results(smoke_results, ctrl_c_works):
     before = (smoke_results / "smoke" / "mnist.json").read_bytes()
     process = subprocess.Popen(
         [sys.executable, "-c", "import sys; from vaemi.cli import main; sys.exit(main())", "run", "mnist",

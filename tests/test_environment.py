@@ -1,5 +1,6 @@
 """What is pinned, said twice only where a tool needs it, and the same both times."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -114,3 +115,32 @@ def test_information_needs_nothing_but_torch():
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1e-12
+
+
+GROUND = {"models", "information", "data", "runs", "claims"}
+TOP = {"training", "influence", "figures"}
+
+
+def imported_at_run_time(path):
+    """Names of vaemi's modules that a module imports, those for type checkers left out."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("vaemi."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "vaemi":
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "vaemi").rglob("*.py")), ids=lambda path: path.name)
+def test_no_floor_imports_its_neighbours(path):
+    module = path.relative_to(ROOT / "vaemi").parts[0].removesuffix(".py")
+    imported = imported_at_run_time(path) - {module}
+    if module in GROUND:
+        assert not imported & (GROUND | TOP | {"cli"})
+    elif module in TOP:
+        assert not imported & (TOP | {"cli", "runs"})

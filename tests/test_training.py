@@ -74,7 +74,7 @@ class _Interrupt(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_interrupted_and_resumed_is_the_same_as_undisturbed(tiny_images, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_is_the_same_as_undisturbed(tiny_images, tmp_path, monkeypatch, ctrl_c_works):
     undisturbed = train_tiny(tiny_images, schedule="one-cycle")
     progress_bar = training_module._Progress
     monkeypatch.setattr(training_module, "_Progress", lambda steps: _Interrupt())
