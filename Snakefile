@@ -43,6 +43,8 @@ rule run:
         profile=f"notebooks/profiles/{PROFILE}.yaml",
     output:
         update(f"results/{PROFILE}/{{experiment}}.json"),
+    # Snakemake tells a job's libraries to use so many threads; training can use all.
+    threads: workflow.cores
     shell:
         "vaemi run {wildcards.experiment} --profile {PROFILE}"
 
