@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,23 +110,25 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
         raise BuildError(
             f"{results} has no run of {name}: run `vaemi run {name} --profile {results.name}` first."
         ) from None
-    for index, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                raise BuildError(f"The notebook {name} ends in {output.ename} in cell {index}: run it again.")
+    for index, output in runs.errors_in(notebook):
+        raise BuildError(f"The notebook {name} ends in {output.ename} in cell {index}: run it again.")
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
     for figure in SHARED_FIGURES.get(name, []):
         (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))
-    described = runs.parameters_of(ROOT / "notebooks" / f"{name}.ipynb")
+    described = _described_parameters(name)
     rows = "\n".join(f"| `{p}` | `{d['default']}` | {d['help']} |" for p, d in described.items())
     (generated / f"parameters-{name}.md").write_text(f"| parameter | default | meaning |\n|---|---|---|\n{rows}\n")
     about = {part: result[part] for part in ("profile", "data", "manifest")}
     return result["values"] | about | {"parameters": _defaults(name) | result["manifest"]["parameters"]}
 
 
+@cache
+def _described_parameters(name: str) -> dict[str, dict[str, str]]:
+    return runs.parameters_of(ROOT / "notebooks" / f"{name}.ipynb")
+
+
 def _defaults(name: str) -> dict[str, Any]:
-    described = runs.parameters_of(ROOT / "notebooks" / f"{name}.ipynb")
-    return {parameter: ast.literal_eval(about["default"]) for parameter, about in described.items()}
+    return {parameter: ast.literal_eval(about["default"]) for parameter, about in _described_parameters(name).items()}
 
 
 def _picture(notebook: Any, name: str, figure: str) -> str:

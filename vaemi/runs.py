@@ -123,7 +123,6 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     force: bool = False,
     root: Path | None = None,
-    results: Path | None = None,
 ) -> Outcome:
     """Execute `notebooks/<notebook>.ipynb` under a profile.
 
@@ -135,8 +134,8 @@ def run(
         Overrides of the profile, by name of the notebook's parameters cell.
     force : bool
         Make the run again, training included, even if it was made before.
-    root, results : Path, optional
-        The project (found from the working folder upwards) and where results go (`results` in it).
+    root : Path, optional
+        The project, found from the working folder upwards if left out; results go to `results` in it.
 
     Returns
     -------
@@ -151,15 +150,14 @@ def run(
     root = root or project_root()
     source = _notebook_path(root, notebook)
     chosen = _checked_parameters(source, {**_profile_parameters(root, profile, notebook), **(parameters or {})})
-    folder = (results or root / "results").resolve() / profile
-    digest = _digest(source, chosen)
-    kept = folder / "all" / f"{notebook}-{digest}"
-    latest = Outcome(folder / f"{notebook}.json", folder / f"{notebook}.ipynb", made_before=True)
+    folder = (root / "results").resolve() / profile
+    kept = folder / "all" / f"{notebook}-{_digest(source, chosen)}"
+    made_before = not force and _is_whole(kept)
+    latest = Outcome(folder / f"{notebook}.json", folder / f"{notebook}.ipynb", made_before)
     try:
-        if force or not _is_whole(kept):
+        if not made_before:
             (folder / "all").mkdir(parents=True, exist_ok=True)
             _execute(source, kept, chosen, profile, folder, root, fresh=force)
-            latest = Outcome(latest.result, latest.notebook, made_before=False)
         for path, target in ((_ipynb(kept), latest.notebook), (_json(kept), latest.result)):
             write_atomically(target, path.read_text())
     except OSError as error:
@@ -335,10 +333,18 @@ def provenance_in_words(result: Mapping[str, Any]) -> str:
 
 
 def _refuse_errors(notebook: Any, name: str) -> None:
-    for index, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                raise RunError(f"The notebook {name} shows {output.ename} in cell {index}: {output.evalue}.")
+    for index, output in errors_in(notebook):
+        raise RunError(f"The notebook {name} shows {output.ename} in cell {index}: {output.evalue}.")
+
+
+def errors_in(notebook: Any) -> list[tuple[int, Any]]:
+    """The error outputs of an executed notebook, each with the index of its cell."""
+    return [
+        (index, output)
+        for index, cell in enumerate(notebook.cells)
+        for output in cell.get("outputs", [])
+        if output.output_type == "error"
+    ]
 
 
 def ready_for_the_book(notebook: Any) -> Any:
