@@ -9,7 +9,29 @@ from vaemi._version import __version__
 
 declare_missing_operators()
 
-from vaemi.data.sources import data_root, set_data_root  # noqa: E402 - the operators come first
-from vaemi.information import FactorInformation, factor_information  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
-__all__ = ["FactorInformation", "__version__", "data_root", "factor_information", "set_data_root"]
+from vaemi.data.sources import data_root, set_data_root  # noqa: E402 - the operators come first
+from vaemi.information import FactorInformation, InformationSketch, factor_information  # noqa: E402
+
+if TYPE_CHECKING:
+    from vaemi.information.metric import FactorInformationMetric
+
+__all__ = [
+    "FactorInformation",
+    "FactorInformationMetric",
+    "InformationSketch",
+    "__version__",
+    "data_root",
+    "factor_information",
+    "set_data_root",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # torchmetrics takes seconds to import, which `vaemi --version` need not wait for.
+    if name == "FactorInformationMetric":
+        from vaemi.information.metric import FactorInformationMetric
+
+        return FactorInformationMetric
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

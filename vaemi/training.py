@@ -400,7 +400,7 @@ class _HistoryRecorder(Callback):
         negative_log_likelihood, kl, posterior = elbo_terms(module.model, x, generator)
         objective = negative_log_likelihood + self.beta * kl
         _refuse_if_not_finite(objective, trainer.global_step, module.learning_rate)
-        information, _ = gaussian_information(*(part.cpu().double() for part in posterior))
+        information, *_ = gaussian_information(*(part.cpu().double() for part in posterior))
         row = {
             "step": torch.tensor(trainer.global_step),
             "negative_log_likelihood": negative_log_likelihood,

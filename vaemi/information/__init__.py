@@ -1,17 +1,19 @@
 """How much each latent factor knows about the input: I(X; Z_h) in nats. Needs nothing but torch."""
 
 from .bounds import entropy_of_labels, fano_accuracy_bound
+from .errors import standard_error
 from .factors import factor_information
 from .gaussian import gaussian_information, kl_to_prior
-from .mixture import mixture_information
 from .result import FactorInformation
+from .sketch import InformationSketch
 
 __all__ = [
     "FactorInformation",
+    "InformationSketch",
     "entropy_of_labels",
     "factor_information",
     "fano_accuracy_bound",
     "gaussian_information",
     "kl_to_prior",
-    "mixture_information",
+    "standard_error",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .errors import standard_error
+
 
 def second_moments(mean: Tensor, log_variance: Tensor) -> Tensor:
     """E[z^2 | x] = sigma^2 + mu^2 of every sample and factor, shape (M, H)."""
@@ -15,24 +17,29 @@ def marginal_std(mean: Tensor, log_variance: Tensor) -> Tensor:
     return second_moments(mean, log_variance).mean(0).sqrt()
 
 
-def gaussian_information(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Information of every factor under a Gaussian marginal, and its standard error.
+def gaussian_information(
+    mean: Tensor, log_variance: Tensor, weight: Tensor | None = None, clusters: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Information of every factor under a Gaussian marginal, its standard error, and the marginal's width.
 
     Parameters
     ----------
     mean, log_variance : Tensor, shape (M, H)
+    weight, clusters : Tensor, shape (M,), optional
+        As for `standard_error`.
 
     Returns
     -------
-    nats, stderr : Tensor, shape (H,)
+    nats, stderr, sigma_star : Tensor, shape (H,)
         1/2 (log sigma*_h^2 - mean_m log sigma_h^2), section 3 of the paper. It equals I + KL(q(z_h) || q*(z_h)),
-        hence never lies under I. The standard error is that of the influence function, SD_m / sqrt(M).
+        hence never lies under I.
     """
+    share = mean.new_full((len(mean), 1), 1 / len(mean)) if weight is None else (weight / weight.sum())[:, None]
     moments = second_moments(mean, log_variance)
-    variance = moments.mean(0)
-    nats = 0.5 * (variance.log() - log_variance.mean(0))
+    variance = (share * moments).sum(0)
+    nats = 0.5 * (variance.log() - (share * log_variance).sum(0))
     influence = 0.5 * (moments / variance - log_variance)
-    return nats, influence.std(0) / len(mean) ** 0.5
+    return nats, standard_error(influence, weight, clusters), variance.sqrt()
 
 
 def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -1,79 +1,260 @@
-"""The exact estimator: the entropy of the aggregated posterior, a mixture of M Gaussians, by quadrature.
+"""The exact estimator: what the aggregated posterior, a mixture of Gaussians on a lattice, says of each factor.
 
-The integral runs over panels. A panel is bisected until it is no wider than the narrowest component that reaches
-it; on such a panel the mixture is smooth and Gauss-Legendre quadrature converges exponentially. Components further
-than `_REACH` of their standard deviations are left out, so the work is about the same for narrow and for broad
-posteriors.
+Every octave of sigma has its own lattice. With q_b the density of the components in octave b and all broader ones,
+
+    log q = log q_B + sum over b < B of (log q_b - log q_{b+1}),
+
+and each difference vanishes away from the components of its octave and is smooth on the scale of its lattice. So one
+sweep from broad to narrow octaves makes the q_b, refining the broader density where narrower components are; one
+sweep back carries the differences, by the transpose of the refinement, to the lattices of the broader octaves; and sums
+over lattice points are integrals, as exact as trapezoidal sums of smooth functions are. The work does not depend on the
+number of samples.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-# Mass beyond 9 standard deviations: 2e-19.
-_REACH = 9.0
-# Widest panel, in standard deviations of its narrowest component, and nodes on it: error about 1e-12 of the density.
-_PANEL = 2.0
-_NODES = 16
-# Least standard deviation as a share of the factor's range; see factor_information.
-_RESOLUTION = 1e-10
+from .lattice import BANDS, BLOCK, THINNING, Lattice, pack, unpack
+from .spreading import Blocks
+
+# Density where no component reaches; its logarithm only meets weights of zero.
+_TINY = 1e-290
+_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
+# Weight of the heavy-tailed reference in the density without a sample, in units of a sample.
+_DEFENCE = 0.1
+# Blocks that are worked on at a time, for the sake of memory: of whole factors, and within.
+_BLOCKS_OF_A_PART, _BLOCKS = 1 << 15, 1 << 12
 
 
-def mixture_information(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Information of every factor, exact for the empirical mixture, and its standard error.
+@dataclass(frozen=True)
+class Evaluation:
+    """What the gathered components of H factors say; shapes are (H,) unless said otherwise.
 
-    Parameters
+    Attributes
     ----------
-    mean, log_variance : Tensor of float64, shape (M, H)
-
-    Returns
-    -------
-    nats, stderr : Tensor, shape (H,)
-        mean_m and SD_m / sqrt(M) of KL(q(z_h|x_m) || q(z_h)); KL - I is the influence function of I.
+    nats : Tensor
+        Mean of KL(q(z|x) || q(z)) over the samples.
+    stderr : Tensor
+        Standard error of `nats` over the draw of the samples, by the influence function KL - I.
+    leave_one_out : Tensor
+        Mean of KL(q(z|x_m) || q(z) without x_m).
+    marginal_std : Tensor
+        Root mean square of z under q(z).
+    keys : Tensor, shape (B,)
+        Of the blocks.
+    divergence : Tensor, shape (B, levels * width)
+        KL of the component at every level and point of a block.
     """
-    divergences = torch.stack(
-        [_divergences(mu, log_var) for mu, log_var in zip(mean.T, log_variance.T, strict=True)], dim=1
+
+    nats: Tensor
+    stderr: Tensor
+    leave_one_out: Tensor
+    marginal_std: Tensor
+    keys: Tensor
+    divergence: Tensor
+
+
+def evaluate_in_parts(blocks: Blocks, lattice: Lattice) -> Iterator[tuple[int, Evaluation]]:
+    """Evaluate the blocks of all factors, some factors at a time, each part with its first factor."""
+    for first, count, part in blocks.by_factors(_BLOCKS_OF_A_PART):
+        yield first, evaluate(part, count, lattice)
+
+
+def evaluate(blocks: Blocks, n_factors: int, lattice: Lattice) -> Evaluation:
+    """What the blocks of `n_factors` factors say."""
+    factor, band, block = unpack(blocks.keys)
+    octave = band.div(BANDS, rounding_mode="floor")
+    nodal = lattice.level_weights.to(blocks.values) @ blocks.values.unflatten(2, (lattice.levels, lattice.width))
+    first, squares = nodal[:, 0].flatten(1), nodal[:, -1].flatten(1)
+
+    def total(of_block: Tensor) -> Tensor:
+        return of_block.new_zeros(n_factors).index_add_(0, factor, of_block)
+
+    weight_sum = total(first.sum(1))
+    one = total(squares.sum(1)) / weight_sum.square()  # 1 / M for equal weights
+    share = first / weight_sum[factor, None]
+    octaves = _densities(factor, band, block, share, n_factors, lattice)
+    divergence = _divergences(octaves, share, lattice)
+
+    columns = torch.arange(lattice.width, device=factor.device)
+    points = lattice.spacing(octave)[:, None] * (block[:, None] * BLOCK + columns)
+    mass = share.unflatten(1, (lattice.levels, lattice.width))
+    centre = total((mass.sum(1) * points).sum(1))
+    offset = (points - centre[factor, None]).square()
+    within = (mass.sum(2) * lattice.sigma(band).square()).sum(1)
+    variance = total((mass.sum(1) * offset).sum(1) + within).clamp_min(0)
+
+    nats = total((share * divergence).sum(1))
+    removal = _removals(octaves, share, one, centre, variance.sqrt(), lattice)
+    deviation = (divergence - nats[factor, None]).square()
+    sampling = total((squares * deviation).sum(1)).clamp_min(0) / weight_sum.square()
+    return Evaluation(
+        nats=nats.clamp_min(0),
+        stderr=(sampling / (1 - one)).sqrt(),
+        leave_one_out=nats.clamp_min(0) + total(removal).clamp_min(0),
+        marginal_std=(variance + centre.square()).sqrt(),
+        keys=blocks.keys,
+        divergence=divergence,
     )
-    # Rounding can leave -1e-16 where the truth is 0.
-    return divergences.mean(0).clamp_min(0), divergences.std(0) / len(mean) ** 0.5
 
 
-def _divergences(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(q(z|x_m) || q(z)) of one factor for every sample, shape (M,)."""
-    # In units of the factor's own range the answer cannot depend on the scale of z.
-    centre = mean.median()
-    std = (0.5 * log_variance).exp()
-    scale = (mean - centre).abs().max() + std.max()
-    mean = (mean - centre) / scale
-    std = (std / scale).clamp_min(_RESOLUTION)
-    entropies = 0.5 * math.log(2 * math.pi * math.e) + std.log()
-    return _cross_entropies(mean, std) - entropies
+@dataclass
+class _Octave:
+    """The lattice of one octave, over the blocks of all factors where something is to be known.
+
+    Attributes
+    ----------
+    octave : Tensor, shape ()
+    own : Tensor, shape (B,)
+        Which blocks lie in this octave.
+    factor, band, block : Tensor, shape (B,)
+        Of those.
+    reached : Tensor, shape (B, R)
+        Places, in the rows below, of the blocks that a block's components reach.
+    places : Tensor, shape (P,)
+        Sorted keys of the rows.
+    broader, density : Tensor, shape (P, BLOCK)
+        q_{b+1} and q_b at the points.
+    """
+
+    octave: Tensor
+    own: Tensor
+    factor: Tensor
+    band: Tensor
+    block: Tensor
+    reached: Tensor
+    places: Tensor
+    broader: Tensor
+    density: Tensor
+
+    def parts(self, size: int) -> Iterator[tuple[int, Tensor]]:
+        """The octave's bands, and which of its own blocks lie in each, not more than `size` at a time."""
+        for side in range(BANDS):
+            for part in (self.band % BANDS == side).nonzero()[:, 0].split(size):
+                yield side, part
 
 
-def _cross_entropies(mean: Tensor, std: Tensor) -> Tensor:
-    """-integral of N(z; mu_m, sigma_m^2) log q(z) for every component m of the mixture q, shape (M,)."""
-    nodes, weights = (torch.as_tensor(a, device=mean.device) for a in np.polynomial.legendre.leggauss(_NODES))
-    low, high = mean - _REACH * std, mean + _REACH * std
-    cross = torch.zeros_like(mean)
-    panels = [(low.min().item(), high.max().item(), torch.arange(len(mean), device=mean.device))]
-    while panels:
-        left, right, candidates = panels.pop()
-        near = candidates[(low[candidates] < right) & (high[candidates] > left)]
-        if not len(near):
-            continue
-        half = 0.5 * (right - left)
-        if 2 * half > _PANEL * std[near].min():
-            middle = left + half
-            panels += [(left, middle, near), (middle, right, near)]
-            continue
-        # Not z - mean: away from 0 the rounding of z is not small beside the width of a narrow component.
-        offset = (left - mean[near, None]) + half * (1 + nodes)
-        density = (-0.5 * (offset / std[near, None]).square()).exp()
-        density /= math.sqrt(2 * math.pi) * std[near, None]
-        log_q = (density.sum(0) / len(mean)).log()
-        cross[near] -= density @ (half * weights * log_q)
-    return cross
+def _densities(
+    factor: Tensor, band: Tensor, block: Tensor, share: Tensor, n_factors: int, lattice: Lattice
+) -> list[_Octave]:
+    """The sweep from broad to narrow; the octaves come from narrow to broad."""
+    octave = band.div(BANDS, rounding_mode="floor")
+    first, last = lattice.neighbours
+    around = torch.arange(first, last + 1, device=factor.device)
+    lowest, highest = int(octave.min()), int(octave.max())
+    broadest = octave.new_full((n_factors,), lowest).scatter_reduce_(0, factor, octave, "amax")
+
+    octaves: list[_Octave] = []
+    narrower = factor.new_empty(0)
+    for level in range(lowest, highest + 1):
+        own = (octave == level).nonzero()[:, 0]
+        reached = pack(factor[own, None], 0, block[own, None] + around)
+        wanted, _, place = unpack(narrower)
+        still = broadest[wanted] >= level
+        parents = pack(wanted[still, None], 0, (place[still, None] >> 1) + around.new_tensor([-1, 0, 1]))
+        places = torch.cat([reached.flatten(), parents.flatten()]).unique()
+        reached = torch.searchsorted(places, reached)
+        nothing = share.new_zeros(len(places), BLOCK)
+        octaves.append(
+            _Octave(
+                octave.new_tensor(level), own, factor[own], band[own], block[own], reached, places, nothing, nothing
+            )
+        )
+        narrower = places
+
+    kernel = lattice.kernel.to(share)
+    above: _Octave | None = None
+    for here in reversed(octaves):
+        if above is not None:
+            here.broader = _refined(above, here, lattice)
+        here.density = here.broader.clone()
+        for side, part in here.parts(_BLOCKS):
+            made = (share[here.own[part]] @ kernel[side]) / lattice.spacing(here.octave)
+            here.density.index_add_(0, here.reached[part].flatten(), made.view(-1, BLOCK))
+        above = here
+    return octaves
+
+
+def _refined(above: _Octave, here: _Octave, lattice: Lattice) -> Tensor:
+    """The density of the broader octave at the points of this one."""
+    sources, known, side = _parents(above, here)
+    values = torch.where(known[..., None], above.density[sources], 0.0).flatten(1)
+    matrices = lattice.refinement.to(values)
+    return torch.where((side == 0)[:, None], values @ matrices[0], values @ matrices[1])
+
+
+def _coarsened(field: Tensor, here: _Octave, above: _Octave, lattice: Lattice) -> Tensor:
+    """The transpose of the refinement: integrals against `field` become integrals over the broader lattice."""
+    targets, known, side = _parents(above, here)
+    matrices = lattice.refinement.to(field)
+    made = 0.5 * torch.where((side == 0)[:, None], field @ matrices[0].T, field @ matrices[1].T).view(-1, 3, BLOCK)
+    return torch.zeros_like(above.density).index_add_(0, targets[known], made[known])
+
+
+def _parents(above: _Octave, here: _Octave) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of the three blocks of `above` around each of `here`, which of them exist, and the half it lies in."""
+    factor, _, block = unpack(here.places)
+    wanted = pack(factor[:, None], 0, (block[:, None] >> 1) + torch.arange(-1, 2, device=block.device))
+    rows = torch.searchsorted(above.places, wanted).clamp_max(len(above.places) - 1)
+    return rows, above.places[rows] == wanted, block & 1
+
+
+def _divergences(octaves: list[_Octave], share: Tensor, lattice: Lattice) -> Tensor:
+    """The sweep back: KL of the component at every level and point of all blocks, shape of `share`."""
+    kernel = lattice.kernel.to(share).mT
+    result = torch.empty_like(share)
+    carried, below = share.new_empty(0), None
+    for here in octaves:
+        log_density = here.density.clamp_min(_TINY).log()
+        carried = torch.zeros_like(log_density) if below is None else _coarsened(carried, below, here, lattice)
+        field = log_density + carried
+        for side, part in here.parts(_BLOCKS):
+            entropy = _ENTROPY + lattice.sigma(BANDS * here.octave + side).log().repeat_interleave(lattice.width)
+            cross_entropy = -field[here.reached[part]].flatten(1) @ kernel[side]
+            result[here.own[part]] = cross_entropy - entropy
+        carried = carried + log_density - here.broader.clamp_min(_TINY).log()
+        below = here
+    return result
+
+
+def _removals(
+    octaves: list[_Octave], share: Tensor, one: Tensor, centre: Tensor, std: Tensor, lattice: Lattice
+) -> Tensor:
+    """What the mean divergence of a block's components gains when each component is left out of the mixture.
+
+    With u = N(z; mu_m, sigma_m^2) / (M q(z)) the density without sample m is q (1 - u) M / (M - 1). A sample that no
+    other is near would cost arbitrarily much; so a Cauchy density r, of the marginal's centre and width, is mixed in
+    with the small weight e: any density that does not depend on x_m gives an upper bound. The gain is
+    E[-log((1 - e)(1 - u) M / (M - 1) + e r / q)]. Single precision and every second point suffice for this correction.
+    Components narrower than an octave only add to q, so leaving them out of q keeps the bound.
+    """
+    levels, points, kernel = (tensor.to(share.device) for tensor in lattice.thinned)
+    first, last = lattice.neighbours
+    at = torch.arange(first * BLOCK, (last + 1) * BLOCK, THINNING, device=share.device)
+    result = share.new_zeros(len(share))
+    for here in octaves:
+        spacing = lattice.spacing(here.octave)
+        for side, part in here.parts(_BLOCKS // 16):
+            own, of = here.own[part], here.factor[part]
+            mass = levels @ share[own].unflatten(1, (lattice.levels, lattice.width)) @ points
+            density = here.density[here.reached[part]].flatten(1)[:, ::THINNING].clamp_min(_TINY)
+            z = spacing * (here.block[part, None] * BLOCK + at)
+            width = std[of, None].clamp_min(_TINY)
+            reference = width / (math.pi * (width.square() + (z - centre[of, None]).square()))
+            defence = _DEFENCE * one[of, None]
+            keep = _single((1 - defence) / (1 - one[of, None]))
+            u = kernel[side] * _single(one[of, None] / (THINNING * spacing) / density)
+            cost = -torch.log(keep * (1 - u).clamp_min(0) + _single(defence * reference / density))
+            result[own] = (mass.flatten(1) * (cost * kernel[side]).sum(2)).sum(1)
+    return result
+
+
+def _single(of_point: Tensor) -> Tensor:
+    """(B, points) in single precision, ready to be combined with every component of a block."""
+    return of_point.clamp_max(1e30).float()[:, None]

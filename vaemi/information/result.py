@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
 class FactorInformation:
     """Information I(X; Z_h) of each of H latent factors.
 
@@ -28,20 +27,51 @@ class FactorInformation:
         M, the number of samples that the estimate rests on.
     method : str
         ``"mixture"`` (exact) or ``"gaussian"`` (the paper's).
+    leave_one_out : Tensor, shape (H,), or None
+        Mean of KL(q(z_h|x_m) || q(z_h) without x_m), of the mixture only. Over draws of samples the expectation of
+        `nats` lies under the information of the population and that of `leave_one_out` over it.
     """
 
-    nats: Tensor
-    stderr: Tensor
-    marginal_std: Tensor
-    n_samples: int
-    method: str
+    def __init__(
+        self,
+        nats: Tensor,
+        stderr: Tensor,
+        marginal_std: Tensor,
+        n_samples: int,
+        method: str,
+        leave_one_out: Tensor | None = None,
+    ) -> None:
+        arrays = {"nats": nats, "stderr": stderr, "marginal_std": marginal_std}
+        if leave_one_out is not None:
+            arrays["leave_one_out"] = leave_one_out
+        if nats.ndim != 1 or any(array.shape != nats.shape for array in arrays.values()):
+            shapes = ", ".join(f"{name} {tuple(array.shape)}" for name, array in arrays.items())
+            raise ValueError(f"All of a result's tensors must have shape (H,): {shapes}.")
+        self.nats = nats
+        self.stderr = stderr
+        self.marginal_std = marginal_std
+        self.n_samples = n_samples
+        self.method = method
+        self.leave_one_out = leave_one_out
 
-    def __post_init__(self) -> None:
-        if not self.nats.shape == self.stderr.shape == self.marginal_std.shape or self.nats.ndim != 1:
-            raise ValueError(
-                f"nats, stderr and marginal_std must all have shape (H,), not {tuple(self.nats.shape)}, "
-                f"{tuple(self.stderr.shape)} and {tuple(self.marginal_std.shape)}."
-            )
+    def interval(self, confidence: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Lower and upper ends of confidence intervals for the information of the population, each of shape (H,).
+
+        Normal intervals around `nats`, never below 0. Where `leave_one_out` is further above `nats` than a standard
+        error, there are too few samples to see how the posteriors overlap, and the upper end is taken from there.
+
+        Raises
+        ------
+        ValueError
+            If the confidence is not between 0 and 1.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95.")
+        half = torch.special.ndtri(self.nats.new_tensor((1 + confidence) / 2)) * self.stderr
+        top = self.nats
+        if self.leave_one_out is not None:
+            top = torch.where(self.leave_one_out - self.nats > self.stderr, self.leave_one_out, self.nats)
+        return (self.nats - half).clamp_min(0), top + half
 
     @cached_property
     def ranking(self) -> Tensor:
@@ -66,20 +96,21 @@ class FactorInformation:
         return float(self.nats.sum())
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a factor, the most informative first: factor, nats, stderr, marginal_std, share of the total."""
+        """A row a factor, the most informative first: factor, nats, stderr, marginal_std, share, leave_one_out."""
         import pandas as pd
 
         order = self.ranking
         nats = self.nats[order].numpy()
-        return pd.DataFrame(
-            {
-                "factor": order.numpy(),
-                "nats": nats,
-                "stderr": self.stderr[order].numpy(),
-                "marginal_std": self.marginal_std[order].numpy(),
-                "share": nats / self.total if self.total > 0 else nats * 0.0,
-            }
-        )
+        columns = {
+            "factor": order.numpy(),
+            "nats": nats,
+            "stderr": self.stderr[order].numpy(),
+            "marginal_std": self.marginal_std[order].numpy(),
+            "share": nats / self.total if self.total > 0 else nats * 0.0,
+        }
+        if self.leave_one_out is not None:
+            columns["leave_one_out"] = self.leave_one_out[order].numpy()
+        return pd.DataFrame(columns)
 
     def __len__(self) -> int:
         return len(self.nats)
