@@ -21,13 +21,13 @@ def test_mean_divergence_to_the_fitted_gaussian():
     mean, log_variance = torch.randn(50, 3).double(), torch.randn(50, 3).double()
     fitted = Normal(torch.zeros(3).double(), marginal_std(mean, log_variance))
     expected = kl_divergence(Normal(mean, (log_variance / 2).exp()), fitted).mean(0)
-    nats, _ = gaussian_information(mean, log_variance)
+    nats, *_ = gaussian_information(mean, log_variance)
     torch.testing.assert_close(nats, expected)
 
 
 def test_one_used_and_one_ignored_factor():
     mean = torch.tensor([[0.6, 0.0], [-0.6, 0.0]]).double()
     log_variance = torch.tensor([[2 * math.log(0.8), 0.0]] * 2).double()
-    nats, _ = gaussian_information(mean, log_variance)
+    nats, *_ = gaussian_information(mean, log_variance)
     assert nats.tolist() == pytest.approx([-math.log(0.8), 0.0])
     assert marginal_std(mean, log_variance).tolist() == pytest.approx([1.0, 1.0])

@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -52,94 +49,85 @@ def _hash(key: int, size: int) -> int:
     return np.int64((mixed >> np.uint64(32)) & np.uint64(size - 1))
 
 
-@cache
-def spread(order: int, levels: int) -> Callable[..., Any]:
-    """The kernel for a lattice of this order and number of levels."""
-    width = BLOCK + order - 1
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sigma, levels, scale):
+    """Keys and values, (B, C, levels, width), of the blocks of consecutive factors."""
+    order = len(scale)
+    weighted = len(weight) > 0
+    keys = np.empty(64, np.int64)
+    values = np.zeros((64, 2 if weighted else 1, levels, BLOCK + order - 1))
+    count = 0
+    table = np.full(256, -1, np.int64)
+    basis = np.empty(order)
+    for factor in range(first_factor, last_factor):
+        table[:] = -1
+        before = count
+        for sample in range(mean.shape[1]):
+            band, t, position = _place(mean[factor, sample], log_variance[factor, sample], points_per_sigma)
+            left = math.floor(position)
+            first = np.int64(left) - (order // 2 - 1)
+            key = _PACK(factor, band, first >> 5)
 
-    @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-    def kernel(mean, log_variance, weight, first_factor, last_factor, points_per_sigma, scale):
-        weighted = len(weight) > 0
-        keys = np.empty(64, np.int64)
-        values = np.zeros((64, 2 if weighted else 1, levels, width))
-        count = 0
-        table = np.full(256, -1, np.int64)
-        basis = np.empty(order)
-        for factor in range(first_factor, last_factor):
-            table[:] = -1
-            before = count
-            for sample in range(mean.shape[1]):
-                band, t, position = _place(mean[factor, sample], log_variance[factor, sample], points_per_sigma)
-                left = math.floor(position)
-                first = np.int64(left) - (order // 2 - 1)
-                key = _PACK(factor, band, first >> 5)
+            index = _hash(key, len(table))
+            while table[index] >= 0 and keys[table[index]] != key:
+                index = (index + 1) & (len(table) - 1)
+            slot = table[index]
+            if slot < 0:
+                if count == len(keys):
+                    keys = np.concatenate((keys, np.empty(count, np.int64)))
+                    values = np.concatenate((values, np.zeros_like(values)))
+                slot = count
+                count += 1
+                keys[slot] = key
+                table[index] = slot
+                if 2 * (count - before) > len(table):
+                    table = np.full(2 * len(table), -1, np.int64)
+                    for other in range(before, count):
+                        index = _hash(keys[other], len(table))
+                        while table[index] >= 0:
+                            index = (index + 1) & (len(table) - 1)
+                        table[index] = other
 
-                index = _hash(key, len(table))
-                while table[index] >= 0 and keys[table[index]] != key:
-                    index = (index + 1) & (len(table) - 1)
-                slot = table[index]
-                if slot < 0:
-                    if count == len(keys):
-                        keys = np.concatenate((keys, np.empty(count, np.int64)))
-                        values = np.concatenate((values, np.zeros_like(values)))
-                    slot = count
-                    count += 1
-                    keys[slot] = key
-                    table[index] = slot
-                    if 2 * (count - before) > len(table):
-                        table = np.full(2 * len(table), -1, np.int64)
-                        for other in range(before, count):
-                            index = _hash(keys[other], len(table))
-                            while table[index] >= 0:
-                                index = (index + 1) & (len(table) - 1)
-                            table[index] = other
-
-                _lagrange(position - left, basis, scale, order)
-                start = first & (BLOCK - 1)
-                w = weight[sample] if weighted else 1.0
-                last_t, this_t = w * t, w
-                for level in range(levels):
-                    row = values[slot, 0, level]
+            _lagrange(position - left, basis, scale, order)
+            start = first & (BLOCK - 1)
+            w = weight[sample] if weighted else 1.0
+            last_t, this_t = w * t, w
+            for level in range(levels):
+                row = values[slot, 0, level]
+                for a in range(order):
+                    row[start + a] += this_t * basis[a]
+                if weighted:
+                    row = values[slot, 1, level]
                     for a in range(order):
-                        row[start + a] += this_t * basis[a]
-                    if weighted:
-                        row = values[slot, 1, level]
-                        for a in range(order):
-                            row[start + a] += w * this_t * basis[a]
-                    # T_1 = t T_0 counts as 2 t T_0 - T_-1 with T_-1 = T_1 = t.
-                    last_t, this_t = this_t, 2 * t * this_t - last_t
-        return keys[:count], values[:count]
-
-    return kernel
+                        row[start + a] += w * this_t * basis[a]
+                # T_1 = t T_0 counts as 2 t T_0 - T_-1 with T_-1 = T_1 = t.
+                last_t, this_t = this_t, 2 * t * this_t - last_t
+    return keys[:count], values[:count]
 
 
-@cache
-def gather(order: int, levels: int) -> Callable[..., Any]:
-    """The kernel for a lattice of this order and number of levels."""
-
-    @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-    def kernel(mean, log_variance, keys, moments, result, first_factor, last_factor, points_per_sigma, scale):
-        basis = np.empty(order)
-        for factor in range(first_factor, last_factor):
-            known, slot = np.int64(-1), 0
-            for sample in range(mean.shape[1]):
-                band, t, position = _place(mean[factor, sample], log_variance[factor, sample], points_per_sigma)
-                left = math.floor(position)
-                first = np.int64(left) - (order // 2 - 1)
-                key = _PACK(factor, band, first >> 5)
-                if key != known:
-                    known, slot = key, np.searchsorted(keys, key)
-                _lagrange(position - left, basis, scale, order)
-                start = first & (BLOCK - 1)
-                total = 0.0
-                last_t, this_t = t, 1.0
-                for level in range(levels):
-                    row = moments[slot, level]
-                    part = 0.0
-                    for a in range(order):
-                        part += row[start + a] * basis[a]
-                    total += this_t * part
-                    last_t, this_t = this_t, 2 * t * this_t - last_t
-                result[factor, sample] = total
-
-    return kernel
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def gather(mean, log_variance, keys, moments, result, first_factor, last_factor, points_per_sigma, scale):
+    """Fill `result`, (H, M), for consecutive factors."""
+    order, levels = len(scale), moments.shape[1]
+    basis = np.empty(order)
+    for factor in range(first_factor, last_factor):
+        known, slot = np.int64(-1), 0
+        for sample in range(mean.shape[1]):
+            band, t, position = _place(mean[factor, sample], log_variance[factor, sample], points_per_sigma)
+            left = math.floor(position)
+            first = np.int64(left) - (order // 2 - 1)
+            key = _PACK(factor, band, first >> 5)
+            if key != known:
+                known, slot = key, np.searchsorted(keys, key)
+            _lagrange(position - left, basis, scale, order)
+            start = first & (BLOCK - 1)
+            total = 0.0
+            last_t, this_t = t, 1.0
+            for level in range(levels):
+                row = moments[slot, level]
+                part = 0.0
+                for a in range(order):
+                    part += row[start + a] * basis[a]
+                total += this_t * part
+                last_t, this_t = this_t, 2 * t * this_t - last_t
+            result[factor, sample] = total

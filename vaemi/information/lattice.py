@@ -122,8 +122,10 @@ class Lattice:
                 for own in nodes.tolist()
             ]
         )
-        kept = torch.arange(0, self.width + THINNING - 1, THINNING)
-        points = (1 - (torch.arange(self.width)[:, None] - kept).abs().double() / THINNING).clamp_min(0)
+        kept = torch.arange(-THINNING, self.width + THINNING, THINNING)
+        distance = (torch.arange(self.width)[:, None] - kept).abs() // (THINNING // 2)
+        cubic = torch.tensor([1, 9 / 16, 0, -1 / 16, 0], dtype=torch.float64)  # between two kept points, or at one
+        points = cubic[distance.clamp_max(4)]
         return levels, points, (THINNING * self._densities(nodes, kept)[..., ::THINNING]).float()
 
     def _densities(self, level: Tensor, point: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ def _densities(
     kernel = lattice.kernel.to(share)
     above: _Octave | None = None
     for here in reversed(octaves):
-        if above is not None:
+        if above is not None and len(above.places):
             here.broader = _refined(above, here, lattice)
         here.density = here.broader.clone()
         for side, part in here.parts(_BLOCKS):
@@ -212,7 +212,10 @@ def _divergences(octaves: list[_Octave], share: Tensor, lattice: Lattice) -> Ten
     carried, below = share.new_empty(0), None
     for here in octaves:
         log_density = here.density.clamp_min(_TINY).log()
-        carried = torch.zeros_like(log_density) if below is None else _coarsened(carried, below, here, lattice)
+        if below is None or not len(here.places):  # no factor has narrower components
+            carried = torch.zeros_like(log_density)
+        else:
+            carried = _coarsened(carried, below, here, lattice)
         field = log_density + carried
         for side, part in here.parts(_BLOCKS):
             entropy = _ENTROPY + lattice.sigma(BANDS * here.octave + side).log().repeat_interleave(lattice.width)

@@ -127,11 +127,10 @@ def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: L
     if _compiled is None or mean.device.type != "cpu":
         return _spread_by_torch(mean, log_variance, weight, lattice)
     arrays = [tensor.numpy() for tensor in (mean, log_variance, mean.new_empty(0) if weight is None else weight)]
-    kernel = _compiled.spread(lattice.order, lattice.levels)
     scale = lattice.lagrange_scale.numpy()
 
     def part(first: int, last: int) -> Blocks:
-        keys, values = kernel(*arrays, first, last, lattice.points_per_sigma, scale)
+        keys, values = _compiled.spread(*arrays, first, last, lattice.points_per_sigma, lattice.levels, scale)
         return sorted_blocks(torch.from_numpy(keys), torch.from_numpy(values).flatten(2))
 
     parts = _on_all_threads(part, len(mean))
@@ -158,9 +157,8 @@ def gather(field: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, latt
         return _gather_by_torch(moments, keys, mean, log_variance, lattice)
     result = torch.empty_like(mean)
     arrays = [tensor.contiguous().numpy() for tensor in (mean, log_variance, keys, moments, result)]
-    kernel = _compiled.gather(lattice.order, lattice.levels)
-    scale = lattice.lagrange_scale.numpy()
-    _on_all_threads(lambda first, last: kernel(*arrays, first, last, lattice.points_per_sigma, scale), len(mean))
+    settings = lattice.points_per_sigma, lattice.lagrange_scale.numpy()
+    _on_all_threads(lambda first, last: _compiled.gather(*arrays, first, last, *settings), len(mean))
     return result
 
 
