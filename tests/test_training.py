@@ -7,13 +7,15 @@ import sys
 import textwrap
 import time
 
+import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from vaemi import factor_information
 from vaemi import training as training_module
-from vaemi.models import ConvVAE, LinearVAE
-from vaemi.training import TrainingError, train
+from vaemi.models import ConvVAE, LinearVAE, as_float, posterior
+from vaemi.training import SpectrumLogger, TrainingError, train
 
 
 def same_weights(a, b):
@@ -226,3 +228,49 @@ def test_two_processes_train_the_same_budget(tiny_images, tmp_path):
     alone = train_tiny(tiny_images, steps=200)
     assert int(steps) == 200
     assert float(objective) == pytest.approx(float(alone.history.objective[-1]), rel=0.05)
+
+
+# Warnings of Lightning's, about its own use of torch and about loaders without workers.
+LIGHTNINGS_OWN = pytest.mark.filterwarnings("ignore:.*treespec", "ignore:The 'val_dataloader' does not have many")
+
+
+class AnyModule(lightning.LightningModule):
+    """Somebody's module, with a validation of its own and nothing of ours but an encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = tiny()
+
+    def validation_step(self, batch, index):
+        return None
+
+
+def validate(images, callback, wrap):
+    loader = torch.utils.data.DataLoader(images, batch_size=70, collate_fn=lambda rows: wrap(torch.stack(rows)))
+    trainer = lightning.Trainer(
+        callbacks=[callback], logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+        enable_model_summary=False,
+    )  # fmt: skip
+    module = AnyModule()
+    trainer.validate(module, loader, verbose=False)
+    return module, trainer.callback_metrics
+
+
+@LIGHTNINGS_OWN
+@pytest.mark.parametrize("wrap", [lambda images: (as_float(images), "label"), as_float])
+def test_the_spectrum_is_logged_for_any_module(tiny_images, wrap):
+    logger = SpectrumLogger(threshold=1e-6)
+    module, logged = validate(tiny_images, logger, wrap)
+    expected = factor_information(*posterior(module.model, tiny_images))
+    torch.testing.assert_close(logger.information.nats, expected.nats, atol=1e-7, rtol=0)
+    assert float(logged["information/total"]) == pytest.approx(expected.total, rel=1e-4)
+    assert float(logged["information/z3"]) == pytest.approx(float(expected.nats[3]), rel=1e-4)
+    assert float(logged["information/influential"]) == len(expected.influential(1e-6)) > 0
+
+
+@LIGHTNINGS_OWN
+def test_the_spectrum_of_an_encoder_of_ones_own(tiny_images):
+    logger = SpectrumLogger(encode=lambda batch: (batch["x"].flatten(1)[:, :2], torch.zeros(len(batch["x"]), 2)))
+    validate(tiny_images, logger, lambda images: {"x": as_float(images)})
+    x = as_float(tiny_images).flatten(1)[:, :2]
+    torch.testing.assert_close(logger.information.nats, factor_information(x, torch.zeros_like(x)).nats)

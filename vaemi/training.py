@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,7 +32,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vaemi.data.sources import checksum
+from vaemi.information import FactorInformation
 from vaemi.information.gaussian import gaussian_information, kl_to_prior
+from vaemi.information.metric import FactorInformationMetric
 from vaemi.models import VAE, as_float
 
 # Raised whenever a change here makes another model of the same settings: older checkpoints are then left alone.
@@ -330,6 +332,65 @@ class _Batches:
             self.order = torch.randperm(self.n_samples, generator=generator)
             self.epoch = epoch
         return self.order[position * self.batch_size : (position + 1) * self.batch_size]
+
+
+class SpectrumLogger(Callback):
+    """Logs the information of every factor at the end of each validation of any Lightning module.
+
+    What is logged is `information/total`, `information/influential` (the number of factors above the threshold) and
+    `information/z0` to `information/z{H-1}`, in nats, over the samples of all processes.
+
+    Parameters
+    ----------
+    encode : callable, optional
+        Takes a batch of the validation loader and returns posterior mean and log-variance, both (B, H). If left out, it
+        is the module's `encode`, or its `model.encode`, of the batch, or of its first element if it is a tuple or list.
+    threshold : float
+        Nats above which a factor counts as influential.
+
+    Attributes
+    ----------
+    information : FactorInformation or None
+        Of the last validation.
+    """
+
+    def __init__(self, encode: Callable[[Any], tuple[Tensor, Tensor]] | None = None, threshold: float = 0.1) -> None:
+        self.encode = encode
+        self.threshold = threshold
+        self.information: FactorInformation | None = None
+        self._metric: FactorInformationMetric | None = None
+
+    def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Forget the last validation."""
+        self._metric = None
+
+    @torch.no_grad()
+    def on_validation_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Gather the batch."""
+        if self.encode is not None:
+            mean, log_variance = self.encode(batch)
+        else:
+            module = pl_module if hasattr(pl_module, "encode") else pl_module.model
+            mean, log_variance = module.encode(batch[0] if isinstance(batch, tuple | list) else batch)
+        if self._metric is None:
+            self._metric = FactorInformationMetric(mean.shape[1]).to(mean.device)
+        self._metric.update(mean, log_variance)
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Log the information."""
+        if self._metric is None:
+            return
+        self.information = self._metric.compute()
+        pl_module.log_dict(
+            {
+                "information/total": self.information.total,
+                "information/influential": float(len(self.information.influential(self.threshold))),
+                **{f"information/z{h}": nats for h, nats in enumerate(self.information.nats.tolist())},
+            },
+            rank_zero_only=True,
+        )
 
 
 class _Progress(Callback):

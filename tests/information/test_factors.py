@@ -83,3 +83,17 @@ def test_extreme_but_usable_variances_give_finite_answers(method, log_variance):
     info = vaemi.factor_information(MEAN, np.full_like(MEAN, log_variance), method=method)
     assert info.nats.isfinite().all()
     assert info.stderr.isfinite().all()
+
+
+def test_unknown_precision():
+    with pytest.raises(ValueError, match="'default', 'high'"):
+        vaemi.factor_information(MEAN, LOG_VARIANCE, precision="double")
+
+
+def test_many_factors_are_evaluated_in_parts(monkeypatch):
+    whole = vaemi.factor_information(np.tile(MEAN, 8), np.tile(LOG_VARIANCE, 8))
+    monkeypatch.setattr("vaemi.information.factors._BLOCKS", 2)
+    monkeypatch.setattr("vaemi.information.spreading._COMPONENTS", 1)
+    parts = vaemi.factor_information(np.tile(MEAN, 8), np.tile(LOG_VARIANCE, 8))
+    for name in ("nats", "stderr", "leave_one_out", "marginal_std"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), atol=1e-14, rtol=0)

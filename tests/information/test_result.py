@@ -62,3 +62,23 @@ def test_mismatched_fields_are_refused():
 
 def test_repr_says_what_matters(info):
     assert "2 above 0.1 nats" in repr(info)
+
+
+def test_intervals_are_normal_and_never_below_zero(info):
+    low, high = info.interval()
+    assert low.tolist() == pytest.approx([0.05 - 1.959964 * 0.01, 2 - 1.959964 * 0.02, 0, 0.5 - 1.959964 * 0.03])
+    assert high.tolist() == pytest.approx([0.05 + 1.959964 * 0.01, 2 + 1.959964 * 0.02, 0, 0.5 + 1.959964 * 0.03])
+    assert info.interval(0.6827)[1][1] == pytest.approx(2.02, abs=1e-4)
+
+
+def test_intervals_reach_up_where_samples_are_too_few(info):
+    few = FactorInformation(info.nats, info.stderr, info.marginal_std, 100, "mixture", info.nats + 0.019)
+    # 0.019 is more than the first and third standard error, and not more than the others.
+    assert few.interval()[1].tolist() == pytest.approx([0.069 + 0.0195996, 2.0391993, 0.019, 0.5587989])
+    assert few.to_frame()["leave_one_out"].tolist() == pytest.approx([2.019, 0.519, 0.069, 0.019])
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95])
+def test_impossible_confidence(info, confidence):
+    with pytest.raises(ValueError, match=r"between 0 and 1"):
+        info.interval(confidence)

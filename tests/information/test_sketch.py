@@ -1,0 +1,197 @@
+"""One pass, any partition, any order, on disk and back."""
+
+import doctest
+import math
+
+import pytest
+import torch
+
+from vaemi import FactorInformation, InformationSketch, factor_information
+from vaemi.information import sketch as sketch_module
+from vaemi.information import standard_error
+
+FIELDS = ("nats", "stderr", "marginal_std", "leave_one_out")
+
+
+def samples(count=3000, seed=0):
+    """Three factors: bimodal with sigma from 1e-3 to 1, heavy-tailed, ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    normal, uniform = (make(count, 3, generator=generator).double() for make in (torch.randn, torch.rand))
+    mean = torch.stack([normal[:, 0].sign() + 0.1 * normal[:, 1], normal[:, 1] ** 3, 0.01 * normal[:, 2]], 1)
+    log_sigma = torch.stack([-7 * uniform[:, 0], -2 * uniform[:, 1], 0.02 * uniform[:, 2]], 1)
+    return mean, 2 * log_sigma
+
+
+def assert_same(one: FactorInformation, other: FactorInformation, tolerance=1e-12):
+    for name in FIELDS:
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=tolerance, rtol=0)
+    assert one.n_samples == other.n_samples
+
+
+@pytest.mark.parametrize("precision", ["default", "high"])
+def test_batches_and_merged_shards_equal_one_pass(precision):
+    mean, log_variance = samples()
+    expected = factor_information(mean, log_variance, precision=precision)
+    batches = InformationSketch(3, precision)
+    for part in zip(mean.split(7), log_variance.split(7), strict=True):
+        batches.update(*part)
+    assert_same(batches.compute(), expected)
+
+    shards = []
+    for part in zip(mean.split(700), log_variance.split(700), strict=True):
+        shards.append(InformationSketch(3, precision))
+        shards[-1].update(*part)
+    for order in ([4, 0, 3, 1, 2], [1, 2, 0, 4, 3]):
+        merged = InformationSketch(3, precision)
+        for index in order:
+            merged.merge(shards[index])
+        assert_same(merged.compute(), expected)
+
+
+def test_weighted_and_unweighted_parts_mix():
+    mean, log_variance = samples(1000)
+    weight = torch.rand(500, generator=torch.Generator().manual_seed(1)).double()
+    expected = factor_information(mean, log_variance, weight=torch.cat([weight, torch.ones(500)]))
+    first, second = InformationSketch(3), InformationSketch(3)
+    first.update(mean[:500], log_variance[:500], weight)
+    second.update(mean[500:], log_variance[500:])
+    for one, other in ((first, second), (second, first)):
+        merged = InformationSketch(3)
+        merged.merge(one)
+        merged.merge(other)
+        assert_same(merged.compute(), expected)
+
+
+def test_memory_does_not_grow_with_the_number_of_samples():
+    sketch = InformationSketch(3)
+    sizes = []
+    for seed in range(8):
+        mean, log_variance = samples(2000, seed)
+        sketch.update(mean.clamp(-3, 3), log_variance.clamp_min(-6))
+        sizes.append(sketch.nbytes)
+    assert sizes[-1] < 1.05 * sizes[3]
+    assert sketch.n_samples == 16_000
+
+
+def test_saved_and_loaded(tmp_path):
+    sketch = InformationSketch(3, "high")
+    sketch.update(*samples())
+    sketch.save(tmp_path / "shard.safetensors")
+    loaded = InformationSketch.load(tmp_path / "shard.safetensors")
+    assert_same(loaded.compute(), sketch.compute(), tolerance=0)
+    loaded.merge(sketch)
+    assert (loaded.precision, loaded.n_samples) == ("high", 6000)
+    assert [path.name for path in tmp_path.iterdir()] == ["shard.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a sketch at all", None])
+def test_a_damaged_or_foreign_file_is_refused(tmp_path, content):
+    path = tmp_path / "shard.safetensors"
+    if content is None:
+        from safetensors.torch import save_file
+
+        save_file({"keys": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"shard\.safetensors"):
+        InformationSketch.load(path)
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    sketch = InformationSketch(3)
+    sketch.update(*samples())
+    path = tmp_path / "shard.safetensors"
+    sketch.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="damaged"):
+        InformationSketch.load(path)
+
+
+def test_a_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
+    sketch = InformationSketch(3)
+    sketch.update(*samples())
+    path = tmp_path / "shard.safetensors"
+    sketch.save(path)
+    before = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        sketch.save(path)
+    assert path.read_bytes() == before
+
+
+def test_divergences_of_the_gathered_samples_average_to_the_information():
+    mean, log_variance = samples()
+    sketch = InformationSketch(3)
+    sketch.update(mean, log_variance)
+    kl = sketch.divergences(mean, log_variance)
+    found = sketch.compute()
+    torch.testing.assert_close(kl.mean(0), found.nats, atol=1e-9, rtol=0)
+    torch.testing.assert_close(standard_error(kl), found.stderr, atol=1e-6, rtol=0)
+
+
+def test_divergences_of_other_samples_are_those_of_a_known_density():
+    # 20,000 quantiles of N(0, 1 - s^2) with sigma s make q(z) all but N(0, 1).
+    sigma = 0.3
+    levels = torch.special.ndtri((torch.arange(20_000).double() + 0.5) / 20_000)
+    sketch = InformationSketch(1)
+    sketch.update(math.sqrt(1 - sigma**2) * levels[:, None], torch.full((20_000, 1), 2 * math.log(sigma)))
+    mean, std = torch.tensor([[0.0], [1.0], [-1.5]]).double(), torch.tensor([[1.0], [0.2], [0.03]]).double()
+    expected = 0.5 * (mean.square() + std.square() - 1) - std.log()
+    torch.testing.assert_close(sketch.divergences(mean, 2 * std.log()), expected, atol=2e-3, rtol=0)
+
+
+def test_divergences_where_nothing_was_gathered_are_large_and_finite():
+    sketch = InformationSketch(1)
+    sketch.update([[0.0], [1.0]], [[0.0], [0.0]])
+    assert float(sketch.divergences([[1e6]], [[-10.0]])) > 600
+
+
+def test_a_batch_that_is_refused_changes_nothing():
+    sketch = InformationSketch(2, max_bytes=100_000)
+    sketch.update([[0.0, 1.0], [1.0, 2.0]], [[0.0, 0.0], [0.0, 0.0]])
+    before = sketch.compute()
+    for mean, log_variance, words in (
+        ([[0.0, math.nan]], [[0.0, 0.0]], "nan"),
+        ([[0.0]], [[0.0]], "1 factors and the sketch has 2"),
+        (torch.empty(0, 2), torch.empty(0, 2), "no samples"),
+        (torch.randn(500, 2), torch.full((500, 2), -30.0), "max_bytes is 100,000"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            sketch.update(mean, log_variance)
+    with pytest.raises(ValueError, match="weight holds -1 at sample 1"):
+        sketch.update([[0.0, 1.0], [1.0, 2.0]], [[0.0, 0.0], [0.0, 0.0]], weight=[1.0, -1.0])
+    assert_same(sketch.compute(), before, tolerance=0)
+
+
+def test_sketches_that_do_not_fit_are_not_merged():
+    for other in (InformationSketch(3), InformationSketch(2, "high")):
+        with pytest.raises(ValueError, match="cannot be merged"):
+            InformationSketch(2).merge(other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [((0,), "n_factors is 0"), ((3, "best"), "'default', 'high'"), ((2**30,), "n_factors")]
+)
+def test_impossible_sketches(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        InformationSketch(*arguments)
+
+
+def test_one_sample_is_not_enough_to_compute():
+    sketch = InformationSketch(1)
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        sketch.compute()
+    with pytest.raises(ValueError, match="no samples"):
+        sketch.divergences([[0.0]], [[0.0]])
+    sketch.update([[0.0]], [[0.0]])
+    with pytest.raises(ValueError, match=r"1 sample\(s\)"):
+        sketch.compute()
+
+
+def test_the_docstring_is_true():
+    assert doctest.testmod(sketch_module).failed == 0
+    assert "3 factors" in repr(InformationSketch(3))
