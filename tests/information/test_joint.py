@@ -190,6 +190,22 @@ def test_the_identity_holds_against_the_exact_estimator():
     assert separation(mean, log_variance).residual is None
 
 
+def test_the_bracket_of_the_total_correlation_follows_from_the_identity():
+    result = separation(*random_posterior(60, 3), draws=2)
+    tc, joint = result.total_correlation, result.joint
+    assert tc.lower == pytest.approx(result.sum_of_factors - joint.leave_one_out, abs=1e-12)
+    assert tc.plug_in == pytest.approx(result.sum_of_factors - joint.plug_in, abs=1e-12)
+
+
+def test_the_error_of_the_residual_is_its_spread_over_draws():
+    # Few samples, unlike each other: what differs between them must not count.
+    mean, log_variance = random_posterior(8, 2)
+    nats = factor_information(mean, log_variance).nats
+    results = [separation(mean, log_variance, nats, draws=20, seed=seed) for seed in range(200)]
+    spread = np.std([r.residual for r in results])
+    assert np.sqrt(np.mean([r.residual_stderr**2 for r in results])) == pytest.approx(spread, rel=0.15)
+
+
 def test_wrong_factors_are_found_out():
     mean, log_variance, _, _ = linear_gaussian(MIXING, 0.7, 800, 1)
     wrong = factor_information(mean, log_variance, method="gaussian").nats * 1.1
