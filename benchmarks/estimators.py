@@ -315,7 +315,7 @@ def _highest_resident() -> float:
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 
 
-def measure_apart(task: Task, limit: float) -> dict[str, Any]:
+def measure_apart(task: Task, limit: float | None) -> dict[str, Any]:
     """Run a task in a process of its own; {"failed": why} if it did not end well."""
     environment = dict(os.environ)
     for name in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
@@ -478,7 +478,7 @@ class Plan:
 
     shared: tuple[tuple[int, float], ...] = ((1_000, 1.0), (10_000, 1.0), (10_000, 10.0), (50_000, 1.0))
     own: tuple[tuple[int, float], ...] = ((1_000_000, 1.0),)
-    reference_factors: int = 4
+    reference_factors: int = 2
 
 
 FULL = Plan()
@@ -494,6 +494,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=900, help="seconds after which a measurement is stopped")
+    parser.add_argument("--largest", type=int, default=10**9, metavar="M", help="leave data of more samples out")
     parser.add_argument("--only", nargs="+", choices=ESTIMATORS, default=list(ESTIMATORS), metavar="ESTIMATOR")
     parser.add_argument("--json", type=Path, help="write rows, ratios and the machine to this file")
     parser.add_argument("--task", help=argparse.SUPPRESS)
@@ -504,17 +505,22 @@ def main(arguments: list[str] | None = None) -> None:
     plan = QUICK if options.quick else FULL
     rounds = 1 if options.quick else options.rounds
     threads = 1 if options.quick else os.cpu_count() or 1
-    run = measure if options.quick else lambda task: measure_apart(task, options.limit)
+    shared, own = ([data for data in part if data[0] <= options.largest] for part in (plan.shared, plan.own))
+    own = own if OURS in options.only else []
+
+    def run(task: Task) -> dict[str, Any]:
+        return measure(task) if options.quick else measure_apart(task, options.limit)
 
     truth = {}
-    for m, scale in plan.shared + plan.own:
-        factors = EVERY if (m, scale) in plan.shared else subset(plan.reference_factors, EVERY)
-        result = run(Task("reference", m, scale, factors, m, threads))
+    for m, scale in shared + own:
+        factors = EVERY if (m, scale) in shared else subset(plan.reference_factors, EVERY)
+        task = Task("reference", m, scale, factors, m, threads)
+        result = measure(task) if options.quick else measure_apart(task, limit=None)
         if "failed" in result:
             sys.exit(f"the reference for M = {m}, z x {scale:g} failed: {result['failed']}")
         truth[m, scale] = dict(zip(factors, result["nats"], strict=True))
-    cases = [(name, m, scale) for m, scale in plan.shared for name in options.only]
-    cases += [(OURS, m, scale) for m, scale in plan.own if OURS in options.only]
+        print(f"  reference, M = {m:,}, z x {scale:g}: {len(factors)} factors", file=sys.stderr, flush=True)
+    cases = [(name, m, scale) for m, scale in shared for name in options.only] + [(OURS, *data) for data in own]
     measured = measure_all(cases, run, rounds, threads)
     rows = [make_row(case, measured[case], truth[case[1:]]) for case in cases]
     result = {"quick": options.quick, "machine": machine(threads), "factors": H, "factors_used": len(USED)}
