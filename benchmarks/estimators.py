@@ -163,7 +163,7 @@ def drawn(mean: torch.Tensor, log_variance: torch.Tensor) -> tuple[np.ndarray, n
     """Means and one z from every posterior in float64, each a list of factors, shape (H, M)."""
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
     z = mean + (0.5 * log_variance).exp() * noise
-    return tuple(np.ascontiguousarray(values.double().numpy().T) for values in (mean, z))
+    return np.ascontiguousarray(mean.double().numpy().T), np.ascontiguousarray(z.double().numpy().T)
 
 
 def scikit_learn_ksg(mean: torch.Tensor, log_variance: torch.Tensor, rows: int) -> np.ndarray:
@@ -412,7 +412,7 @@ def make_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def machine(threads: int) -> dict[str, Any]:
     """Where this was measured and with which versions."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("torch", "numpy", "scipy", "scikit-learn", "numba", "infomeasure"):
         try:
             versions[package] = importlib.metadata.version(package)
