@@ -380,33 +380,26 @@ def _sample(
     noise = torch.randn(len(own), h, dtype=torch.float64, generator=generator).to(mean.device)
 
     mean = mean - mean.mean(0)  # nearer to 0 less is lost by rounding
-    columns = h if by_factor else 0
-    results = []
-    for rows in torch.arange(len(own), device=mean.device).split(max(1, _BLOCK // m)):
-        own_log_density = -0.5 * (noise[rows].square() + log_variance[own[rows]] + _LOG_2_PI)
-        by_columns = [torch.empty(len(rows), 0, dtype=torch.float64, device=mean.device)] * 2
-        if by_factor or not _expansion_is_exact(mean, log_variance, noise[rows], own[rows]):
-            joint = torch.zeros(len(rows), m, dtype=torch.float64, device=mean.device)
-            informations = []
+    shift = (0.5 * log_variance[own]).exp() * noise
+    own_log_density = -0.5 * (noise.square() + log_variance[own] + _LOG_2_PI)
+    expansion = None if by_factor else _expansion(mean, log_variance, mean[own] + shift)
+    # Written to in place: small results kept between the large blocks would scatter them over the memory.
+    joint = torch.empty(2, len(own), dtype=torch.float64, device=mean.device)
+    factors = torch.empty(2, len(own), h if by_factor else 0, dtype=torch.float64, device=mean.device)
+    for start in range(0, len(own), rows := max(1, _BLOCK // m)):
+        block = slice(start, start + rows)
+        if expansion is None:
+            log_density = torch.zeros(len(own[block]), m, dtype=torch.float64, device=mean.device)
             for column in range(h):
-                log_density = _factor_log_density(mean, log_variance, noise, own, rows, column)
-                joint += log_density
+                of_factor = _log_density(mean[:, column], log_variance[:, column], own[block], shift[block, column])
+                log_density += of_factor
                 if by_factor:
-                    informations.append(_information(log_density, own[rows], own_log_density[:, column]))
-            if by_factor:
-                by_columns = [torch.stack(values, dim=1) for values in zip(*informations, strict=True)]
+                    factors[:, block, column] = _information(of_factor, own[block], own_log_density[block, column])
         else:
-            joint = _expanded_log_density(mean, log_variance, noise[rows], own[rows])
-        results.append((*_information(joint, own[rows], own_log_density.sum(1)), *by_columns))
-    joint, joint_others, factors, factors_others = (torch.cat(parts) for parts in zip(*results, strict=True))
-    shape = (points, draws)
-    return _Sample(
-        joint.view(shape),
-        joint_others.view(shape),
-        factors.view(*shape, columns),
-        factors_others.view(*shape, columns),
-        m,
-    )
+            log_density = expansion.log_density(block)
+        joint[:, block] = _information(log_density, own[block], own_log_density[block].sum(1))
+    joint, factors = joint.view(2, points, draws), factors.view(2, points, draws, -1)
+    return _Sample(joint[0], joint[1], factors[0], factors[1], m)
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -418,41 +411,45 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed + 0x5EED_CAFE) % 2**32)
 
 
-def _information(log_density: Tensor, own: Tensor, own_log_density: Tensor) -> tuple[Tensor, Tensor]:
-    """Nats log q(z|x_m) - log q(z) by plug-in and by leave-one-out, each (rows,); overwrites log_density (rows, M)."""
+def _information(log_density: Tensor, own: Tensor, own_log_density: Tensor) -> Tensor:
+    """Nats log q(z|x_m) - log q(z) by plug-in and leave-one-out, shape (2, rows); overwrites log_density (rows, M)."""
     n_samples = log_density.shape[1]
     log_density[torch.arange(len(own), device=own.device), own] = -math.inf
     others = log_density.logsumexp(1)
     plug_in = own_log_density - (torch.logaddexp(others, own_log_density) - math.log(n_samples))
-    return plug_in, own_log_density - (others - math.log(n_samples - 1))
+    return torch.stack([plug_in, own_log_density - (others - math.log(n_samples - 1))])
 
 
-def _factor_log_density(
-    mean: Tensor, log_variance: Tensor, noise: Tensor, own: Tensor, rows: Tensor, column: int
-) -> Tensor:
-    """Logarithm of q(z_h|x_j) of one factor at every row's z for all components j, shape (rows, M)."""
-    mu, log_var = mean[:, column], log_variance[:, column]
-    shift = (0.5 * log_var[own[rows]]).exp() * noise[rows, column]
-    # Not z - mu_j: rounding z = mu + sigma * noise first would lose a sigma that is small beside mu.
-    offset = (mu[own[rows], None] - mu).add_(shift[:, None]).mul_((-0.5 * log_var).exp())
-    return offset.square_().mul_(-0.5).sub_(0.5 * (log_var + _LOG_2_PI))
+def _log_density(mean: Tensor, log_variance: Tensor, own: Tensor, shift: Tensor) -> Tensor:
+    """Logarithm of q(z|x_j) of one factor at z = mean[own] + shift, (rows,), for all components, shape (rows, M)."""
+    # Not z - mean: adding the shift first would lose a sigma that is small beside the mean.
+    offset = (mean[own, None] - mean).add_(shift[:, None]).mul_((-0.5 * log_variance).exp())
+    return offset.square_().mul_(-0.5).sub_(0.5 * (log_variance + _LOG_2_PI))
 
 
-def _expanded_log_density(mean: Tensor, log_variance: Tensor, noise: Tensor, own: Tensor) -> Tensor:
-    """Logarithm of q(z|x_j) of all factors together at every row's z for all components j, shape (rows, M)."""
-    z = mean[own] + (0.5 * log_variance[own]).exp() * noise
+class _Expansion(NamedTuple):
+    """The expanded square as a matrix product: log q(z|x_j) = -1/2 (left @ right + constant)."""
+
+    left: Tensor  # (n, 2 H): z^2 and z
+    right: Tensor  # (2 H, M)
+    constant: Tensor  # (M,)
+
+    def log_density(self, block: slice) -> Tensor:
+        """Of all factors together at every z of a block for all components, shape (rows, M)."""
+        return (self.left[block] @ self.right).add_(self.constant).mul_(-0.5)
+
+
+def _expansion(mean: Tensor, log_variance: Tensor, z: Tensor) -> _Expansion | None:
+    """None if the terms of the expanded square are too large for their difference to keep `_EXPANSION_ERROR`."""
     precision = (-log_variance).exp()
-    constant = (mean.square() * precision + log_variance + _LOG_2_PI).sum(1)
-    left = torch.cat([z.square(), z], dim=1)
-    right = torch.cat([precision, -2 * mean * precision], dim=1)
-    return (left @ right.T).add_(constant).mul_(-0.5)
-
-
-def _expansion_is_exact(mean: Tensor, log_variance: Tensor, noise: Tensor, own: Tensor) -> bool:
-    """Whether the terms of the expanded square are small enough for their difference to keep `_EXPANSION_ERROR`."""
-    z = mean[own] + (0.5 * log_variance[own]).exp() * noise
-    terms = (z.abs().amax(0) + mean.abs()).square() * (-log_variance).exp()
-    return bool(terms.sum(1).amax() * torch.finfo(torch.float64).eps < _EXPANSION_ERROR)
+    terms = ((z.abs().amax(0) + mean.abs()).square() * precision).sum(1)
+    if float(terms.max()) * torch.finfo(torch.float64).eps > _EXPANSION_ERROR:
+        return None
+    return _Expansion(
+        left=torch.cat([z.square(), z], dim=1),
+        right=torch.cat([precision, -2 * mean * precision], dim=1).T,
+        constant=(mean.square() * precision + log_variance + _LOG_2_PI).sum(1),
+    )
 
 
 def _joint(sample: _Sample) -> JointInformation:
