@@ -4,16 +4,32 @@ from .bounds import entropy_of_labels, fano_accuracy_bound
 from .errors import standard_error
 from .factors import factor_information
 from .gaussian import gaussian_information, kl_to_prior
+from .joint import (
+    JointInformation,
+    Separation,
+    TotalCorrelation,
+    joint_information,
+    minibatch_log_density,
+    separation,
+    total_correlation,
+)
 from .result import FactorInformation
 from .sketch import InformationSketch
 
 __all__ = [
     "FactorInformation",
     "InformationSketch",
+    "JointInformation",
+    "Separation",
+    "TotalCorrelation",
     "entropy_of_labels",
     "factor_information",
     "fano_accuracy_bound",
     "gaussian_information",
+    "joint_information",
     "kl_to_prior",
+    "minibatch_log_density",
+    "separation",
     "standard_error",
+    "total_correlation",
 ]

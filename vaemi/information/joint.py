@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .factors import _checked_posterior
+from .checks import checked_posterior
 
 # Numbers in a block of log densities, 16 MB of float64; a handful of such blocks are alive at a time.
 _BLOCK = 2**21
@@ -190,7 +190,7 @@ def joint_information(
     Poole et al., On Variational Bounds of Mutual Information, ICML 2019: the two sums bound the information from
     below and from above in expectation.
     """
-    posterior = _checked_posterior(mean, log_variance)
+    posterior = _posterior(mean, log_variance)
     return _joint(_sample(*posterior, draws, points, seed, by_factor=False))
 
 
@@ -215,7 +215,7 @@ def total_correlation(
     ValueError, TypeError
         As in `joint_information`.
     """
-    posterior = _checked_posterior(mean, log_variance)
+    posterior = _posterior(mean, log_variance)
     return _correlation(_sample(*posterior, draws, points, seed, by_factor=True))
 
 
@@ -254,7 +254,7 @@ def separation(
     TypeError
         If the inputs are not real numbers.
     """
-    mean, log_variance = _checked_posterior(mean, log_variance)
+    mean, log_variance = _posterior(mean, log_variance)
     if not tolerance > 0:
         raise ValueError(f"tolerance is {tolerance}: give a positive number of nats.")
     sample = _sample(mean, log_variance, draws, points, seed, by_factor=True)
@@ -400,6 +400,11 @@ def _sample(
         joint[:, block] = _information(log_density, own[block], own_log_density[block].sum(1))
     joint, factors = joint.view(2, points, draws), factors.view(2, points, draws, -1)
     return _Sample(joint[0], joint[1], factors[0], factors[1], m)
+
+
+def _posterior(mean: Any, log_variance: Any) -> tuple[Tensor, Tensor]:
+    mean, log_variance = checked_posterior(mean, log_variance)
+    return mean.double(), log_variance.double()
 
 
 def _generator(seed: int) -> torch.Generator:
