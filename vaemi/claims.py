@@ -159,6 +159,33 @@ def _classification(values: Mapping[str, Any], paper: Mapping[str, Any]) -> Clai
     )
 
 
+def judge_estimators(values: Mapping[str, Any]) -> list[Claim]:
+    """Claim C6 from the values of an estimators run (the names are those of `results/<profile>/estimators.json`)."""
+    slopes = values["slope"]
+    worst = max(slopes.values(), key=lambda slope: abs(slope + 0.5))
+    covered = [
+        share
+        for truth, share in zip(values["true_information_nats"], values["covered_percent"]["1000"], strict=True)
+        if truth <= 1.5
+    ]
+    # Three standard errors of a share of 95 % over the draws.
+    slack = 100 * 3 * math.sqrt(0.95 * 0.05 / values["coverage_draws"])
+    return [
+        Claim(
+            id="C6",
+            statement="The estimate converges to the truth, and its error bars hold.",
+            rule="on every simulated encoder the error falls with the number of samples with a slope of -0.5 +- 0.05 "
+            "on logarithmic axes, and with 1,000 samples and up to 1.5 nats the 95 % intervals hold the truth in 93 to "
+            "97 % of the draws (within three standard errors of the count)",
+            holds=abs(worst + 0.5) <= 0.05 and min(covered) >= 93 - slack and max(covered) <= 97 + slack,
+            value=worst,
+            stderr=None,
+            unit="slope of the error against M, the furthest from -0.5",
+            published=None,
+        )
+    ]
+
+
 def load(profile: str, results: Path) -> list[dict[str, Any]]:
     """All claims of a profile's results, in order, each with the experiment and data it comes from.
 

@@ -19,6 +19,9 @@ from torch import Tensor
 from vaemi.information import FactorInformation, factor_information
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from vaemi.data.encoders import SimulatedEncoder
     from vaemi.training import History
 
 BLUE, ORANGE, GREEN, PURPLE = "#2b8fd0", "#d9661f", "#109a72", "#b0699a"
@@ -244,6 +247,97 @@ def fano(
         axes.set(title=f"{which} informative kept", xlabel="factors kept", ylim=(0, 103))
     panels[0].set_ylabel("accuracy (%)")
     panels[0].legend(loc="lower right")
+    return figure
+
+
+def marginals_and_fits(
+    encoders: Sequence[SimulatedEncoder], exact: Sequence[float], gaussian: Sequence[float]
+) -> Figure:
+    """Aggregated posteriors, the zero-mean Gaussians that the paper takes them for, and both estimates in nats."""
+    figure, panels = plt.subplots(1, len(encoders), figsize=(_WIDTH, 2.7), layout="constrained")
+    z = np.linspace(-3.5, 3.5, 700)
+    for axes, encoder, nats, bound in zip(panels, encoders, exact, gaussian, strict=True):
+        axes.plot(z, encoder.density(z), color=BLUE, lw=1.6, label="$q(z)$")
+        axes.plot(z, _normal(z, 0, 1), color=ORANGE, lw=1.6, ls="--", label="taken for")
+        axes.set(title=f"{encoder.name}\nexact {nats:.2f}, paper's {bound:.2f}", xlabel="$z$", yticks=[])
+    panels[0].set_ylabel("density")
+    panels[0].legend(loc="upper right", fontsize="small", handlelength=1.2)
+    return figure
+
+
+def error_against_samples(
+    samples: Sequence[int], errors: Mapping[str, Sequence[float]], paper: Sequence[float]
+) -> Figure:
+    """Root mean square error of the exact estimate against the number of samples, and of the paper's on one encoder.
+
+    Parameters
+    ----------
+    samples : sequence of int
+        M.
+    errors : mapping of encoder to sequence of float
+        In nats, for every M.
+    paper : sequence of float
+        In nats, for every M, on an encoder whose marginal is not Gaussian.
+    """
+    figure, axes = plt.subplots(figsize=(_WIDTH, 3.8), layout="constrained")
+    for (name, curve), colour, marker in zip(errors.items(), (BLUE, GREEN, PURPLE, GREY), "osD^", strict=False):
+        axes.plot(samples, curve, color=colour, marker=marker, ms=5, label=name)
+    axes.plot(samples, paper, color=ORANGE, marker="v", ms=5, ls="--", label="paper's, bimodal")
+    highest = 2.2 * max(curve[0] for curve in errors.values())
+    axes.plot(samples, highest * np.sqrt(samples[0] / np.array(samples)), color=GREY, ls=":", label="slope $-1/2$")
+    axes.set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="root mean square error (nats)")
+    axes.legend(ncols=2, loc="center left", bbox_to_anchor=(0, 0.62), fontsize="small")
+    return figure
+
+
+def coverage(
+    information: Sequence[float], covered_percent: Mapping[int, Sequence[float]], ceilings: bool = True
+) -> Figure:
+    """Share of 95 % intervals that hold the truth, against the true information, for several numbers of samples."""
+    figure, axes = plt.subplots(figsize=(_WIDTH, 3.4), layout="constrained")
+    axes.axhspan(93, 97, color=GREY, alpha=0.25, lw=0)
+    axes.axhline(95, color=GREY, ls=":", lw=1)
+    for (samples, curve), colour, marker in zip(covered_percent.items(), (ORANGE, BLUE, GREEN), "soD", strict=False):
+        axes.plot(information, curve, color=colour, marker=marker, ms=5, label=f"$M$ = {samples:,}")
+    axes.set(xlabel="true information (nats)", ylabel="intervals that hold it (%)", ylim=(75, 100.5))
+    axes.legend(loc="lower left")
+    return figure
+
+
+def bracket(
+    information: Sequence[float], plug_in: Sequence[float], leave_one_out: Sequence[float], samples: int
+) -> Figure:
+    """Mean plug-in and leave-one-out estimates against the true information, and the ceiling log M."""
+    figure, axes = plt.subplots(figsize=(_WIDTH, 3.6), layout="constrained")
+    axes.fill_between(information, plug_in, leave_one_out, color=BLUE, alpha=0.15, lw=0, label="what is left open")
+    axes.plot(information, leave_one_out, color=GREEN, marker="^", ms=5, label="leave-one-out")
+    axes.plot(information, information, color=GREY, ls=":", label="truth")
+    axes.plot(information, plug_in, color=BLUE, marker="o", ms=5, label="estimate")
+    axes.axhline(np.log(samples), color=ORANGE, ls="--", label=rf"$\log M$ = {np.log(samples):.1f}")
+    axes.set(xlabel="true information (nats)", ylabel="nats", ylim=(0, None))
+    axes.legend(loc="upper left")
+    return figure
+
+
+def cost_and_error(rows: pd.DataFrame) -> Figure:
+    """Estimators by CPU time and error, both logarithmic.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With columns estimator, cpu_seconds and largest_error (nats).
+    """
+    figure, axes = plt.subplots(figsize=(_WIDTH, 3.8), layout="constrained")
+    for row in rows.itertuples():
+        ours = row.estimator == "vaemi"
+        axes.plot(row.cpu_seconds, row.largest_error, "o", ms=9 if ours else 6, color=BLUE if ours else ORANGE)
+        right = row.cpu_seconds > np.sqrt(rows.cpu_seconds.min() * rows.cpu_seconds.max())
+        axes.annotate(
+            row.estimator, (row.cpu_seconds, row.largest_error), textcoords="offset points",
+            xytext=(-7 if right else 7, 5), ha="right" if right else "left",
+        )  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlabel="CPU seconds on one thread", ylabel="largest error (nats)")
+    axes.margins(0.12)
     return figure
 
 
