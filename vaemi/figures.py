@@ -257,8 +257,8 @@ def kl_split(information: Tensor, to_prior: Tensor, kl: Tensor) -> Figure:
     """
     figure, axes = plt.subplots(figsize=(_WIDTH, 3.0), layout="constrained")
     place = np.arange(1, len(kl) + 1)
-    axes.bar(place, information, color=BLUE, width=0.6, label=r"$I(X;Z_h)$")
-    axes.bar(place, to_prior, bottom=information, color=ORANGE, width=0.6, label=r"KL$(q(z_h)\,\|\,p(z_h))$")
+    axes.bar(place, information, color=BLUE, width=0.6, lw=0, label=r"$I(X;Z_h)$")
+    axes.bar(place, to_prior, bottom=information, color=ORANGE, width=0.6, lw=0, label=r"KL$(q(z_h)\,\|\,p(z_h))$")
     axes.plot(place, kl, "D", color=GREY, ms=6, label=r"E$_x$KL$(q(z_h|x)\,\|\,p(z_h))$")
     axes.set_xticks(place)
     axes.set(xlabel="factor", ylabel="nats")
