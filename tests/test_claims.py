@@ -121,3 +121,32 @@ def test_accuracy_table_has_the_published_column():
     table = claims.accuracy_table(claims.published_accuracies(), range(10), range(10))
     assert table["difference"].abs().max() == 0
     assert len(table) == 10
+
+
+def theory_values(**changes):
+    return {
+        "least_excess_over_bound": 0.0,
+        "bound_equality_error": 1e-12,
+        "linear_vae_excess_over_bound": [0.001, 0.2],
+        "linear_vae_excess_over_bound_all_active": 0.001,
+    } | changes
+
+
+def test_the_reconstruction_bound_holds_on_values_made_to_satisfy_it():
+    (claim,) = claims.judge_theory(theory_values())
+    assert (claim.id, claim.holds) == ("C5", True)
+    assert claim.value == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"least_excess_over_bound": -1e-4},
+        {"linear_vae_excess_over_bound": [0.001, -1e-4]},
+        {"bound_equality_error": 1e-6},
+        {"linear_vae_excess_over_bound_all_active": 0.02},
+    ],
+)
+def test_the_reconstruction_bound_can_fail(changes):
+    (claim,) = claims.judge_theory(theory_values(**changes))
+    assert not claim.holds

@@ -1,5 +1,7 @@
 """The networks: the published one layer by layer, the others by shape, the likelihood against torch.distributions."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -106,6 +108,64 @@ def test_linear_model_has_one_variance_for_all_samples():
     assert not model.likelihood.log_sigma.requires_grad
     with pytest.raises(ValueError, match="positive"):
         LinearVAE(0, 2)
+
+
+SPECTRUM, WATER_LEVEL, BETA = torch.tensor([3.0, 1.0, 0.4, 0.1]).double(), 0.3, 2.0
+
+
+def linear_vae_at_the_optimum():
+    """The parameters of the water-filling theorem (book/theory.md) for data with the covariance diag(SPECTRUM)."""
+    model = LinearVAE(4, 4, sigma=(WATER_LEVEL / BETA) ** 0.5).double()
+    weight = (SPECTRUM - WATER_LEVEL).clamp_min(0).sqrt()
+    with torch.no_grad():
+        model.encoder.weight.copy_((weight / SPECTRUM).diag())
+        model.decoder.weight.copy_(weight.diag())
+        model.log_variance.copy_((WATER_LEVEL / SPECTRUM).log().clamp_max(0))
+        model.encoder.bias.zero_()
+        model.decoder.bias.zero_()
+    return model
+
+
+def expected_objective(model):
+    """-log p(x|z) + beta KL averaged over z and over x ~ N(0, diag(SPECTRUM)), without sampling."""
+    encoder, decoder, variance = model.encoder.weight, model.decoder.weight, model.log_variance.exp()
+    rest = torch.eye(4, dtype=torch.float64) - decoder @ encoder
+    squared_error = (rest @ SPECTRUM.diag() @ rest.T).trace() + (variance * decoder.square()).sum()
+    squared_error = squared_error + (decoder @ model.encoder.bias + model.decoder.bias).square().sum()
+    moments = (encoder @ SPECTRUM.diag() @ encoder.T).diag() + model.encoder.bias.square() + variance
+    kl = 0.5 * (moments - 1 - model.log_variance).sum()
+    return 0.5 * squared_error / (WATER_LEVEL / BETA) + BETA * kl
+
+
+def test_reverse_water_filling_is_the_optimum_of_a_linear_model():
+    model = linear_vae_at_the_optimum()
+    best = expected_objective(model)
+    best.backward()
+    for parameter in (*model.encoder.parameters(), *model.decoder.parameters(), model.log_variance):
+        assert parameter.grad.abs().max() < 1e-12
+    generator = torch.Generator().manual_seed(0)
+    for size in (1e-3, 1e-2, 0.1, 1.0):
+        for _ in range(50):
+            moved = linear_vae_at_the_optimum()
+            with torch.no_grad():
+                for parameter in (*moved.encoder.parameters(), *moved.decoder.parameters(), moved.log_variance):
+                    parameter += size * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            assert expected_objective(moved) > best
+
+
+def test_the_objective_of_a_linear_model_fixes_the_axes():
+    # A rotation of the factors changes no reconstruction, but the diagonal posterior pays for it.
+    best = expected_objective(linear_vae_at_the_optimum())
+    for angle in (0.01, 0.1, 0.7):
+        model, turn = linear_vae_at_the_optimum(), torch.eye(4, dtype=torch.float64)
+        turn[:2, :2] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        with torch.no_grad():
+            model.encoder.weight.copy_(turn @ model.encoder.weight)
+            model.decoder.weight.copy_(model.decoder.weight @ turn.T)
+            # The best variances for these directions: those of the posterior's precision.
+            precision = 1 + model.decoder.weight.square().sum(0) / WATER_LEVEL
+            model.log_variance.copy_(-precision.log())
+        assert expected_objective(model) > best + 1e-6
 
 
 def test_pictures_become_floats_between_0_and_1():
