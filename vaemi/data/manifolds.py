@@ -25,8 +25,8 @@ def tanh_manifold(n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, s
     ambient_dim : int
         Dimension of x.
     noise : float
-        Standard deviation of the Gaussian noise in every direction of x; a coordinate of the noiseless x has one of
-        about 0.6.
+        Standard deviation of the Gaussian noise in every direction of x; that of a coordinate of the noiseless x is
+        about 0.5 (dim 1) to 0.6.
     seed : int
         Decides the manifold, the samples on it and the noise. Neither of the first two changes with `noise`.
 
