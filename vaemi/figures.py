@@ -264,15 +264,15 @@ def factors_against_dimension(
     axes.plot([0, largest + 1], [0, largest + 1], color=GREY, lw=1, ls="--", zorder=0, label="as many as dimensions")
     axes.axhline(latent_dim, color=GREY, lw=1, ls=":", label="given to the model")
     place = _side_by_side(dimension)
-    axes.plot(place, components, "^", color=ORANGE, ms=4, alpha=0.8, label="principal components above the noise")
-    axes.plot(place, factors, "o", color=BLUE, ms=5, mfc="none", mew=1.4, label="influential factors")
+    axes.plot(place, components, "^", color=ORANGE, ms=3.5, alpha=0.8, label="principal components above the noise")
+    axes.plot(place, factors, "o", color=BLUE, ms=4.5, mfc="none", mew=1.2, label="influential factors")
     axes.set(xlabel="intrinsic dimension $d$ of the data", ylabel="number", xlim=(0, largest + 1), ylim=(0, None))
     axes.set_xticks(sorted(set(dimension)))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, columnspacing=1.2)
     return figure
 
 
-def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor, shown: int = 20) -> Figure:
+def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor, shown_beyond: int = 4) -> Figure:
     """Heat map of sorted spectra, a column a run and a row a rank, with a step between the d-th and the next factor.
 
     Parameters
@@ -281,13 +281,13 @@ def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor, shown: int =
         True dimension of every run.
     spectra : Tensor, shape (R, H)
         Information of every run's factors in nats, the largest first.
-    shown : int
-        Ranks shown.
+    shown_beyond : int
+        Ranks shown beyond the largest dimension.
     """
     figure, axes = plt.subplots(figsize=(_WIDTH, 4.2), layout="constrained")
     order = sorted(range(len(dimension)), key=lambda run: dimension[run])
     sorted_dimension = np.array(dimension)[order]
-    shown = min(shown, spectra.shape[1])
+    shown = min(max(dimension) + shown_beyond, spectra.shape[1])
     edges = np.arange(len(order) + 1)
     mesh = axes.pcolormesh(
         edges, np.arange(shown + 1) + 0.5, spectra[order, :shown].T.numpy(), cmap="viridis", vmin=0, rasterized=True
@@ -298,6 +298,8 @@ def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor, shown: int =
     centres = [edges[:-1][sorted_dimension == value].mean() + 0.5 for value in values]
     axes.set_xticks(centres, [str(value) for value in values])
     axes.set(xlabel="intrinsic dimension $d$ of the data (a column a run)", ylabel="factor, by rank")
+    axes.locator_params(axis="y", integer=True)
+    # On the dark cells of the map, whatever the page.
     axes.legend(loc="lower left", labelcolor="#d5d8db")
     figure.colorbar(mesh, ax=axes, label=r"$I(X;Z_h)$ (nats)", pad=0.02)
     return figure
@@ -372,7 +374,7 @@ def too_few_factors(
     right.axhline(noise, color=GREY, lw=1, ls="--", label="noise in the data")
     right.plot(latent_dims, errors, "o", color=BLUE, ms=5, label="root mean square error")
     right.plot(latent_dims, sigmas, "^", color=ORANGE, ms=5, mfc="none", label=r"learned $\sigma$")
-    right.set(ylabel="standard deviation (units of $x$)", ylim=(0, None))
+    right.set(ylabel="deviation (units of $x$)", ylim=(0, None))
     for axes in (left, right):
         axes.axvline(dimension, color=GREY, lw=1, ls=":")
         axes.set(xlabel="factors given", xlim=(0, largest + 0.5))
@@ -398,7 +400,7 @@ def _edges(centres: np.ndarray) -> np.ndarray:
     return np.concatenate([centres[:1], middles, centres[-1:]])
 
 
-def _side_by_side(values: Sequence[int], width: float = 0.5) -> np.ndarray:
+def _side_by_side(values: Sequence[int], width: float = 0.6) -> np.ndarray:
     """Places for integers such that equal ones lie next to each other, centred on the integer."""
     place = np.array(values, dtype=float)
     for value in set(values):
