@@ -150,3 +150,35 @@ def test_the_reconstruction_bound_holds_on_values_made_to_satisfy_it():
 def test_the_reconstruction_bound_can_fail(changes):
     (claim,) = claims.judge_theory(theory_values(**changes))
     assert not claim.holds
+
+
+def sparsity_values(counts_by_dimension):
+    runs = [(dimension, count) for dimension, counts in counts_by_dimension.items() for count in counts]
+    dimensions, counts = zip(*runs, strict=True)
+    return {"true_dimension": list(dimensions), "influential_factors": list(counts)}
+
+
+@pytest.mark.parametrize(
+    ("counts_by_dimension", "holds", "percent"),
+    [
+        ({1: [1], 4: [4], 16: [16]}, True, 100),
+        ({1: [1], 4: [5], 16: [16]}, False, 200 / 3),
+        ({4: [4] * 9 + [5], 6: [7] + [6] * 9}, True, 90),
+        # Two failures in all are few, but at one dimension they are a fifth.
+        ({4: [4] * 8 + [5, 5], 6: [6] * 10, 8: [8] * 10}, False, 100 * 28 / 30),
+        ({4: [3] * 10}, False, 0),
+    ],
+)
+def test_number_of_factors_against_dimension(counts_by_dimension, holds, percent):
+    (claim,) = claims.judge_sparsity(sparsity_values(counts_by_dimension))
+    assert claim.id == "C7"
+    assert claim.holds is holds
+    assert claim.value == pytest.approx(percent)
+    runs = sum(map(len, counts_by_dimension.values()))
+    assert claim.stderr == pytest.approx((percent * (100 - percent) / runs) ** 0.5)
+
+
+@pytest.mark.parametrize(("dimensions", "counts"), [([], []), ([1, 2], [1])])
+def test_no_runs_and_missing_counts_are_refused(dimensions, counts):
+    with pytest.raises(ValueError, match="one of each a run"):
+        claims.judge_sparsity({"true_dimension": dimensions, "influential_factors": counts})

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vaemi.claims import published
-from vaemi.models import ConvVAE, GaussianLikelihood, LinearVAE, as_float, posterior
+from vaemi.models import MLPVAE, ConvVAE, GaussianLikelihood, LinearVAE, as_float, posterior
 
 
 def parameters_by_layer(module):
@@ -177,3 +177,57 @@ def test_posterior_of_many_samples_does_not_depend_on_batches(tiny_model, tiny_i
     whole = posterior(tiny_model, tiny_images)
     pieces = posterior(tiny_model, tiny_images, batch_size=7)
     torch.testing.assert_close(whole, pieces)
+
+
+def test_dense_model_layer_by_layer():
+    model = MLPVAE(20, 3, hidden_dims=(16, 8), initial_sigma=0.4)
+    assert parameters_by_layer(model.encoder) == [
+        ("Linear", 20 * 16 + 16),
+        ("Linear", 16 * 8 + 8),
+        ("Linear", 8 * 2 * 3 + 2 * 3),
+    ]
+    assert parameters_by_layer(model.decoder) == [
+        ("Linear", 3 * 8 + 8),
+        ("Linear", 8 * 16 + 16),
+        ("Linear", 16 * 20 + 20),
+    ]
+    # One between any two layers; means, log-variances and the output may be negative.
+    for part in (model.encoder, model.decoder):
+        assert [type(layer) for layer in part] == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
+    mean, log_variance = model.encode(torch.randn(9, 20))
+    assert mean.shape == log_variance.shape == (9, 3)
+    assert model.decode(mean).shape == (9, 20)
+    assert model.likelihood.sigma == pytest.approx(0.4)
+    assert model.likelihood.log_sigma.requires_grad
+    assert not MLPVAE(20, 3, learned_sigma=False).likelihood.log_sigma.requires_grad
+
+
+def test_dense_model_is_made_again_from_its_hyperparameters():
+    model = MLPVAE(20, 3, hidden_dims=[16], initial_sigma=0.4, learned_sigma=False)
+    arguments = dict(model.hyperparameters)
+    assert arguments.pop("model") == "MLPVAE"
+    again = MLPVAE(**arguments)
+    assert again.hyperparameters == model.hyperparameters
+    again.load_state_dict(model.state_dict())
+
+
+def test_dense_model_without_hidden_layers_is_linear():
+    model = MLPVAE(5, 2, hidden_dims=())
+    z = torch.randn(2, 2)
+    torch.testing.assert_close(
+        model.decode(z.sum(0, keepdim=True)), model.decode(z).sum(0, keepdim=True) - model.decode(torch.zeros(1, 2))
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"data_dim": 0}, "positive"),
+        ({"latent_dim": 0}, "positive"),
+        ({"hidden_dims": (8, 0)}, r"hidden_dims \(8, 0\)"),
+        ({"initial_sigma": -1}, "initial_sigma"),
+    ],
+)
+def test_impossible_dense_models(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        MLPVAE(**{"data_dim": 4, "latent_dim": 2, **arguments})

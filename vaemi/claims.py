@@ -206,6 +206,43 @@ def judge_theory(values: Mapping[str, Any]) -> list[Claim]:
     ]
 
 
+def judge_sparsity(values: Mapping[str, Any]) -> list[Claim]:
+    """Claim C7 from the values of a sparsity run: a run is an intrinsic dimension and a seed.
+
+    Parameters
+    ----------
+    values : mapping
+        `true_dimension` and `influential_factors`, one number a run, in the same order.
+
+    Raises
+    ------
+    ValueError
+        If there are no runs, or not as many dimensions as counts.
+    """
+    dimensions, counts = values["true_dimension"], values["influential_factors"]
+    if not dimensions or len(dimensions) != len(counts):
+        raise ValueError(
+            f"There are {len(dimensions)} true dimensions and {len(counts)} counts of factors: give one of each a run."
+        )
+    equal: dict[int, list[bool]] = {}
+    for dimension, count in zip(dimensions, counts, strict=True):
+        equal.setdefault(dimension, []).append(count == dimension)
+    share = sum(map(sum, equal.values())) / len(dimensions)
+    return [
+        Claim(
+            id="C7",
+            statement="Beyond the intrinsic dimension d of the data further factors stay empty.",
+            rule=f"at every d the number of factors above {THRESHOLD} nats equals d in at least 90 % of the runs",
+            # In whole numbers, so that nine of ten are enough.
+            holds=all(10 * sum(runs) >= 9 * len(runs) for runs in equal.values()),
+            value=100 * share,
+            stderr=100 * math.sqrt(share * (1 - share) / len(dimensions)),
+            unit="% of the runs with as many influential factors as dimensions",
+            published=None,
+        )
+    ]
+
+
 def load(profile: str, results: Path) -> list[dict[str, Any]]:
     """All claims of a profile's results, in order, each with the experiment and data it comes from.
 

@@ -1,4 +1,4 @@
-"""The networks: a convolutional VAE for pictures, a linear one for theory, and the likelihood they share."""
+"""The networks: a convolutional VAE for pictures, a dense and a linear one for vectors, the likelihood they share."""
 
 from __future__ import annotations
 
@@ -181,6 +181,54 @@ class LinearVAE(VAE):
         return mean, self.log_variance.to(mean.dtype).expand_as(mean)
 
 
+class MLPVAE(VAE):
+    """Dense layers each way, for data of shape (B, data_dim).
+
+    Parameters
+    ----------
+    data_dim, latent_dim : int
+        Dimensions of x and z.
+    hidden_dims : sequence of int
+        Widths of the hidden layers from x inwards, each followed by a ReLU; the decoder has them in reverse.
+    initial_sigma : float
+        Standard deviation of the likelihood, or its start where it is learned.
+    learned_sigma : bool
+        Whether training may change it.
+
+    Raises
+    ------
+    ValueError
+        If a dimension or the standard deviation is not positive.
+    """
+
+    def __init__(
+        self,
+        data_dim: int,
+        latent_dim: int,
+        hidden_dims: Sequence[int] = (256, 256),
+        initial_sigma: float = 1.0,
+        learned_sigma: bool = True,
+    ) -> None:
+        super().__init__()
+        if min(data_dim, latent_dim, *hidden_dims) < 1:
+            raise ValueError(
+                f"data_dim is {data_dim}, latent_dim {latent_dim} and hidden_dims {tuple(hidden_dims)}: all must be "
+                "positive."
+            )
+        self.latent_dim = latent_dim
+        self.hyperparameters = {
+            "model": type(self).__name__,
+            "data_dim": data_dim,
+            "latent_dim": latent_dim,
+            "hidden_dims": list(hidden_dims),
+            "initial_sigma": float(initial_sigma),
+            "learned_sigma": learned_sigma,
+        }
+        self.encoder = _dense([data_dim, *hidden_dims, 2 * latent_dim])
+        self.decoder = _dense([latent_dim, *reversed(hidden_dims), data_dim])
+        self.likelihood = GaussianLikelihood(initial_sigma, learned=learned_sigma)
+
+
 def as_float(images: Tensor) -> Tensor:
     """Pictures as float32: uint8 is divided by 255, anything else is taken as it is."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
@@ -201,3 +249,11 @@ def _stack(layer: type[nn.Conv2d] | type[nn.ConvTranspose2d], channels: Sequence
     for inputs, outputs in pairwise(channels):
         layers += [layer(inputs, outputs, kernel_size=4, stride=2, padding=1), nn.ReLU()]
     return layers
+
+
+def _dense(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers between these widths, with a ReLU between any two."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
