@@ -7,7 +7,7 @@
 from pathlib import Path
 
 PROFILE = config.get("profile", "quick")
-EXPERIMENTS = ["mnist"]
+EXPERIMENTS = ["theory", "estimators", "sparsity", "mnist"]
 DATA_SETS = ["mnist"]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
@@ -20,6 +20,7 @@ rule site:
         RESULTS,
         PAGES,
         claims=MARKS + "/claims.txt",
+        benchmark="benchmarks/estimators.json",
         config="_config.yml",
         contents="_toc.yml",
     output:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import yaml
 
 from vaemi import claims, figures, runs
@@ -92,7 +93,11 @@ def stage(profile: str, results: Path, source: Path) -> None:
     generated.mkdir()
     (source / "notebooks").mkdir()
 
-    numbers: dict[str, Any] = {"profiles": _profiles(), "idea": _idea(generated)}
+    numbers: dict[str, Any] = {
+        "profiles": _profiles(),
+        "idea": _idea(generated),
+        "benchmark": _benchmark(generated),
+    }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated)
     table = claims.table(claims.load(profile, results)).to_markdown(index=False)
@@ -153,6 +158,40 @@ def _idea(generated: Path) -> dict[str, float]:
     figure, nats = figures.used_and_ignored_factor()
     figure.savefig(generated / "fig-idea.svg", metadata={"Date": None})
     return {"used_nats": nats}
+
+
+def _benchmark(generated: Path) -> dict[str, Any]:
+    """Table and figure of the committed benchmark of estimators, and the numbers that pages name."""
+    measured = json.loads((ROOT / "benchmarks" / "estimators.json").read_text())
+    short = {"fixed bins, 100 on [-4, 4]": "fixed bins", "Monte-Carlo log-sum-exp": "log-sum-exp"}
+    rows = pd.DataFrame(measured["rows"]).replace({"estimator": short})
+    rows = rows[rows.failed.isna()].rename(columns={"cpu_seconds_one_thread": "cpu_seconds"})
+    figure = figures.cost_and_error(rows[(rows.m == 10_000) & (rows.scale == 1)])
+    figure.savefig(generated / "fig-estimators-cost.svg", metadata={"Date": None})
+    shown = rows[rows.scale == 1].sort_values(["m", "cpu_seconds"])
+    table = pd.DataFrame(
+        {
+            "estimator": shown.estimator,
+            "samples": [f"{m:,}" for m in shown.m],
+            "CPU seconds, one thread": [
+                f"{seconds:.3g}" + "*" * projected
+                for seconds, projected in zip(shown.cpu_seconds, shown.projected, strict=True)
+            ],
+            "peak memory (MB)": [f"{megabytes:.0f}" for megabytes in shown.peak_megabytes],
+            "largest error (nats)": [f"{error:.1g}" for error in shown.largest_error],
+        }
+    )
+    markdown = table.to_markdown(index=False, disable_numparse=True)
+    (generated / "benchmark-estimators.md").write_text(markdown.replace("*", r"\*") + "\n")
+    seconds = rows[rows.scale == 1].set_index(["estimator", "m"]).cpu_seconds
+    rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
+    return {
+        "machine": measured["machine"],
+        "cpu_seconds": {str(m): float(value) for m, value in seconds["vaemi"].items()},
+        "times_faster_than_fixed_bins": float(seconds["fixed bins", 50_000] / seconds["vaemi", 50_000]),
+        "times_faster_than_log_sum_exp": float(seconds["log-sum-exp", 50_000] / seconds["vaemi", 50_000]),
+        "fixed_bins_error_when_rescaled": float(rescaled["fixed bins"]),
+    }
 
 
 def _stage_config(source: Path, numbers: Mapping[str, Any]) -> None:

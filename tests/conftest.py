@@ -90,9 +90,10 @@ def vaemi_command(*arguments, cwd=ROOT, **environment):
 
 @pytest.fixture(scope="session")
 def smoke_results(embedded_digits):
-    """The results folder after `vaemi run mnist --profile smoke`, from the command line."""
-    done = vaemi_command("run", "mnist", "--profile", "smoke")
-    assert done.returncode == 0, done.stderr[-3000:]
+    """The results folder after `vaemi run NOTEBOOK --profile smoke` for every notebook, from the command line."""
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        done = vaemi_command("run", notebook.stem, "--profile", "smoke")
+        assert done.returncode == 0, done.stderr[-3000:]
     return ROOT / "results"
 
 

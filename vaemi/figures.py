@@ -254,14 +254,17 @@ def marginals_and_fits(
     encoders: Sequence[SimulatedEncoder], exact: Sequence[float], gaussian: Sequence[float]
 ) -> Figure:
     """Aggregated posteriors, the zero-mean Gaussians that the paper takes them for, and both estimates in nats."""
-    figure, panels = plt.subplots(1, len(encoders), figsize=(_WIDTH, 2.7), layout="constrained")
+    figure, panels = plt.subplots(2, 2, figsize=(_WIDTH, 4.4), sharex=True, layout="constrained")
     z = np.linspace(-3.5, 3.5, 700)
-    for axes, encoder, nats, bound in zip(panels, encoders, exact, gaussian, strict=True):
-        axes.plot(z, encoder.density(z), color=BLUE, lw=1.6, label="$q(z)$")
-        axes.plot(z, _normal(z, 0, 1), color=ORANGE, lw=1.6, ls="--", label="taken for")
-        axes.set(title=f"{encoder.name}\nexact {nats:.2f}, paper's {bound:.2f}", xlabel="$z$", yticks=[])
-    panels[0].set_ylabel("density")
-    panels[0].legend(loc="upper right", fontsize="small", handlelength=1.2)
+    for axes, encoder, nats, bound in zip(panels.flat, encoders, exact, gaussian, strict=True):
+        axes.plot(z, encoder.density(z), color=BLUE, lw=1.6, label="true $q(z)$")
+        axes.plot(z, _normal(z, 0, 1), color=ORANGE, lw=1.6, ls="--", label="the paper's Gaussian")
+        axes.set(title=f"{encoder.name}: {nats:.2f} nats,\nby the paper {bound:.2f}", yticks=[])
+    for axes in panels[1]:
+        axes.set_xlabel("$z$")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("density")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
@@ -282,11 +285,11 @@ def error_against_samples(
     figure, axes = plt.subplots(figsize=(_WIDTH, 3.8), layout="constrained")
     for (name, curve), colour, marker in zip(errors.items(), (BLUE, GREEN, PURPLE, GREY), "osD^", strict=False):
         axes.plot(samples, curve, color=colour, marker=marker, ms=5, label=name)
-    axes.plot(samples, paper, color=ORANGE, marker="v", ms=5, ls="--", label="paper's, bimodal")
-    highest = 2.2 * max(curve[0] for curve in errors.values())
+    axes.plot(samples, paper, color=ORANGE, marker="v", ms=5, ls="--", label="paper's, two groups")
+    highest = 2 * max(curve[0] for curve in errors.values())
     axes.plot(samples, highest * np.sqrt(samples[0] / np.array(samples)), color=GREY, ls=":", label="slope $-1/2$")
     axes.set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="root mean square error (nats)")
-    axes.legend(ncols=2, loc="center left", bbox_to_anchor=(0, 0.62), fontsize="small")
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     return figure
 
 
@@ -299,7 +302,7 @@ def coverage(
     axes.axhline(95, color=GREY, ls=":", lw=1)
     for (samples, curve), colour, marker in zip(covered_percent.items(), (ORANGE, BLUE, GREEN), "soD", strict=False):
         axes.plot(information, curve, color=colour, marker=marker, ms=5, label=f"$M$ = {samples:,}")
-    axes.set(xlabel="true information (nats)", ylabel="intervals that hold it (%)", ylim=(75, 100.5))
+    axes.set(xlabel="true information (nats)", ylabel="intervals that hold it (%)", ylim=(88, 100.5))
     axes.legend(loc="lower left")
     return figure
 

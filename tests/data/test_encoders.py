@@ -10,10 +10,10 @@ from vaemi.data import encoders
 
 ENCODERS = [
     encoders.gaussian(0.2),
-    encoders.bimodal(0.1),
+    encoders.bimodal(0.1, share=0.3),
     encoders.skewed(0.1),
     encoders.uniform(0.05),
-    encoders.two_widths(0.05),
+    encoders.two_widths(0.05, share=0.2),
 ]
 
 
@@ -38,6 +38,8 @@ def test_many_draws_have_the_stated_information(encoder):
 def test_closed_forms():
     assert encoders.gaussian(0.3).information == pytest.approx(-math.log(0.3), abs=1e-9)
     assert encoders.bimodal(0.1, distance=10.0).information == pytest.approx(math.log(2), abs=1e-9)
+    uneven = -0.3 * math.log(0.3) - 0.7 * math.log(0.7)
+    assert encoders.bimodal(0.1, share=0.3, distance=10.0).information == pytest.approx(uneven, abs=1e-9)
 
 
 def test_columns_are_independent_and_seeds_repeat():

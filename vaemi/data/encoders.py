@@ -64,13 +64,16 @@ def gaussian(sigma: float) -> SimulatedEncoder:
     )
 
 
-def bimodal(sigma: float, distance: float = 2.0) -> SimulatedEncoder:
-    """Means at -distance / 2 or +distance / 2: I tends to log 2 as the modes part."""
-    half = distance / 2
+def bimodal(sigma: float, share: float = 0.5, distance: float = 2.0) -> SimulatedEncoder:
+    """Two groups of inputs, one with this share of them, whose means are 0 on average and this far apart.
+
+    I tends to the entropy of the two shares, at most log 2, as the groups part.
+    """
+    places, shares = [distance * (1 - share), -distance * share], [share, 1 - share]
     return SimulatedEncoder(
-        "bimodal",
-        lambda generator, shape: (generator.choice([-half, half], shape), np.full(shape, sigma)),
-        lambda z: 0.5 * (_normal(z, -half, sigma) + _normal(z, half, sigma)),
+        "two groups",
+        lambda generator, shape: (generator.choice(places, shape, p=shares), np.full(shape, sigma)),
+        lambda z: sum(p * _normal(z, place, sigma) for p, place in zip(shares, places, strict=True)),
         _entropy(sigma),
     )
 
@@ -96,13 +99,14 @@ def uniform(sigma: float) -> SimulatedEncoder:
     )
 
 
-def two_widths(narrow: float, broad: float = 1.0) -> SimulatedEncoder:
-    """All means 0, half of the inputs with a narrow posterior and half with a broad one."""
+def two_widths(narrow: float, broad: float = 1.0, share: float = 0.5) -> SimulatedEncoder:
+    """All means 0; this share of the inputs has a narrow posterior and the others a broad one."""
+    widths, shares = [narrow, broad], [share, 1 - share]
     return SimulatedEncoder(
         "two widths",
-        lambda generator, shape: (np.zeros(shape), generator.choice([narrow, broad], shape)),
-        lambda z: 0.5 * (_normal(z, 0, narrow) + _normal(z, 0, broad)),
-        0.5 * (_entropy(narrow) + _entropy(broad)),
+        lambda generator, shape: (np.zeros(shape), generator.choice(widths, shape, p=shares)),
+        lambda z: sum(p * _normal(z, 0, width) for p, width in zip(shares, widths, strict=True)),
+        share * _entropy(narrow) + (1 - share) * _entropy(broad),
     )
 
 
@@ -112,7 +116,7 @@ def provenance(encoders: Iterable[SimulatedEncoder], seed: int) -> Provenance:
     return Provenance(
         source=f"simulated encoders of known information ({', '.join(drawn)})",
         stand_in=False,
-        n=len(drawn),
+        n=sum(len(mean) for mean, _ in drawn.values()),
         checksum=checksum(*(torch.from_numpy(np.stack(pair)) for pair in drawn.values())),
     )
 
