@@ -14,6 +14,8 @@ from lightning.pytorch.callbacks import Callback
 
 from vaemi import factor_information
 from vaemi import training as training_module
+from vaemi.data.manifolds import linear_gaussian
+from vaemi.information.bounds import reverse_water_filling
 from vaemi.models import ConvVAE, LinearVAE, as_float, posterior
 from vaemi.training import SpectrumLogger, TrainingError, train
 
@@ -66,6 +68,21 @@ def test_a_linear_model_trains_to_the_known_optimum():
     expected = 0.5 * torch.tensor([4.0, 1.0]).div(0.25).log()
     found = run.history.information[-1].sort(descending=True).values
     assert found.sum().item() == pytest.approx(expected.sum().item(), abs=0.1)
+
+
+def test_every_factor_of_a_linear_model_is_on_the_water_filling_curve():
+    data = linear_gaussian(1000, [4.0, 2.0, 1.0, 0.2])
+    beta, sigma = 3.0, 0.5
+    torch.manual_seed(0)
+    run = train(
+        LinearVAE(4, 5, sigma=sigma), data.samples, data.samples, steps=600, beta=beta, batch_size=1000,
+        learning_rate=0.05, schedule="cosine", precision="32-true", records=1, progress=False,
+    )  # fmt: skip
+    expected, _ = reverse_water_filling(data.sample_eigenvalues(), beta * sigma**2)
+    found = run.history.information[-1].sort(descending=True).values
+    assert (expected > 0).tolist() == [True, True, True, False]
+    # Five factors for four components: one is left over.
+    assert (found - torch.cat([expected, torch.zeros(1)])).abs().max() < 0.02
 
 
 class _Interrupt(Callback):

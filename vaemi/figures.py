@@ -6,6 +6,7 @@ text, which reads on a light and on a dark page. Widths suit a phone held uprigh
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -398,10 +399,10 @@ def water_filling_path(betas: Sequence[float], information: Tensor, curve_betas:
         Reverse water-filling, in the same order.
     """
     figure, axes = plt.subplots(figsize=(_WIDTH, 4.0), layout="constrained")
-    shades = sns.color_palette("viridis", curve.shape[1])
-    for path, points, shade in zip(curve.T, information.T, shades, strict=True):
-        axes.plot(curve_betas, path, color=shade, lw=1.4)
-        axes.plot(betas, points, "o", color=shade, ms=4.5)
+    colours = itertools.cycle([BLUE, ORANGE, GREEN, PURPLE])
+    for path, points, colour in zip(curve.T, information.T, colours, strict=False):
+        axes.plot(curve_betas, path, color=colour, lw=1.4)
+        axes.plot(betas, points, "o", color=colour, ms=4.5)
     axes.plot([], [], color=GREY, lw=1.4, label="reverse water-filling")
     axes.plot([], [], "o", color=GREY, ms=4.5, label="trained linear VAE")
     axes.set_xscale("log")
