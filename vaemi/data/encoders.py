@@ -73,7 +73,7 @@ def bimodal(sigma: float, share: float = 0.5, distance: float = 2.0) -> Simulate
     return SimulatedEncoder(
         "two groups",
         lambda generator, shape: (generator.choice(places, shape, p=shares), np.full(shape, sigma)),
-        lambda z: sum(p * _normal(z, place, sigma) for p, place in zip(shares, places, strict=True)),
+        lambda z: share * _normal(z, places[0], sigma) + (1 - share) * _normal(z, places[1], sigma),
         _entropy(sigma),
     )
 
@@ -105,7 +105,7 @@ def two_widths(narrow: float, broad: float = 1.0, share: float = 0.5) -> Simulat
     return SimulatedEncoder(
         "two widths",
         lambda generator, shape: (np.zeros(shape), generator.choice(widths, shape, p=shares)),
-        lambda z: sum(p * _normal(z, 0, width) for p, width in zip(shares, widths, strict=True)),
+        lambda z: share * _normal(z, 0, narrow) + (1 - share) * _normal(z, 0, broad),
         share * _entropy(narrow) + (1 - share) * _entropy(broad),
     )
 

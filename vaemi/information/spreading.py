@@ -127,7 +127,7 @@ def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: L
     if _compiled is None or mean.device.type != "cpu":
         return _spread_by_torch(mean, log_variance, weight, lattice)
     arrays = [tensor.numpy() for tensor in (mean, log_variance, mean.new_empty(0) if weight is None else weight)]
-    scale = lattice.lagrange_scale.numpy()
+    scale = tuple(lattice.lagrange_scale.tolist())  # of a length that the compiler knows
 
     def part(first: int, last: int) -> Blocks:
         keys, values = _compiled.spread(*arrays, first, last, lattice.points_per_sigma, lattice.levels, scale)
@@ -157,7 +157,7 @@ def gather(field: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, latt
         return _gather_by_torch(moments, keys, mean, log_variance, lattice)
     result = torch.empty_like(mean)
     arrays = [tensor.contiguous().numpy() for tensor in (mean, log_variance, keys, moments, result)]
-    settings = lattice.points_per_sigma, lattice.lagrange_scale.numpy()
+    settings = lattice.points_per_sigma, tuple(lattice.lagrange_scale.tolist())
     _on_all_threads(lambda first, last: _compiled.gather(*arrays, first, last, *settings), len(mean))
     return result
 
