@@ -69,6 +69,14 @@ def _add_four(typing_context, row, start, basis, first, factor):
     return types.void(row, types.intp, basis, types.intp, types.float64), generate
 
 
+@njit(inline="always", error_model="numpy", fastmath={"contract"})
+def _chebyshev(t: float, moments: np.ndarray, levels: int) -> None:
+    """T_0(t) to T_{levels-1}(t)."""
+    moments[0], moments[1] = 1.0, t
+    for level in range(2, levels):
+        moments[level] = 2 * t * moments[level - 1] - moments[level - 2]
+
+
 @njit(inline="always")
 def _hash(key: int, size: int) -> int:
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
@@ -76,20 +84,21 @@ def _hash(key: int, size: int) -> int:
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sigma, levels, scale):
-    """Keys and values, (B, C, levels, width), of the blocks of consecutive factors."""
-    order = len(scale)
+def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sigma, scale, nodes):
+    """Keys and values, (B, C, width, levels), of the blocks of consecutive factors."""
+    order, levels = len(scale), len(nodes)  # of tuples, so that the compiler knows them
     weighted = len(weight) > 0
     keys = np.empty(64, np.int64)
-    values = np.zeros((64, 2 if weighted else 1, levels, BLOCK + order - 1))
+    values = np.zeros((64, 2 if weighted else 1, BLOCK + order - 1, levels))
     count = 0
     table = np.full(256, -1, np.int64)
-    basis = np.empty(order)
+    basis, moments = np.empty(order), np.empty(levels)
     for factor in range(first_factor, last_factor):
         table[:] = -1
         before = count
-        for sample in range(mean.shape[1]):
-            band, t, position = _place(mean[factor, sample], log_variance[factor, sample], points_per_sigma)
+        means, log_variances = mean[factor], log_variance[factor]
+        for sample in range(len(means)):
+            band, t, position = _place(means[sample], log_variances[sample], points_per_sigma)
             left = math.floor(position)
             first = np.int64(left) - (order // 2 - 1)
             key = _PACK(factor, band, first >> 5)
@@ -115,31 +124,27 @@ def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sig
                         table[index] = other
 
             _lagrange(position - left, basis, scale, order)
+            _chebyshev(t, moments, levels)
             start = first & (BLOCK - 1)
-            w = weight[sample] if weighted else 1.0
-            last_t, this_t = w * t, w
-            for level in range(levels):
-                row = values[slot, 0, level]
-                for a in range(0, order, 4):
-                    _add_four(row, start + a, basis, a, this_t)
-                if weighted:
-                    row = values[slot, 1, level]
-                    for a in range(0, order, 4):
-                        _add_four(row, start + a, basis, a, w * this_t)
-                # T_1 = t T_0 counts as 2 t T_0 - T_-1 with T_-1 = T_1 = t.
-                last_t, this_t = this_t, 2 * t * this_t - last_t
+            for channel in range(values.shape[1]):
+                w = weight[sample] ** (channel + 1) if weighted else 1.0
+                for a in range(order):
+                    row = values[slot, channel, start + a]
+                    for level in range(0, levels, 4):
+                        _add_four(row, level, moments, level, w * basis[a])
     return keys[:count], values[:count]
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def gather(mean, log_variance, keys, moments, result, first_factor, last_factor, points_per_sigma, scale):
+def gather(mean, log_variance, keys, moments, result, first_factor, last_factor, points_per_sigma, scale, nodes):
     """Fill `result`, (H, M), for consecutive factors."""
-    order, levels = len(scale), moments.shape[1]
-    basis = np.empty(order)
+    order, levels = len(scale), len(nodes)
+    basis, chebyshev = np.empty(order), np.empty(levels)
     for factor in range(first_factor, last_factor):
         known, slot = np.int64(-1), 0
-        for sample in range(mean.shape[1]):
-            band, t, position = _place(mean[factor, sample], log_variance[factor, sample], points_per_sigma)
+        means, log_variances = mean[factor], log_variance[factor]
+        for sample in range(len(means)):
+            band, t, position = _place(means[sample], log_variances[sample], points_per_sigma)
             left = math.floor(position)
             first = np.int64(left) - (order // 2 - 1)
             key = _PACK(factor, band, first >> 5)
@@ -147,13 +152,12 @@ def gather(mean, log_variance, keys, moments, result, first_factor, last_factor,
                 known, slot = key, np.searchsorted(keys, key)
             _lagrange(position - left, basis, scale, order)
             start = first & (BLOCK - 1)
+            _chebyshev(t, chebyshev, levels)
             total = 0.0
-            last_t, this_t = t, 1.0
-            for level in range(levels):
-                row = moments[slot, level]
+            for a in range(order):
+                row = moments[slot, start + a]
                 part = 0.0
-                for a in range(order):
-                    part += row[start + a] * basis[a]
-                total += this_t * part
-                last_t, this_t = this_t, 2 * t * this_t - last_t
+                for level in range(levels):
+                    part += row[level] * chebyshev[level]
+                total += basis[a] * part
             result[factor, sample] = total

@@ -13,7 +13,7 @@ from .checks import checked_choice, checked_posterior, checked_weight
 from .lattice import LATTICES, MOST_FACTORS, Lattice
 from .mixture import evaluate_in_parts
 from .result import FactorInformation
-from .spreading import Blocks, factor_groups, gather, joined, spread
+from .spreading import Blocks, factor_groups, gather, joined, rows_of_factors, spread
 
 _FORMAT = "vaemi.InformationSketch/1"
 
@@ -160,8 +160,8 @@ class InformationSketch:
         found = []
         for first, part in evaluate_in_parts(blocks, self._lattice):
             columns = slice(first, first + len(part.nats))
-            means, log_variances = (samples[:, columns].T.double().contiguous() for samples in (mean, log_variance))
-            found.append(gather(part.divergence, part.keys, means, log_variances, self._lattice))
+            rows = rows_of_factors(mean[:, columns]), rows_of_factors(log_variance[:, columns])
+            found.append(gather(part.divergence, part.keys, *rows, self._lattice))
         return torch.cat(found).T
 
     def save(self, path: str | os.PathLike[str]) -> None:

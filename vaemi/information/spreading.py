@@ -25,8 +25,8 @@ except ImportError:
 _AT_A_TIME = {"cpu": 1 << 14, "cuda": 1 << 20}
 
 
-# Components that are spread at a time, for the sake of memory.
-_COMPONENTS = 1 << 19
+# Components that are spread at a time, for the sake of memory, and samples that are turned into rows at a time.
+_COMPONENTS, _TURNED = 1 << 19, 1 << 12
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Blocks:
     ----------
     keys : Tensor of int64, shape (B,)
         Of the blocks that hold something, in order.
-    values : Tensor of float64, shape (B, C, levels * width)
-        Sum over the components of weight * T_i(t) * Lagrange weight for every moment i and lattice point. If samples
+    values : Tensor of float64, shape (B, C, width * levels)
+        Sum over the components of weight * Lagrange weight * T_i(t) for every lattice point and moment i. If samples
         were weighted, C is 2 and the same sum with the squares of the weights follows; else C is 1.
     """
 
@@ -109,9 +109,16 @@ def joined(parts: list[Blocks], counts: list[int]) -> Blocks:
 def factor_groups(mean: Tensor, log_variance: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Samples (M, H) as float64 rows (h, M) of h consecutive factors at a time."""
     size = max(torch.get_num_threads(), _COMPONENTS // len(mean))
-    for group in zip(mean.split(size, dim=1), log_variance.split(size, dim=1), strict=True):
-        means, log_variances = (samples.T.to(torch.float64).contiguous() for samples in group)
-        yield means, log_variances
+    for means, log_variances in zip(mean.split(size, dim=1), log_variance.split(size, dim=1), strict=True):
+        yield rows_of_factors(means), rows_of_factors(log_variances)
+
+
+def rows_of_factors(samples: Tensor) -> Tensor:
+    """Samples (M, h) as contiguous float64 rows (h, M); in parts, which stay in a CPU's cache while they are turned."""
+    rows = torch.empty(samples.shape[1], len(samples), dtype=torch.float64, device=samples.device)
+    for source, target in zip(samples.split(_TURNED), rows.split(_TURNED, dim=1), strict=True):
+        target.copy_(source.T)
+    return rows
 
 
 def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: Lattice) -> Blocks:
@@ -127,10 +134,10 @@ def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: L
     if _compiled is None or mean.device.type != "cpu":
         return _spread_by_torch(mean, log_variance, weight, lattice)
     arrays = [tensor.numpy() for tensor in (mean, log_variance, mean.new_empty(0) if weight is None else weight)]
-    scale = tuple(lattice.lagrange_scale.tolist())  # of a length that the compiler knows
+    settings = _compiled_settings(lattice)
 
     def part(first: int, last: int) -> Blocks:
-        keys, values = _compiled.spread(*arrays, first, last, lattice.points_per_sigma, lattice.levels, scale)
+        keys, values = _compiled.spread(*arrays, first, last, *settings)
         return sorted_blocks(torch.from_numpy(keys), torch.from_numpy(values).flatten(2))
 
     parts = _on_all_threads(part, len(mean))
@@ -142,8 +149,8 @@ def gather(field: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, latt
 
     Parameters
     ----------
-    field : Tensor, shape (B, levels * width)
-        Values at the Chebyshev nodes and points of every block.
+    field : Tensor, shape (B, width * levels)
+        Values at the points and Chebyshev nodes of every block.
     keys : Tensor, shape (B,)
         In order; they include every block that the components lie in.
     mean, log_variance : Tensor of float64, shape (H, M), contiguous
@@ -152,14 +159,18 @@ def gather(field: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, latt
     -------
     Tensor, shape (H, M)
     """
-    moments = lattice.level_weights.to(field).T @ field.unflatten(1, (lattice.levels, lattice.width))
+    moments = field.unflatten(1, (lattice.width, lattice.levels)) @ lattice.level_weights.to(field).T
     if _compiled is None or mean.device.type != "cpu":
         return _gather_by_torch(moments, keys, mean, log_variance, lattice)
     result = torch.empty_like(mean)
     arrays = [tensor.contiguous().numpy() for tensor in (mean, log_variance, keys, moments, result)]
-    settings = lattice.points_per_sigma, tuple(lattice.lagrange_scale.tolist())
+    settings = _compiled_settings(lattice)
     _on_all_threads(lambda first, last: _compiled.gather(*arrays, first, last, *settings), len(mean))
     return result
+
+
+def _compiled_settings(lattice: Lattice) -> tuple[Any, ...]:
+    return lattice.points_per_sigma, tuple(lattice.lagrange_scale.tolist()), tuple(lattice.level_nodes.tolist())
 
 
 def _on_all_threads(task: Callable[[int, int], Any], n_factors: int) -> list[Any]:
@@ -220,9 +231,9 @@ def _keys(factor: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice) 
 def _stencil_products(
     slot: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice, channels: int
 ) -> tuple[Tensor, Tensor]:
-    """Places in flat block values and what goes there, both (components, levels, order)."""
+    """Places in flat block values and what goes there, both (components, order, levels)."""
     _, _, first, weights, chebyshev = stencils(mean, log_variance, lattice)
-    rows = torch.arange(lattice.levels, device=slot.device) * lattice.width
-    columns = torch.arange(lattice.order, device=slot.device)
-    start = slot * (channels * lattice.cells) + first
-    return start[:, None, None] + rows[:, None] + columns, chebyshev[:, :, None] * weights[:, None, :]
+    points = torch.arange(lattice.order, device=slot.device)
+    levels = torch.arange(lattice.levels, device=slot.device)
+    places = slot[:, None] * (channels * lattice.cells) + (first[:, None] + points) * lattice.levels
+    return places[:, :, None] + levels, weights[:, :, None] * chebyshev[:, None, :]
