@@ -78,8 +78,18 @@ def test_an_untrained_model_is_not_said_to_be_sparse(smoke_results):
     assert not claims[0]["holds"]
 
 
-def test_the_executed_notebook_shows_every_figure_as_vector_graphic(smoke_results):
-    notebook = nbformat.read(smoke_results / "smoke" / "mnist.ipynb", as_version=4)
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+def test_every_run_leaves_its_result(smoke_results, name):
+    result = json.loads((smoke_results / "smoke" / f"{name}.json").read_text())
+    assert set(result) == {"experiment", "profile", "data", "values", "claims", "manifest"}
+    assert result["experiment"] == name
+    assert result["claims"]
+    assert result["manifest"]["duration_seconds"] > 0
+
+
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+def test_the_executed_notebook_shows_every_figure_as_vector_graphic(smoke_results, name):
+    notebook = nbformat.read(smoke_results / "smoke" / f"{name}.ipynb", as_version=4)
     for cell in notebook.cells:
         if "mystnb" in cell.metadata:
             assert any("image/svg+xml" in output.get("data", {}) for output in cell.outputs), cell.source

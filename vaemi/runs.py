@@ -26,8 +26,10 @@ from typing import Any
 import yaml
 
 _ENVIRONMENT = "VAEMI_RUN"
-_VERSIONS_OF = ("vaemi", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "papermill")
-_NUMBER_TYPES = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+_VERSIONS_OF = ("vaemi", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "numba", "papermill")
+# What is taken for a parameter of each type, and what it becomes: a text may consist of a number.
+_NUMBER_TYPES = {"int": (int,), "float": (int, float), "str": (str, int, float), "bool": (bool,)}
+_CONVERTED = {"float": float, "str": str}
 
 
 class RunError(Exception):
@@ -230,7 +232,7 @@ def _checked_parameters(source: Path, given: Mapping[str, Any]) -> dict[str, Any
                 f"The parameter {name} of the notebook {source.stem} is of type {wanted}, and {value!r} is not; its "
                 f"default is {known[name]['default']}."
             )
-        chosen[name] = float(value) if wanted == "float" else value
+        chosen[name] = _CONVERTED.get(wanted, lambda same: same)(value)
     return chosen
 
 

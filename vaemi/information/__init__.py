@@ -1,6 +1,14 @@
 """How much each latent factor knows about the input: I(X; Z_h) in nats. Needs nothing but torch."""
 
-from .bounds import entropy_of_labels, fano_accuracy_bound
+from .bounds import (
+    entropy_of_labels,
+    fano_accuracy_bound,
+    gaussian_entropy,
+    gaussian_entropy_from_samples,
+    reconstruction_bound,
+    reverse_water_filling,
+    water_level,
+)
 from .errors import standard_error
 from .factors import factor_information
 from .gaussian import gaussian_information, kl_to_prior
@@ -25,11 +33,16 @@ __all__ = [
     "entropy_of_labels",
     "factor_information",
     "fano_accuracy_bound",
+    "gaussian_entropy",
+    "gaussian_entropy_from_samples",
     "gaussian_information",
     "joint_information",
     "kl_to_prior",
     "minibatch_log_density",
+    "reconstruction_bound",
+    "reverse_water_filling",
     "separation",
     "standard_error",
     "total_correlation",
+    "water_level",
 ]
