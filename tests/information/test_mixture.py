@@ -1,6 +1,8 @@
 """The exact estimator against closed forms and an independent dense quadrature."""
 
 import math
+import subprocess
+import sys
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -122,6 +124,17 @@ def test_compiled_and_torch_agree(monkeypatch, weighted):
     plain = factor_information(mean, log_variance, **asked)
     for name in ("nats", "stderr", "leave_one_out", "marginal_std"):
         torch.testing.assert_close(getattr(compiled, name), getattr(plain, name), atol=1e-9, rtol=1e-9)
+
+
+def test_compiled_code_that_cannot_be_kept_is_compiled_all_the_same():
+    code = (
+        "import numba.core.caching as c; c.CacheImpl._locator_classes = []\n"
+        "from vaemi.information import factor_information, spreading; assert spreading._compiled\n"
+        "print(factor_information([[-50.0], [50.0]], [[0.0], [0.0]]).total)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(math.log(2), abs=1e-6)
 
 
 def leave_one_out_reference(mean, std):

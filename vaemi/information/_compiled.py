@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 from llvmlite import ir
@@ -18,6 +19,14 @@ _LOWEST = -400
 # 2 ** octave for every octave that a key can hold.
 _POWERS = np.exp2(np.arange(_LOWEST, -_LOWEST + 1, dtype=np.float64))
 _PACK = njit(inline="always")(pack)
+
+
+def _kernel(function):
+    compiled = partial(njit, nogil=True, error_model="numpy", fastmath={"contract"})
+    try:
+        return compiled(cache=True)(function)
+    except RuntimeError:  # there is no folder to keep the outcome in: it is compiled anew by every process
+        return compiled()(function)
 
 
 @njit(inline="always", error_model="numpy")
@@ -83,7 +92,7 @@ def _hash(key: int, size: int) -> int:
     return np.int64((mixed >> np.uint64(32)) & np.uint64(size - 1))
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@_kernel
 def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sigma, scale, nodes):
     """Keys and values, (B, C, width, levels), of the blocks of consecutive factors."""
     order, levels = len(scale), len(nodes)  # of tuples, so that the compiler knows them
@@ -135,7 +144,7 @@ def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sig
     return keys[:count], values[:count]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@_kernel
 def gather(mean, log_variance, keys, moments, result, first_factor, last_factor, points_per_sigma, scale, nodes):
     """Fill `result`, (H, M), for consecutive factors."""
     order, levels = len(scale), len(nodes)
