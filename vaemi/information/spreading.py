@@ -107,15 +107,21 @@ def joined(parts: list[Blocks], counts: list[int]) -> Blocks:
 
 
 def factor_groups(mean: Tensor, log_variance: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Samples (M, H) as float64 rows (h, M) of h consecutive factors at a time."""
-    size = max(torch.get_num_threads(), _COMPONENTS // len(mean))
+    """Samples (M, H) as float64 rows (h, M) of h consecutive factors at a time, in the same memory each time."""
+    size = min(max(torch.get_num_threads(), _COMPONENTS // len(mean)), mean.shape[1])
+    space = torch.empty(2, size, len(mean), dtype=torch.float64, device=mean.device)
     for means, log_variances in zip(mean.split(size, dim=1), log_variance.split(size, dim=1), strict=True):
-        yield rows_of_factors(means), rows_of_factors(log_variances)
+        count = means.shape[1]
+        yield _turned(means, space[0, :count]), _turned(log_variances, space[1, :count])
 
 
 def rows_of_factors(samples: Tensor) -> Tensor:
-    """Samples (M, h) as contiguous float64 rows (h, M); in parts, which stay in a CPU's cache while they are turned."""
-    rows = torch.empty(samples.shape[1], len(samples), dtype=torch.float64, device=samples.device)
+    """Samples (M, h) as contiguous float64 rows (h, M)."""
+    return _turned(samples, torch.empty(*samples.T.shape, dtype=torch.float64, device=samples.device))
+
+
+def _turned(samples: Tensor, rows: Tensor) -> Tensor:
+    """Fill rows (h, M) from samples (M, h), in parts that stay in a CPU's cache."""
     for source, target in zip(samples.split(_TURNED), rows.split(_TURNED, dim=1), strict=True):
         target.copy_(source.T)
     return rows
