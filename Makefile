@@ -18,7 +18,7 @@ help:
 	@echo "make clean                 remove the site and its intermediate files (results and data stay)"
 
 book: .venv/ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --quiet rules host progress --config profile=$(PROFILE)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --rerun-incomplete --cores $(CORES) --quiet rules host progress --config profile=$(PROFILE)
 	@echo "The site is built: open $(CURDIR)/_build/html/index.html, or run make serve."
 
 test: .venv/ready

@@ -8,6 +8,7 @@ from pathlib import Path
 
 PROFILE = config.get("profile", "quick")
 EXPERIMENTS = ["theory", "estimators", "sparsity", "mnist"]
+ON_ALL_CORES = ["mnist"]
 DATA_SETS = ["mnist"]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
@@ -44,8 +45,9 @@ rule run:
         profile=f"notebooks/profiles/{PROFILE}.yaml",
     output:
         update(f"results/{PROFILE}/{{experiment}}.json"),
-    # Snakemake tells a job's libraries to use so many threads; training can use all.
-    threads: workflow.cores
+    # Snakemake tells a job's libraries to use so many threads. Training on pictures can use all; the small networks of
+    # the other experiments are slower with more than one, and run beside each other.
+    threads: lambda wildcards: workflow.cores if wildcards.experiment in ON_ALL_CORES else 1
     shell:
         "vaemi run {wildcards.experiment} --profile {PROFILE}"
 
