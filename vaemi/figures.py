@@ -332,16 +332,16 @@ def cost_and_error(rows: pd.DataFrame) -> Figure:
         With columns estimator, cpu_seconds and largest_error (nats).
     """
     figure, axes = plt.subplots(figsize=(_WIDTH, 3.8), layout="constrained")
-    for row in rows.itertuples():
+    # From fast to slow the names stand above and below in turn, so that neighbours do not meet.
+    for place, row in enumerate(rows.sort_values("cpu_seconds").itertuples()):
         ours = row.estimator == "vaemi"
         axes.plot(row.cpu_seconds, row.largest_error, "o", ms=9 if ours else 6, color=BLUE if ours else ORANGE)
-        right = row.cpu_seconds > np.sqrt(rows.cpu_seconds.min() * rows.cpu_seconds.max())
         axes.annotate(
             row.estimator, (row.cpu_seconds, row.largest_error), textcoords="offset points",
-            xytext=(-7 if right else 7, 5), ha="right" if right else "left",
+            xytext=(0, -18 if place % 2 else 9), ha="center",
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="CPU seconds on one thread", ylabel="largest error (nats)")
-    axes.margins(0.12)
+    axes.margins(0.28, 0.15)
     return figure
 
 
