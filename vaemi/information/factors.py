@@ -45,7 +45,7 @@ def factor_information(
         an `InformationSketch` of one batch. ``"gaussian"`` is the paper's estimator, which takes the aggregated
         posterior for N(0, sigma*_h^2): an upper bound, exact only where the marginal is that Gaussian.
     precision : {"default", "high"}
-        Of the mixture: numerical error below 1e-6 nats, or below 1e-9 nats in about twice the time.
+        Of the mixture: numerical error below 1e-6 nats, or below 1e-9 nats in two to three times the time.
     weight : array or tensor, shape (M,), optional
         Weight of each sample, 0 or more; one if left out.
     clusters : array or tensor, shape (M,), optional

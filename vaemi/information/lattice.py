@@ -160,7 +160,7 @@ class Lattice:
 
 
 # By name of the precision. Where all components of a factor are alike and far from each other, the hardest case, the
-# numerical error of the information is below 2e-7 and 1e-10 nats; elsewhere it is about a hundredth of that.
+# numerical error of the information is below 2e-7 and 1e-12 nats; elsewhere it is about a hundredth of that.
 LATTICES = {
     "default": Lattice(points_per_sigma=4, order=8, levels=8, reach=7),
     "high": Lattice(points_per_sigma=8, order=12, levels=16, reach=9),

@@ -29,8 +29,8 @@ class InformationSketch:
     n_factors : int
         H.
     precision : {"default", "high"}
-        Numerical error of the information: below 1e-6 nats, or below 1e-9 nats in three times the memory and twice the
-        time.
+        Numerical error of the information: below 1e-6 nats, or below 1e-9 nats in three to four times the memory and
+        two to three times the time.
     max_bytes : int
         Largest size of the state. It grows with the range of a factor over its standard deviations, not with the number
         of samples; the default of 2 GiB is reached only where posteriors are orders of magnitude narrower than the

@@ -1,6 +1,6 @@
 """From samples to the blocks of a lattice, and from a function on the blocks back to samples.
 
-On a CPU both are compiled by numba if it is installed, which takes a tenth of the time; else, and on other devices,
+On a CPU both are compiled by numba if it is installed, which takes about a tenth of the time; else, and on other devices,
 they are torch operations with the same outcome up to rounding.
 """
 
@@ -23,8 +23,6 @@ except ImportError:
 
 # Components that the torch operations take at a time: their stencils stay in a CPU's cache, or in a GPU's memory.
 _AT_A_TIME = {"cpu": 1 << 14, "cuda": 1 << 20}
-
-
 # Components that are spread at a time, for the sake of memory, and samples that are turned into rows at a time.
 _COMPONENTS, _TURNED = 1 << 19, 1 << 12
 
