@@ -1,7 +1,7 @@
 """From samples to the blocks of a lattice, and from a function on the blocks back to samples.
 
-On a CPU both are compiled by numba if it is installed, which takes about a tenth of the time; else, and on other devices,
-they are torch operations with the same outcome up to rounding.
+On a CPU both are compiled by numba if it is installed, which takes about a tenth of the time; else, and on other
+devices, they are torch operations with the same outcome up to rounding.
 """
 
 from __future__ import annotations
