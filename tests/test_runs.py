@@ -120,7 +120,8 @@ def test_a_change_of_the_notebook_is_another_run(project):
         ({"parameters": {"steps": True}}, "True is not"),
         ({"parameters": {"beta": "high"}}, "type float"),
         ({"parameters": {"flag": 1}}, "type bool"),
-        ({"parameters": {"label": 3}}, "type str"),
+        ({"parameters": {"label": True}}, "type str"),
+        ({"parameters": {"label": ["a"]}}, "type str"),
     ],
 )
 def test_wrong_names_and_types_are_refused_before_anything_starts(project, arguments, words, monkeypatch):
@@ -133,6 +134,12 @@ def test_wrong_names_and_types_are_refused_before_anything_starts(project, argum
 def test_a_whole_number_does_for_a_float(project):
     source = project / "notebooks" / "tiny.ipynb"
     assert runs._checked_parameters(source, {"beta": 4}) == {"beta": 4.0}
+
+
+def test_a_text_may_look_like_a_number(project):
+    # What the command line reads from `-p label=3`.
+    source = project / "notebooks" / "tiny.ipynb"
+    assert runs._checked_parameters(source, {"label": 3}) == {"label": "3"}
 
 
 def test_a_broken_profile_is_named(project):

@@ -18,6 +18,7 @@ def test_the_data_root_is_what_was_set_then_the_environment_then_the_cache(monke
     finally:
         vaemi.set_data_root(None)
     monkeypatch.delenv("VAEMI_DATA")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert vaemi.data_root().name == "vaemi"
     assert Path.home() in vaemi.data_root().parents
 
