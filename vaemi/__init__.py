@@ -4,12 +4,12 @@ The companion package of *Discovering Influential Factors in Variational Autoenc
 107166, 2020). Information is in nats throughout.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from vaemi._torchvision import declare_missing_operators
 from vaemi._version import __version__
 
 declare_missing_operators()
-
-from typing import TYPE_CHECKING, Any  # noqa: E402
 
 from vaemi.data.sources import data_root, set_data_root  # noqa: E402 - the operators come first
 from vaemi.information import FactorInformation, InformationSketch, factor_information  # noqa: E402

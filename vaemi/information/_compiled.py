@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .lattice import BANDS, BANDS_PER_NAT, BLOCK, FARTHEST_POINT, pack
+from .lattice import BANDS, BANDS_PER_NAT, BLOCK, BLOCK_SHIFT, FARTHEST_POINT, pack
 
 _LOWEST = -400
 # 2 ** octave for every octave that a key can hold.
@@ -39,6 +39,14 @@ def _place(mu: float, log_variance: float, points_per_sigma: int) -> tuple[int, 
         octave = math.frexp(mu * (points_per_sigma / FARTHEST_POINT))[1]
         return BANDS * octave, -1.0, mu * _POWERS[-octave - _LOWEST] * points_per_sigma
     return band, 2 * (level - band) - 1, position
+
+
+@njit(inline="always", error_model="numpy")
+def _stencil(position: float, order: int) -> tuple[int, int, float]:
+    """Block and first point in it of the points around a position, and how far it lies after the middle one."""
+    left = math.floor(position)
+    first = np.int64(left) - (order // 2 - 1)
+    return first >> BLOCK_SHIFT, first & (BLOCK - 1), position - left
 
 
 @njit(inline="always", error_model="numpy", fastmath={"contract"})
@@ -108,9 +116,8 @@ def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sig
         means, log_variances = mean[factor], log_variance[factor]
         for sample in range(len(means)):
             band, t, position = _place(means[sample], log_variances[sample], points_per_sigma)
-            left = math.floor(position)
-            first = np.int64(left) - (order // 2 - 1)
-            key = _PACK(factor, band, first >> 5)
+            block, start, u = _stencil(position, order)
+            key = _PACK(factor, band, block)
 
             index = _hash(key, len(table))
             while table[index] >= 0 and keys[table[index]] != key:
@@ -132,9 +139,8 @@ def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sig
                             index = (index + 1) & (len(table) - 1)
                         table[index] = other
 
-            _lagrange(position - left, basis, scale, order)
+            _lagrange(u, basis, scale, order)
             _chebyshev(t, moments, levels)
-            start = first & (BLOCK - 1)
             for channel in range(values.shape[1]):
                 w = weight[sample] ** (channel + 1) if weighted else 1.0
                 for a in range(order):
@@ -154,13 +160,11 @@ def gather(mean, log_variance, keys, moments, result, first_factor, last_factor,
         means, log_variances = mean[factor], log_variance[factor]
         for sample in range(len(means)):
             band, t, position = _place(means[sample], log_variances[sample], points_per_sigma)
-            left = math.floor(position)
-            first = np.int64(left) - (order // 2 - 1)
-            key = _PACK(factor, band, first >> 5)
+            block, start, u = _stencil(position, order)
+            key = _PACK(factor, band, block)
             if key != known:
                 known, slot = key, np.searchsorted(keys, key)
-            _lagrange(position - left, basis, scale, order)
-            start = first & (BLOCK - 1)
+            _lagrange(u, basis, scale, order)
             _chebyshev(t, chebyshev, levels)
             total = 0.0
             for a in range(order):

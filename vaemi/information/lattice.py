@@ -19,7 +19,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-BLOCK = 32
+BLOCK_SHIFT = 5
+BLOCK = 1 << BLOCK_SHIFT
 # Every so many points, and this many levels, are enough for small corrections.
 THINNING, _FEW_LEVELS = 2, 3
 BANDS = 2  # in an octave
@@ -214,4 +215,4 @@ def stencils(mean: Tensor, log_variance: Tensor, lattice: Lattice) -> tuple[Tens
     chebyshev = [torch.ones_like(t), t]
     while len(chebyshev) < lattice.levels:
         chebyshev.append(2 * t * chebyshev[-1] - chebyshev[-2])
-    return band.long(), first >> 5, first & BLOCK - 1, weights, torch.stack(chebyshev, -1)
+    return band.long(), first >> BLOCK_SHIFT, first & BLOCK - 1, weights, torch.stack(chebyshev, -1)
