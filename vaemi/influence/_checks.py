@@ -26,3 +26,10 @@ def checked_names(names: Sequence[str] | None, n_labels: int) -> tuple[str, ...]
     if len(names) != n_labels:
         raise ValueError(f"names holds {len(names)} names for {n_labels} labels: give one a label.")
     return tuple(names)
+
+
+def check_factors(factors: Sequence[int] | Tensor, latent_dim: int) -> None:
+    """Refuse factors that are none of the model's."""
+    strangers = [factor for factor in torch.as_tensor(factors).tolist() if not 0 <= factor < latent_dim]
+    if strangers:
+        raise ValueError(f"factors holds {strangers}: the model's factors are 0 to {latent_dim - 1}.")

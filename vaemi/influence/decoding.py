@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from vaemi.models import VAE, as_float
 
+from ._checks import check_factors
+
 
 @torch.inference_mode()
 def decode(model: VAE, z: Tensor, batch_size: int = 1000) -> Tensor:
@@ -48,9 +50,7 @@ def traverse(
     ValueError
         If a factor is not one of the model's.
     """
-    strangers = [factor for factor in factors if not 0 <= factor < model.latent_dim]
-    if strangers:
-        raise ValueError(f"factors holds {strangers}: the model's factors are 0 to {model.latent_dim - 1}.")
+    check_factors(factors, model.latent_dim)
     z = mean.repeat(len(factors), steps, 1)
     for row, factor in enumerate(factors):
         z[row, :, factor] = torch.linspace(-span, span, steps) * float(marginal_std[factor])
