@@ -8,6 +8,7 @@ import torch
 from vaemi.information.bounds import (
     entropy_of_labels,
     fano_accuracy_bound,
+    fano_accuracy_bound_exact,
     gaussian_entropy,
     gaussian_entropy_from_samples,
     reconstruction_bound,
@@ -45,13 +46,46 @@ def test_more_information_never_lowers_the_bound():
     assert ((bounds >= 0) & (bounds <= 1)).all()
 
 
+@pytest.mark.parametrize("n", [2, 3, 10, 1000])
+def test_the_exact_bound_is_met_by_the_symmetric_channel(n):
+    error = torch.linspace(0, 1 - 1 / n, 41, dtype=torch.float64)
+    conditional = torch.special.entr(1 - error) + torch.special.entr(error) + error * math.log(n - 1)
+    bound = fano_accuracy_bound_exact((math.log(n) - conditional).clamp_min(0), math.log(n), n)
+    # Near chance the information of the last guess's rounding is its square.
+    torch.testing.assert_close(bound[:-1], 1 - error[:-1], atol=1e-11, rtol=0)
+    assert float(bound[0]) == 1
+
+
+def test_the_exact_bound_at_its_ends_and_for_two_classes():
+    for n in (2, 7):
+        assert float(fano_accuracy_bound_exact(0.0, math.log(n), n)) == pytest.approx(1 / n, abs=1e-12)
+    entropy = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))
+    nothing, half, everything, more = fano_accuracy_bound_exact([0.0, entropy / 2, entropy, 9], entropy, 2).tolist()
+    # Without information the better guess is the commoner class.
+    assert nothing == pytest.approx(0.8, abs=1e-12)
+    assert -(half * math.log(half) + (1 - half) * math.log(1 - half)) == pytest.approx(entropy / 2, abs=1e-12)
+    assert everything == more == 1
+    # A binary channel that errs with 0.11 carries log 2 - h_b(0.11), half a bit to three digits.
+    assert float(fano_accuracy_bound_exact(0.5 * math.log(2), math.log(2), 2)) == pytest.approx(0.89, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 5, 100])
+def test_the_exact_bound_is_never_above_the_relaxed_one(n):
+    for entropy in (0.3 * math.log(n), 0.9 * math.log(n), math.log(n)):
+        nats = torch.linspace(0, 1.2 * math.log(n), 200, dtype=torch.float64)
+        exact = fano_accuracy_bound_exact(nats, entropy, n)
+        assert (exact <= fano_accuracy_bound(nats, entropy, n) + 1e-12).all()
+        assert (exact.diff() >= 0).all()
+
+
+@pytest.mark.parametrize("bound", [fano_accuracy_bound, fano_accuracy_bound_exact])
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [((-0.1, 1.0, 10), "negative"), ((0.1, 3.0, 10), "label_entropy"), ((0.1, 0.0, 1), "n_classes")],
 )
-def test_impossible_arguments(arguments, words):
+def test_impossible_arguments(bound, arguments, words):
     with pytest.raises(ValueError, match=words):
-        fano_accuracy_bound(*arguments)
+        bound(*arguments)
 
 
 def spectrum(size=6, seed=0):

@@ -3,6 +3,7 @@
 from .bounds import (
     entropy_of_labels,
     fano_accuracy_bound,
+    fano_accuracy_bound_exact,
     gaussian_entropy,
     gaussian_entropy_from_samples,
     reconstruction_bound,
@@ -33,6 +34,7 @@ __all__ = [
     "entropy_of_labels",
     "factor_information",
     "fano_accuracy_bound",
+    "fano_accuracy_bound_exact",
     "gaussian_entropy",
     "gaussian_entropy_from_samples",
     "gaussian_information",

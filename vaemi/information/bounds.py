@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+# Halvings of an interval of length 1 that leave it shorter than float64 can tell.
+_BISECTIONS = 54
+
 
 def entropy_of_labels(labels: Any) -> float:
     """Entropy H(Y) in nats of the empirical distribution of integer labels, shape (M,).
@@ -49,17 +52,57 @@ def fano_accuracy_bound(information: Any, label_entropy: float, n_classes: int) 
         If the information is negative, if there are fewer than two classes, or if the entropy lies outside
         [0, log n_classes].
     """
-    information = torch.as_tensor(information, dtype=torch.float64)
-    if (information < 0).any():
-        raise ValueError(f"information is {information.min():g} nats: it cannot be negative.")
-    if n_classes < 2:
-        raise ValueError(f"n_classes is {n_classes}: Fano's bound needs two or more.")
-    if not 0 <= label_entropy <= math.log(n_classes) + 1e-12:
-        raise ValueError(
-            f"label_entropy is {label_entropy:g} nats: {n_classes} classes allow in [0, {math.log(n_classes):.3f}]."
-        )
+    information = _checked_information(information)
+    _check_label_entropy(label_entropy, n_classes)
     error = (label_entropy - information - math.log(2)) / math.log(n_classes)
     return 1 - error.clamp(0, 1)
+
+
+def fano_accuracy_bound_exact(information: Any, label_entropy: float, n_classes: int) -> torch.Tensor:
+    """Highest accuracy that Fano's inequality allows, without the relaxation of `fano_accuracy_bound`.
+
+    The largest 1 - e with h_b(e) + e log(|Y| - 1) >= H(Y) - I(Y; Z_S), where h_b is the binary entropy. The relaxed
+    bound puts log 2 for h_b(e) and log|Y| for log(|Y| - 1), and says nothing of two classes. This one is met by
+    labels that are equally frequent and told right with probability 1 - e, else any other with the same probability.
+
+    Parameters
+    ----------
+    information, label_entropy, n_classes
+        As for `fano_accuracy_bound`.
+
+    Returns
+    -------
+    Tensor
+        Upper bound on the accuracy, between 1 / n_classes and 1, float64, shape of `information`; precise to 1e-12.
+
+    Raises
+    ------
+    ValueError
+        As `fano_accuracy_bound`.
+
+    References
+    ----------
+    Cover and Thomas, Elements of Information Theory, 2nd ed., theorem 2.10.1.
+    """
+    information = _checked_information(information)
+    _check_label_entropy(label_entropy, n_classes)
+    # With accuracy 1/K + d the inequality reads log K - h_b(e) - e log(K - 1) <= I + log K - H(Y). Its left side, the
+    # divergence of the guess's outcome from chance, grows with d and keeps its precision at d = 0, where the inequality
+    # as it is commonly written is flat.
+    allowed = information + max(0.0, math.log(n_classes) - label_entropy)
+    low, high = torch.zeros_like(allowed), torch.full_like(allowed, 1 - 1 / n_classes)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        fits = _divergence_from_chance(middle, n_classes) <= allowed
+        low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
+    return torch.where(information >= label_entropy, 1.0, 1 / n_classes + high)
+
+
+def _divergence_from_chance(gain: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """KL in nats of (right, wrong) with accuracy 1/K + gain from (right, wrong) with accuracy 1/K."""
+    chance = 1 / n_classes
+    right = torch.special.xlog1py(chance + gain, gain / chance)
+    return right + torch.special.xlog1py(1 - chance - gain, -gain / (1 - chance))
 
 
 def gaussian_entropy(eigenvalues: Any) -> float:
@@ -228,6 +271,15 @@ def _checked_eigenvalues(eigenvalues: Any) -> torch.Tensor:
     if not (eigenvalues.isfinite() & (eigenvalues > 0)).all():
         raise ValueError(f"the least of the eigenvalues is {eigenvalues.min():g}: all must be finite numbers > 0.")
     return eigenvalues
+
+
+def _check_label_entropy(label_entropy: float, n_classes: int) -> None:
+    if n_classes < 2:
+        raise ValueError(f"n_classes is {n_classes}: Fano's bound needs two or more.")
+    if not 0 <= label_entropy <= math.log(n_classes) + 1e-12:
+        raise ValueError(
+            f"label_entropy is {label_entropy:g} nats: {n_classes} classes allow in [0, {math.log(n_classes):.3f}]."
+        )
 
 
 def _checked_information(information: Any) -> torch.Tensor:

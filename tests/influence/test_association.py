@@ -1,0 +1,180 @@
+"""Information on labels against factor_information, quadrature and chance; names, bins and groups of labels."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.stats import chi2_contingency, norm
+
+from vaemi import factor_information, influence
+
+
+def encoder_output(n, n_factors, seed=0, nats=(0.01, 0.5, 1.5, 2.5)):
+    """Factors of growing information whose widths differ from sample to sample."""
+    generator = torch.Generator().manual_seed(seed)
+    sigma = torch.tensor(nats).repeat(n_factors)[:n_factors].neg().exp()
+    mean = torch.randn(n, n_factors, generator=generator) * (1 - sigma.square()).sqrt()
+    log_variance = 2 * (sigma.log() + 0.3 * torch.randn(n, n_factors, generator=generator))
+    return mean, log_variance
+
+
+def test_it_is_the_information_of_all_less_that_within_the_classes():
+    mean, log_variance = encoder_output(900, 4)
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.stack([(mean.sum(1) > 0.8).long(), torch.randint(0, 3, (900,), generator=generator)], dim=1)
+    labels[:, 1] += (mean[:, 2] > 1) * 3
+    found = influence.label_information(mean, log_variance, labels, permutations=19)
+    whole = factor_information(mean, log_variance).nats
+    for a in range(2):
+        within = torch.zeros(4, dtype=torch.float64)
+        for y in labels[:, a].unique():
+            members = labels[:, a] == y
+            within += members.double().mean() * factor_information(mean[members], log_variance[members]).nats
+        torch.testing.assert_close(found.nats[:, a], whole - within, atol=1e-5, rtol=0)
+    assert found.nats[2, 1] > 0.3
+
+
+@pytest.mark.parametrize(("gap", "sigma", "far"), [(0.5, 1.0, 0.0), (2.0, 0.7, 0.0), (1.0, 0.2, 0.0), (2.0, 0.7, 1e6)])
+def test_two_gaussians_by_label(gap, sigma, far):
+    labels = (torch.arange(400) % 4 == 0)[:, None]
+    mean = labels.double() * gap + far
+    share = np.array([0.75, 0.25])
+
+    def integrand(z):
+        joint = share * norm.pdf(z, [0, gap], sigma)
+        return float(np.sum(joint * np.log(joint / joint.sum() / share)))
+
+    truth = quad(integrand, -6 * sigma, gap + 6 * sigma, limit=200)[0]
+    log_variance = torch.full_like(mean, 2 * math.log(sigma))
+    found = influence.label_information(mean, log_variance, labels, permutations=19)
+    assert float(found.nats) == pytest.approx(truth, abs=1e-4)
+    assert float(found.entropy) == pytest.approx(-(share * np.log(share)).sum())
+    assert float(found.normalized) == pytest.approx(truth / float(found.entropy), abs=3e-4)
+
+
+def test_any_integers_may_be_classes_and_a_constant_says_nothing():
+    mean, log_variance = encoder_output(300, 2)
+    labels = (mean[:, :1] > 0).long() + (mean[:, :1] > 1).long()
+    found = influence.label_information(
+        mean, log_variance, torch.cat([labels, 7 - 40 * labels, 0 * labels], dim=1), permutations=19
+    )
+    torch.testing.assert_close(found.nats[:, 0], found.nats[:, 1], atol=1e-6, rtol=0)
+    assert found.nats[:, 2].tolist() == found.normalized[:, 2].tolist() == [0, 0]
+    assert found.corrected_p_value[:, 2].tolist() == [1, 1]
+
+
+def test_what_is_planted_is_found_and_named():
+    mean, log_variance = encoder_output(500, 4, nats=(0.5, 1.0, 1.5, 0.02))
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(500, 3, generator=generator)
+    labels = torch.stack(
+        [mean[:, 1] + 0.3 * noise[:, 0] > 0, mean[:, 1] + mean[:, 2] + noise[:, 1] > 0, noise[:, 2] > 0], dim=1
+    )
+    found = influence.label_information(mean, log_variance, labels, names=["Male", "Bangs", "Hat"], permutations=99)
+    assert found.significant().nonzero().tolist() == [[1, 0], [1, 1], [2, 1]]
+    assert influence.aligned_label(found) == [None, "Male", "Bangs", None]
+    assert torch.equal(found.nats > found.threshold, found.significant())
+    assert (found.corrected_p_value >= found.p_value).all()
+    assert found.corrected_p_value.min() == pytest.approx(0.01)
+    assert found.excess[1, 0] == pytest.approx(float(found.nats[1, 0] - found.null_mean[1, 0]))
+    frame = found.to_frame()
+    assert frame.iloc[0][["factor", "label"]].tolist() == [1, "Male"]
+    assert len(frame) == 12
+    cell = frame[(frame.factor == 2) & (frame.label == "Bangs")].iloc[0]
+    assert cell.nats == float(found.nats[2, 1])
+    assert cell.threshold == float(found.threshold[2, 1])
+
+
+def test_independent_labels_are_found_as_often_as_alpha_says():
+    found = 0
+    for seed in range(200):
+        mean, log_variance = encoder_output(60, 4, seed, nats=(0.02, 1.0, 2.0, 2.5))
+        labels = torch.rand(60, 2, generator=torch.Generator().manual_seed(1000 + seed)) < torch.tensor([0.5, 0.15])
+        result = influence.label_information(mean, log_variance, labels, permutations=39, seed=seed)
+        found += bool(result.significant().any())
+    # 10 of 200 are expected; a binomial count is outside these once in 500 times.
+    assert 2 <= found <= 20
+
+
+def test_the_estimate_is_biased_as_it_says():
+    mean = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
+    labels = torch.rand(400, 1, generator=torch.Generator().manual_seed(1)) < 0.5
+    found = influence.label_information(mean, torch.full_like(mean, 4.0), labels, permutations=400)
+    # Where posteriors are broad, all that a class can move is the mean: one degree of freedom, and the signal's power
+    # in the marginal is 1 / (1 + exp(4)).
+    power = float(mean.var() / (mean.var() + math.exp(4)))
+    assert float(found.null_mean) == pytest.approx(power / 800, rel=0.2)
+
+
+def test_labels_that_say_the_same_count_once():
+    mean, log_variance = encoder_output(200, 3)
+    generator = torch.Generator().manual_seed(5)
+    one = torch.rand(200, 1, generator=generator) < 0.4
+    others = torch.rand(200, 7, generator=generator) < 0.4
+    alone = influence.label_information(mean, log_variance, one, permutations=99)
+    copied = influence.label_information(mean, log_variance, one.repeat(1, 8), permutations=99)
+    crowd = influence.label_information(mean, log_variance, torch.cat([one, others], 1), permutations=99)
+    torch.testing.assert_close(copied.corrected_p_value, alone.corrected_p_value.expand(3, 8))
+    torch.testing.assert_close(copied.threshold[:, 3], alone.threshold[:, 0], atol=1e-6, rtol=0.01)
+    assert (crowd.threshold[:, 0] > 1.1 * alone.threshold[:, 0]).all()
+
+
+def test_bins_hold_as_many_and_ties_stay_together():
+    values = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    assert influence.discretized(values, 10).bincount().tolist() == [100] * 10
+    assert torch.equal(influence.discretized(values).argsort(stable=True).sort().values, torch.arange(1000))
+    assert (influence.discretized(values)[values.argsort()].diff() >= 0).all()
+    rare = torch.tensor([0.0] * 997 + [1.0] * 3)
+    tied = torch.tensor([2.0] * 500 + list(range(10, 510)))
+    both = influence.discretized(torch.stack([rare, tied, torch.zeros(1000)], dim=1), bins=4)
+    assert both[:, 0].bincount().tolist() == [997, 3]
+    assert both[:, 1].bincount().tolist() == [500, 250, 250]
+    assert both[:, 2].bincount().tolist() == [1000]
+
+
+def test_groups_are_what_links_connect():
+    generator = torch.Generator().manual_seed(0)
+    base = torch.rand(4000, 3, generator=generator) < 0.5
+
+    def mostly(label):
+        return label ^ (torch.rand(4000, generator=generator) < 0.2)
+
+    chain = [base[:, 0], mostly(base[:, 0])]
+    chain.append(mostly(chain[1]))
+    labels = torch.stack([chain[0], base[:, 1], chain[2], ~base[:, 2], chain[1], base[:, 2]], dim=1)
+    names = ["a0", "lone", "a2", "not c", "a1", "c"]
+    assert influence.correlated_groups(labels, names) == [["a0", "a2", "a1"], ["not c", "c"]]
+    assert influence.correlated_groups(labels, names, least=0.99) == [["not c", "c"]]
+    # |phi| of a0 and a1 is 0.6 as planted; that of three classes is scipy's.
+    phi = abs(np.corrcoef(labels[:, 0], labels[:, 4])[0, 1])
+    assert influence.correlated_groups(labels[:, [0, 4]], ["a0", "a1"], least=phi - 1e-9)
+    assert not influence.correlated_groups(labels[:, [0, 4]], ["a0", "a1"], least=phi + 1e-9)
+    three = torch.randint(0, 3, (4000,), generator=generator)
+    pair = torch.stack([three, (three + base[:, 0].long()) % 3], dim=1)
+    table = np.zeros((3, 3))
+    np.add.at(table, tuple(pair.T.numpy()), 1)
+    v = math.sqrt(chi2_contingency(table, correction=False).statistic / 4000 / 2)
+    assert influence.correlated_groups(pair, ["x", "y"], least=v - 1e-9)
+    assert not influence.correlated_groups(pair, ["x", "y"], least=v + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda m: influence.label_information(m, m, m > 0, permutations=10), ValueError, "permutations is 10"),
+        (lambda m: influence.label_information(m, m, m > 0, alpha=0), ValueError, "alpha is 0"),
+        (lambda m: influence.label_information(m, m, m), TypeError, "discretized"),
+        (lambda m: influence.label_information(m, m, m[:, 0] > 0), ValueError, r"shape \(30,\)"),
+        (lambda m: influence.label_information(m, m, m[:9] > 0), ValueError, r"give \(30, A\)"),
+        (lambda m: influence.label_information(m, m, m > 0, names=["x"]), ValueError, "1 names for 2"),
+        (lambda m: influence.discretized(m / 0), ValueError, "not finite"),
+        (lambda m: influence.discretized(m, bins=1), ValueError, "bins is 1"),
+        (lambda m: influence.discretized(m[None]), ValueError, "shape"),
+        (lambda m: influence.correlated_groups(m > 0, ["x"]), ValueError, "1 names for 2"),
+    ],
+)
+def test_what_is_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call(torch.randn(30, 2, generator=torch.Generator().manual_seed(0)))

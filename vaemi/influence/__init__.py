@@ -1,0 +1,58 @@
+"""What the factors do: vary one, keep some, drop one, and classify from those that are left."""
+
+from .association import LabelInformation, aligned_label, correlated_groups, discretized, label_information
+from .classification import (
+    AttributeClassifier,
+    accuracies,
+    attribute_accuracies,
+    balanced_weights,
+    lift_kept,
+    train_attributes,
+    train_classifier,
+)
+from .decoding import (
+    decode,
+    keep,
+    keep_top_errors,
+    reconstruction_error,
+    removal_damage,
+    sample_posterior,
+    traverse,
+)
+from .disentanglement import DisentanglementScores, disentanglement_scores
+from .generation import prediction_diversity, sample_prior, variance_explained
+from .orders import factor_orders, kept_at_ratio, rank_correlation, swap_at_the_cut
+from .ratings import RatingAssociation, rating_association
+
+__all__ = [
+    "AttributeClassifier",
+    "DisentanglementScores",
+    "LabelInformation",
+    "RatingAssociation",
+    "accuracies",
+    "aligned_label",
+    "attribute_accuracies",
+    "balanced_weights",
+    "correlated_groups",
+    "decode",
+    "discretized",
+    "disentanglement_scores",
+    "factor_orders",
+    "keep",
+    "keep_top_errors",
+    "kept_at_ratio",
+    "label_information",
+    "lift_kept",
+    "prediction_diversity",
+    "rank_correlation",
+    "rating_association",
+    "reconstruction_error",
+    "removal_damage",
+    "sample_posterior",
+    "sample_prior",
+    "swap_at_the_cut",
+    "train_attributes",
+    "train_classifier",
+    "traverse",
+    "variance_explained",
+]
