@@ -182,3 +182,45 @@ def test_number_of_factors_against_dimension(counts_by_dimension, holds, percent
 def test_no_runs_and_missing_counts_are_refused(dimensions, counts):
     with pytest.raises(ValueError, match="one of each a run"):
         claims.judge_sparsity({"true_dimension": dimensions, "influential_factors": counts})
+
+
+def faces_values(**changes):
+    return {
+        "influential_factors": 12,
+        "influential_factors_without_a_label": 0,
+        "ignored_factors_with_a_label": 0,
+        "lift_kept_percent_by_top_third": 93.0,
+        "reconstruction_error": {
+            "information": [0.05, 0.03, 0.02, 0.01],
+            "kl": [0.05, 0.03, 0.02, 0.01],
+            "variance": [0.05, 0.05, 0.04, 0.01],
+            # A single draw may be lucky at one count.
+            "random 0": [0.05, 0.029, 0.04, 0.01],
+            "random 1": [0.05, 0.05, 0.04, 0.01],
+        },
+    } | changes
+
+
+def test_faces_hold_on_values_made_to_satisfy_the_claim():
+    (claim,) = claims.judge_faces(faces_values())
+    assert (claim.id, claim.holds, claim.value) == ("C8", True, 93.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"influential_factors": 0},
+        {"influential_factors_without_a_label": 1},
+        {"ignored_factors_with_a_label": 1},
+        {"lift_kept_percent_by_top_third": 89.0},
+        {
+            "reconstruction_error": {
+                "information": [0.05, 0.03, 0.02, 0.01],
+                "random 0": [0.05, 0.04, 0.019, 0.01],
+            }
+        },
+    ],
+)
+def test_the_claim_on_faces_can_fail(changes):
+    (claim,) = claims.judge_faces(faces_values(**changes))
+    assert not claim.holds

@@ -243,6 +243,36 @@ def judge_sparsity(values: Mapping[str, Any]) -> list[Claim]:
     ]
 
 
+def judge_faces(values: Mapping[str, Any]) -> list[Claim]:
+    """Claim C8 from the values of a faces run (the names are those of `results/<profile>/celeba.json`)."""
+    # The first and last counts (none and all factors) are the same in every order.
+    errors = {name: curve[1:-1] for name, curve in values["reconstruction_error"].items()}
+    random = [curve for name, curve in errors.items() if name.startswith("random")]
+    by_chance = [sum(at_count) / len(random) for at_count in zip(*random, strict=True)]
+    redraws = all(ours < theirs for ours, theirs in zip(errors["information"], by_chance, strict=True))
+    meant = (
+        values["influential_factors"] > 0
+        and values["influential_factors_without_a_label"] == 0
+        and values["ignored_factors_with_a_label"] == 0
+    )
+    kept = values["lift_kept_percent_by_top_third"]
+    return [
+        Claim(
+            id="C8",
+            statement="Influential factors of faces are interpretable, and suffice to redraw and to classify them.",
+            rule="every influential factor tells more than chance about an attribute or generating factor and no ignored "
+            "one does (permutation test, corrected for all cells); keeping the most informative factors has less error "
+            "than random ones at every count; and the top third of the influential factors keeps at least 90 % of what "
+            "classification by all factors gains over chance",
+            holds=meant and redraws and kept >= 90,
+            value=kept,
+            stderr=None,
+            unit="% of the gain in balanced accuracy kept by the top third of the influential factors",
+            published=None,
+        )
+    ]
+
+
 def load(profile: str, results: Path) -> list[dict[str, Any]]:
     """All claims of a profile's results, in order, each with the experiment and data it comes from.
 
