@@ -78,6 +78,8 @@ def test_what_is_planted_is_found_and_named():
     assert torch.equal(found.nats > found.threshold, found.significant())
     assert (found.corrected_p_value >= found.p_value).all()
     assert found.corrected_p_value.min() == pytest.approx(0.01)
+    # The mean of the permutations is the bias alone, that of one factor alike for labels that are and are not planted.
+    assert found.null_mean[1].max() < 0.006
     assert found.excess[1, 0] == pytest.approx(float(found.nats[1, 0] - found.null_mean[1, 0]))
     frame = found.to_frame()
     assert frame.iloc[0][["factor", "label"]].tolist() == [1, "Male"]
@@ -108,6 +110,15 @@ def test_the_estimate_is_biased_as_it_says():
     assert float(found.null_mean) == pytest.approx(power / 800, rel=0.2)
 
 
+def test_a_name_is_that_of_the_label_of_whose_entropy_most_is_held():
+    nats = torch.tensor([[0.4, 0.3], [0.1, 0.0], [0.5, 0.1]], dtype=torch.float64)
+    p = torch.tensor([[0.01, 0.01], [0.3, 0.3], [0.01, 0.3]], dtype=torch.float64)
+    entropy = torch.tensor([1.5, 0.5], dtype=torch.float64)
+    information = influence.LabelInformation(nats, entropy, 0 * nats, p, p, nats, ("hair", "hat"), 99, 0.05)
+    assert influence.aligned_label(information) == ["hat", None, "hair"]
+    assert information.significant(0.3).all()
+
+
 def test_labels_that_say_the_same_count_once():
     mean, log_variance = encoder_output(200, 3)
     generator = torch.Generator().manual_seed(5)
@@ -130,6 +141,7 @@ def test_bins_hold_as_many_and_ties_stay_together():
     tied = torch.tensor([2.0] * 500 + list(range(10, 510)))
     both = influence.discretized(torch.stack([rare, tied, torch.zeros(1000)], dim=1), bins=4)
     assert both[:, 0].bincount().tolist() == [997, 3]
+    assert influence.discretized(1 - rare).bincount().tolist() == [3, 997]
     assert both[:, 1].bincount().tolist() == [500, 250, 250]
     assert both[:, 2].bincount().tolist() == [1000]
 
