@@ -143,6 +143,7 @@ def load(
     drawn: int = 12_000,
     seed: int = 0,
     say: Callable[[str], None] = print,
+    threads: int | None = None,
 ) -> Faces:
     """CelebA as far as it is there, or drawn faces.
 
@@ -162,6 +163,8 @@ def load(
         Number of drawn faces, and what they are drawn from.
     say : callable
         Told in sentences what was found and what is used.
+    threads : int, optional
+        That decode pictures where the memory map has to be made; as many as there are processors if left out.
 
     Returns
     -------
@@ -186,7 +189,7 @@ def load(
         return _drawn(drawn, seed, size, say)
     if not _anything_there():
         raise DataError(how_to_get())
-    return _from_folder(size, crop, max_corrupt, say)
+    return _from_folder(size, crop, max_corrupt, say, threads)
 
 
 def folder() -> Path:
@@ -239,7 +242,9 @@ def _anything_there() -> bool:
     return any((folder() / name).exists() for name in files) or (unpacked.is_dir() and any(unpacked.iterdir()))
 
 
-def _from_folder(size: int, crop: int, max_corrupt: int | None, say: Callable[[str], None]) -> Faces:
+def _from_folder(
+    size: int, crop: int, max_corrupt: int | None, say: Callable[[str], None], threads: int | None
+) -> Faces:
     labels = layout.read_labels(folder())
     with layout.open_pictures(folder()) as pictures:
         order = layout.arrange(labels, pictures.stamps)
@@ -260,7 +265,7 @@ def _from_folder(size: int, crop: int, max_corrupt: int | None, say: Callable[[s
             make=lambda start, stop: _decoded(pictures, order.names[start:stop], start, size, crop),
             allow=allow,
         )
-        cache = picture_cache(recipe, _homes(folder()), say)
+        cache = picture_cache(recipe, _homes(folder()), say, threads)
     remarks = (*labels.remarks, *pictures.remarks, *order.remarks)
     parts, report = _parts(cache, order, labels, remarks)
     names = labels.factors.columns if labels.factors else ()
