@@ -4,13 +4,13 @@ import fcntl
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vaemi.data import DataError, celeba, sources
+from vaemi.data import DataError, celeba, drawn_faces, sources
 from vaemi.data import _celeba_layout as layout
 from vaemi.data import _picture_cache as cache
 
@@ -29,6 +29,7 @@ NAMES = [f"{i:06d}.jpg" for i in range(1, 31)]
 ATTRIBUTES = ("Smiling", "Bald", "Male")
 
 
+@lru_cache
 def jpeg(colour, width=178, height=218):
     content = BytesIO()
     Image.new("RGB", (width, height), colour).save(content, "JPEG", quality=95)
@@ -54,10 +55,9 @@ def write_attributes(folder, rows=None, count=None, end="\n"):
     write_text(folder / "list_attr_celeba.txt", lines, end)
 
 
-@pytest.fixture
-def folder(own_data_root):
-    """Thirty pictures in CelebA's layout, with chunks small enough that there are several."""
-    folder = own_data_root / "celeba"
+def write_layout(root):
+    """Thirty pictures in CelebA's layout."""
+    folder = root / "celeba"
     (folder / "img_align_celeba").mkdir(parents=True)
     for i, name in enumerate(NAMES):
         (folder / "img_align_celeba" / name).write_bytes(jpeg(colour(i)))
@@ -66,6 +66,11 @@ def folder(own_data_root):
     # The parts are scattered over the list; officially they are not.
     write_text(folder / "list_eval_partition.txt", [f"{name} {(0, 0, 1, 0, 2)[i % 5]}" for i, name in enumerate(NAMES)])
     return folder
+
+
+@pytest.fixture
+def folder(own_data_root):
+    return write_layout(own_data_root)
 
 
 @pytest.fixture(autouse=True)
@@ -551,56 +556,70 @@ KILLED = """
 import os, signal, sys
 import vaemi
 from vaemi.data import celeba, _picture_cache as cache
+
+def kill_at(call, owner, name):
+    original, calls = getattr(owner, name), []
+    def deadly(*arguments):
+        calls.append(1)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+    setattr(owner, name, deadly)
+
 cache.CHUNK = 7
-owner, name, count = cache, sys.argv[2], int(sys.argv[3])
-if "." in name:
-    owner, name = getattr(cache, name.split(".")[0]), name.split(".")[1]
-original, calls = getattr(owner, name), []
-def deadly(*arguments):
-    calls.append(1)
-    if len(calls) == count:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*arguments)
-setattr(owner, name, deadly)
-vaemi.set_data_root(sys.argv[1])
-celeba.load("folder")
+for root, owner, name, call in zip(*[iter(sys.argv[1:])] * 4):
+    child = os.fork()
+    if child == 0:
+        kill_at(int(call), cache._Record if owner == "record" else cache, name)
+        vaemi.set_data_root(root)
+        celeba.load("folder")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 """
 
+KILLS = {
+    "made, not written": ("module", "_checksum", 3),
+    "written, not in the journal": ("record", "to_list", 3),
+    "complete, not renamed": ("module", "_finish", 1),
+}
+WHOLE_CHUNKS = {"made, not written": 2, "written, not in the journal": 2, "complete, not renamed": 5}
 
-@pytest.mark.parametrize(
-    ("function", "call", "kept"),
-    [
-        ("_checksum", 3, 2),  # made, not written
-        ("_Record.to_list", 3, 2),  # written, not in the journal
-        ("_finish", 1, 5),  # complete, not renamed
-    ],
-)
-def test_after_a_kill_the_same_call_goes_on(function, call, kept, folder, own_data_root, tmp_path_factory, monkeypatch):
-    twin = tmp_path_factory.mktemp("undisturbed")
-    shutil.copytree(folder, twin / "celeba")  # with the times of change
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, own_data_root, function, str(call)], capture_output=True, timeout=120
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Data roots in which a process was killed while it made the memory map."""
+    roots = {moment: tmp_path_factory.mktemp("killed") for moment in KILLS}
+    for root in roots.values():
+        write_layout(root)
+    arguments = [str(part) for moment, kill in KILLS.items() for part in (roots[moment], *kill)]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return roots
+
+
+@pytest.mark.parametrize("moment", KILLS)
+def test_after_a_kill_the_same_call_goes_on(moment, killed, own_data_root, monkeypatch):
+    folder = killed[moment] / "celeba"
     (partial,) = caches(folder)
     assert partial.suffix == ".partial"
-    if function == "_checksum":
+    if moment == "made, not written":
         # As after a power cut: half a line, and half a chunk.
         with (partial / "journal.jsonl").open("a") as journal, (partial / "images.u8").open("ab") as images:
             journal.write('[7, "ab')
             images.write(b"half a chunk")
+    shutil.copytree(folder, own_data_root / "celeba", ignore=shutil.ignore_patterns(".cache"))  # with times of change
+    undisturbed = load()
+    (twin,) = caches(own_data_root / "celeba")
     decoded = []
     picture = celeba.picture
     monkeypatch.setattr(celeba, "picture", lambda *arguments: decoded.append(1) or picture(*arguments))
+    sources.set_data_root(folder.parent)
     resumed = load()
-    assert len(decoded) == 30 - min(7 * kept, 30)
     (made,) = caches(folder)
-    sources.set_data_root(twin)
-    undisturbed = load()
-    (twin_made,) = caches(twin / "celeba")
-    assert made.name == twin_made.name
+    assert len(decoded) == 30 - min(7 * WHOLE_CHUNKS[moment], 30)
+    assert made.name == twin.name
     for name in ("images.u8", "manifest.json"):
-        assert (made / name).read_bytes() == (twin_made / name).read_bytes()
+        assert (made / name).read_bytes() == (twin / name).read_bytes()
     assert sorted(path.name for path in made.iterdir()) == ["images.u8", "manifest.json"]
     assert resumed.provenance == undisturbed.provenance
 
@@ -746,6 +765,15 @@ def test_celeba_cannot_be_fetched(own_data_root):
     assert str(own_data_root / "celeba") in str(raised.value)
     assert celeba.check() == []
     assert celeba.missing_files()[0] == "img_align_celeba.zip"
+    assert celeba.status() == [celeba.how_to_get()]
+
+
+def test_status(folder):
+    (folder / "identity_CelebA.txt").unlink()
+    place = folder / "img_align_celeba"
+    assert celeba.status() == [f"30 of 202,599 pictures in {place}.", "There is no identity_CelebA.txt."]
+    shutil.rmtree(place)
+    assert "has no pictures" in celeba.status()[0]
 
 
 @pytest.mark.parametrize(
@@ -761,3 +789,49 @@ def test_celeba_cannot_be_fetched(own_data_root):
 def test_settings_out_of_range(settings, words, folder):
     with pytest.raises(DataError, match=re.escape(words)):
         load(**settings)
+
+
+def test_drawn_faces(own_data_root):
+    said = []
+    faces = celeba.load("auto", drawn=36, seed=5, say=said.append)
+    assert "drawn faces are used" in said[0]
+    assert [len(part.images) for part in (faces.train, faces.validation, faces.test)] == [30, 3, 3]
+    factors = drawn_faces.sample_factors(36, 5)
+    assert torch.equal(torch.cat([faces.train.factors, faces.validation.factors, faces.test.factors]), factors)
+    assert torch.equal(faces.test.images, drawn_faces.render(factors[33:]))
+    assert torch.equal(faces.validation.attributes, drawn_faces.attributes(factors[30:33]))
+    assert faces.factor_names == drawn_faces.FACTOR_NAMES
+    assert faces.attribute_names == drawn_faces.ATTRIBUTE_NAMES
+    assert faces.train.identities is None
+    assert faces.provenance.stand_in
+    assert faces.provenance.source.startswith("36 drawn faces, computer-generated from known factors, a stand-in for")
+    assert faces.report == celeba.Report(36, 36, 0, 0, (), 30, 3, 3)
+    assert celeba.check() == []
+
+
+def test_drawn_faces_are_drawn_once_and_anew_when_the_drawing_changes(own_data_root, monkeypatch):
+    first = load("drawn", drawn=30)
+    drawn, render = [], drawn_faces.render
+    monkeypatch.setattr(drawn_faces, "render", lambda *some, **how: drawn.append(len(some[0])) or render(*some, **how))
+    assert load("drawn", drawn=30).provenance == first.provenance
+    assert drawn == [12]
+    monkeypatch.setattr(drawn_faces, "render", lambda *some, **how: 255 - render(*some, **how))
+    assert torch.equal(load("drawn", drawn=30).train.images, 255 - first.train.images)
+    monkeypatch.undo()
+    assert load("drawn", drawn=30, seed=1).provenance.checksum != first.provenance.checksum
+
+
+def test_drawn_faces_written_to_disk_are_read_as_celeba_is(own_data_root):
+    drawn_faces.write(own_data_root / "celeba", 24, seed=5)
+    faces = load("auto")
+    assert (len(faces.train.images), len(faces.validation.images), len(faces.test.images)) == (19, 3, 2)
+    factors = drawn_faces.sample_factors(24, 5)
+    assert torch.equal(faces.validation.factors, factors[19:22])
+    assert torch.equal(faces.train.attributes, drawn_faces.attributes(factors[:19]))
+    # Drawn small, or drawn large and made smaller: the same but for sharpness.
+    difference = faces.train.images.float() - drawn_faces.render(factors[:19]).float()
+    assert difference.abs().mean() < 5
+    assert faces.provenance.stand_in
+    assert "drawn faces" in faces.provenance.source
+    assert celeba.check() == []
+    assert celeba.missing_files() == []

@@ -180,7 +180,7 @@ def picture_cache(
 def damaged(home: Path) -> list[str]:
     """A sentence for every complete cache in a folder that does not hold what it did when it was made."""
     sentences = []
-    for folder in complete_caches(home):
+    for folder in sorted(manifest.parent for manifest in home.glob(f"*/{_MANIFEST}")):
         try:
             settings, records = _manifest(folder)
             picture_bytes = 3 * int(settings["size"]) ** 2
@@ -192,9 +192,9 @@ def damaged(home: Path) -> list[str]:
     return sentences
 
 
-def complete_caches(home: Path) -> list[Path]:
-    """Folders of the complete caches in a folder."""
-    return sorted(manifest.parent for manifest in home.glob(f"*/{_MANIFEST}") if "." not in manifest.parent.name)
+def other_caches(used: Path) -> list[Path]:
+    """Folders beside a cache that hold others, complete or begun."""
+    return sorted(path for path in used.parent.iterdir() if path.is_dir() and path != used)
 
 
 def _opened(recipe: Recipe, folder: Path) -> PictureCache:

@@ -22,7 +22,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vaemi.data import _celeba_layout as layout
-from vaemi.data._picture_cache import Chunk, PictureCache, Recipe, complete_caches, damaged, picture_cache
+from vaemi.data import drawn_faces
+from vaemi.data._picture_cache import Chunk, PictureCache, Recipe, damaged, other_caches, picture_cache
 from vaemi.data.sources import DataError, Provenance, checksum, data_root
 
 SOURCES = ("folder", "drawn")
@@ -200,8 +201,7 @@ def folder() -> Path:
 def missing_files() -> list[str]:
     """Names of what the data root lacks; the pictures count as there, in part or whole, as folder or zip."""
     pictures = (folder() / layout.PICTURES).is_dir() or (folder() / layout.ARCHIVE).exists()
-    texts = [name for name in layout.MD5 if not (folder() / name).exists()]
-    return [*([] if pictures else [layout.ARCHIVE]), *texts]
+    return [*([] if pictures else [layout.ARCHIVE]), *_missing_texts()]
 
 
 def check() -> list[str]:
@@ -223,6 +223,19 @@ def check() -> list[str]:
     return problems
 
 
+def status() -> list[str]:
+    """What is there, in sentences, without opening a picture."""
+    if not _anything_there():
+        return [how_to_get()]
+    try:
+        with layout.open_pictures(folder()) as pictures:
+            found = f"{len(pictures.stamps):,} of {layout.COMPLETE:,} pictures in {pictures.place}."
+            sentences = [found, *pictures.remarks]
+    except DataError as error:
+        sentences = [str(error)]
+    return [*sentences, *(f"There is no {name}." for name in _missing_texts())]
+
+
 def how_to_get() -> str:
     """A sentence for who asks to fetch CelebA, which cannot be fetched."""
     return (
@@ -240,6 +253,10 @@ def _anything_there() -> bool:
     unpacked = folder() / layout.PICTURES
     files = (layout.ARCHIVE, *layout.MD5)
     return any((folder() / name).exists() for name in files) or (unpacked.is_dir() and any(unpacked.iterdir()))
+
+
+def _missing_texts() -> list[str]:
+    return [name for name in layout.MD5 if not (folder() / name).exists()]
 
 
 def _from_folder(
@@ -362,8 +379,6 @@ def _drawn_folder() -> Path:
 def _drawn(n: int, seed: int, size: int, say: Callable[[str], None]) -> Faces:
     if n < _FEWEST_DRAWN:
         raise DataError(f"drawn is {n}: at least {_FEWEST_DRAWN} faces are needed, for a face in every part.")
-    from vaemi.data import drawn_faces  # compiles, which who has CelebA need not wait for
-
     factors = drawn_faces.sample_factors(n, seed)
     # Some faces as they are drawn now, so that a change to the drawing makes a new cache.
     fingerprint = checksum(factors, drawn_faces.render(factors[:_FEWEST_DRAWN]))
@@ -469,10 +484,9 @@ def _homes(data_set: Path) -> list[Path]:
 
 
 def _say_other_caches(used: Path, say: Callable[[str], None]) -> None:
-    others = [cache for cache in complete_caches(used.parent) if cache != used]
-    if others:
+    if others := other_caches(used):
         say(
-            f"{used.parent} also holds memory maps of other settings or of files that have changed since "
+            f"{used.parent} also holds memory maps of other settings, or of files that have changed since "
             f"({', '.join(cache.name for cache in others)}): they may be deleted."
         )
 
