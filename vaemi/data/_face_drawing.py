@@ -22,7 +22,7 @@ from numba import njit
 MIDDLE = (89.0, 108.0)
 
 _CHIN, _CROWN, _DEPTH = 63.0, 54.0, 46.0
-_EYE_X, _EYE_Y, _EYE_HALF_WIDTH = 19.0, 4.0, 10.0
+_EYE_X, _EYE_Y, _EYE_HALF_WIDTH = 19.0, 4.0, 11.5
 _MOUTH_Y = 43.0
 _GLASSES_Z = 51.0
 
@@ -274,7 +274,7 @@ def _hair_shell(face, start):
 @_inline
 def _strands(p):
     """Light and dark of strands that run down from the crown, between -1 and 1."""
-    across = p[0] * (1 + 18 / (p[1] + 90)) + 0.02 * p[1]
+    across = abs(p[0]) * (1 + 18 / (p[1] + 90)) + 0.02 * p[1]
     return 0.55 * math.cos(0.55 * across) + 0.45 * math.cos(0.23 * across + 0.05 * p[2])
 
 
@@ -327,7 +327,7 @@ def _hairline(face, p):
 @_inline
 def _brows(face, side, y, blur):
     u = (side - 20.0) / 13.0
-    line = -8.0 - 3.6 * (1 - u * u) + 1.4 * u
+    line = -7.2 - 3.2 * face.eye_openness - 3.4 * (1 - u * u) + 1.4 * u
     thick = 1.9 * (1 - 0.4 * u)
     return 0.75 * _cover(thick - abs(y - line), blur + 1.0) * _cover((1 - abs(u)) * 13.0, blur + 1.5)
 
@@ -341,8 +341,8 @@ def _eyes(face, x, y, blur, skin, shade):
         return skin
     arch = max(0.0, 1 - u * u)
     tilt = -0.7 * u
-    upper = _EYE_Y + 0.6 + tilt - (1.0 + 4.5 * face.eye_openness) * arch
-    lower = _EYE_Y + 0.6 + tilt + (0.5 + 2.2 * face.eye_openness) * arch
+    upper = _EYE_Y + 0.6 + tilt - (0.8 + 6.2 * face.eye_openness) * arch
+    lower = _EYE_Y + 0.6 + tilt + (0.5 + 2.9 * face.eye_openness) * arch
     corner = (1 - abs(u)) * _EYE_HALF_WIDTH
     # The lid's fold.
     fold = _cover(1.1 - abs(y - upper + 2.6 + 0.5 * face.eye_openness), blur + 1.0) * _cover(corner, 3.0)
@@ -352,8 +352,8 @@ def _eyes(face, x, y, blur, skin, shade):
     eye = _scale((0.78, 0.74, 0.71), shadow * shade)
     dx, dy = x - sign * _EYE_X - face.gaze[0], y - _EYE_Y + 0.3 - face.gaze[1]
     r = math.sqrt(dx * dx + dy * dy)
-    eye = _mix(eye, _scale((0.10, 0.055, 0.03), shade * (0.7 + 0.12 * r)), _cover(4.8 - r, blur + 0.3))
-    eye = _mix(eye, (0.006, 0.005, 0.005), _cover(2.0 - r, blur + 0.3))
+    eye = _mix(eye, _scale((0.10, 0.055, 0.03), shade * (0.7 + 0.12 * r)), _cover(5.4 - r, blur + 0.3))
+    eye = _mix(eye, (0.006, 0.005, 0.005), _cover(2.3 - r, blur + 0.3))
     gx, gy = dx - 1.7 * face.camera_light[0], dy + 1.5
     eye = _mix(eye, (0.9, 0.9, 0.9), 0.85 * _cover(1.15 - math.sqrt(gx * gx + gy * gy), blur + 0.3))
     skin = _mix(skin, eye, white)
@@ -381,7 +381,7 @@ def _mouth(face, x, y, blur, skin, shade):
     corner = (1 - u) * half
     lips = _cover(min(y - top, bottom - y), blur + 0.5) * _cover(corner, blur + 0.5)
     fullness = 0.88 + 0.22 * _spot(side, y - lower - 2.4, 8.0, 2.6) - 0.12 * _cover(upper - y, 1.5)
-    skin = _mix(skin, (0.90 * skin[0] * fullness, 0.57 * skin[1] * fullness, 0.60 * skin[2] * fullness), lips)
+    skin = _mix(skin, (0.88 * skin[0] * fullness, 0.48 * skin[1] * fullness, 0.52 * skin[2] * fullness), lips)
     inside = _cover(min(y - upper, lower - y), blur + 0.2) * _cover(corner, blur + 0.3)
     inside *= min(1.0, 0.4 * gap)
     teeth = _cover(upper + 0.45 * gap + 0.6 - y, blur + 0.3) * _cover(corner - 2.5, 2.0)
@@ -393,13 +393,13 @@ def _mouth(face, x, y, blur, skin, shade):
 
 @_inline
 def _mouth_half_width(face):
-    return 15.0 + 2.5 * face.smile
+    return 15.5 + 4.0 * face.smile
 
 
 @_inline
 def _curve(face):
     """How much higher the corners of the mouth are than its middle."""
-    return 1.0 + 5.0 * face.smile + 1.4 * face.smile * face.smile
+    return 1.0 + 7.2 * face.smile + 1.8 * face.smile * face.smile
 
 
 @_inline
@@ -420,14 +420,14 @@ def _head(face, p, normal, hairline, blur):
     side = abs(x)
     skin = (face.skin[0], face.skin[1], face.skin[2])
     # Warmer where blood shows.
-    warm = 0.5 * _spot(side - 24, y - 22, 18.0, 15.0) + 0.4 * _spot(side, y - 20, 10.0, 9.0)
+    warm = (0.55 + 0.45 * face.smile) * _spot(side - 25, y - 24, 17.0, 15.0) + 0.4 * _spot(side, y - 20, 10.0, 9.0)
     warm += 0.25 * _spot(side - 19, y - 2, 13.0, 8.0)
     skin = (skin[0] * (1 - 0.04 * warm), skin[1] * (1 - 0.22 * warm), skin[2] * (1 - 0.20 * warm))
     # Where little light gets in: sockets, under the nose, under the lip; and the folds beside a smile.
     shut = 0.14 * _spot(side - 16, y + 1, 13.0, 9.0) + 0.30 * _spot(side, y - 29, 10.0, 6.0)
     shut += 0.22 * _spot(side, y - 56 - 5.5 * face.mouth_open, 10.0, 4.0)
     fold = side - 13.5 - 0.40 * (y - 24) + 0.012 * (y - 33) ** 2
-    shut += (0.05 + 0.09 * (1 + face.smile)) * _cover(1.2 - abs(fold), 3.5) * _spot(0.0, y - 33, 1.0, 13.0)
+    shut += (0.03 + 0.13 * (1 + face.smile)) * _cover(1.2 - abs(fold), 3.5) * _spot(0.0, y - 33, 1.0, 13.0)
     shut += 0.55 * _spot(side - 4.6, y - 26.2, 3.6, 2.6)
     # Hair throws a soft shadow on the brow.
     shut += 0.30 * _cover(hairline + 1.0, 9.0)
