@@ -22,7 +22,7 @@ from numba import njit
 MIDDLE = (89.0, 108.0)
 
 _CHIN, _CROWN, _DEPTH = 63.0, 54.0, 46.0
-_EYE_X, _EYE_Y, _EYE_HALF_WIDTH = 19.0, 4.0, 10.0
+_EYE_X, _EYE_Y, _EYE_HALF_WIDTH = 19.0, 4.0, 11.5
 _MOUTH_Y = 43.0
 _GLASSES_Z = 51.0
 
@@ -52,32 +52,46 @@ FACE = np.dtype(
 )
 
 # Bumps of the face: place (|x|, y), half-axes and height. Compact, so that each stays where it is.
-_BUMPS = np.array(
-    [
-        (0.0, 20.0, 12.0, 14.0, 6.5),  # tip of the nose
-        (0.0, 7.0, 11.0, 25.0, 4.5),  # its ridge
-        (7.5, 23.0, 7.0, 7.0, 1.5),  # its wings
-        (19.0, 3.0, 16.0, 13.0, -3.5),  # sockets
-        (16.0, -11.0, 22.0, 11.0, 1.5),  # brows
-        (26.0, 22.0, 20.0, 22.0, 2.5),  # cheeks
-        (0.0, 40.0, 18.0, 8.0, 1.6),  # upper lip
-        (0.0, 48.5, 14.0, 6.0, 1.2),  # lower lip
-        (0.0, 59.0, 16.0, 12.0, 3.5),  # chin
-    ]
+_BUMPS = (
+    (0, 20, 12, 14, 6.5),  # tip of the nose
+    (0, 7, 11, 25, 4.5),  # its ridge
+    (7.5, 23, 7, 7, 1.5),  # its wings
+    (19, 3, 16, 13, -3.5),  # sockets
+    (16, -11, 22, 11, 1.5),  # brows
+    (26, 22, 20, 22, 2.5),  # cheeks
+    (0, 40, 18, 8, 1.6),  # upper lip
+    (0, 48.5, 14, 6, 1.2),  # lower lip
+    (0, 59, 16, 12, 3.5),  # chin
 )
-# With the half-axes as reciprocals: the loop over them is where much of the time goes.
-_RELIEF = np.column_stack([_BUMPS[:, :2], 1 / _BUMPS[:, 2:4], _BUMPS[:, 4]])
+_RELIEF_TOP, _RELIEF_SIZE = -23, (96, 48)
+
+
+def _relief_table():
+    """Height of the relief over the ellipsoid and its slopes, at every pixel of y from the brows down and of |x|."""
+    rows, columns = _RELIEF_SIZE
+    y, x = np.mgrid[_RELIEF_TOP : _RELIEF_TOP + rows, :columns].astype(float)
+    table = np.zeros((rows, columns, 3))
+    for centre_x, centre_y, half_x, half_y, height in _BUMPS:
+        u, v = (x - centre_x) / half_x, (y - centre_y) / half_y
+        rest = np.maximum(1 - u * u - v * v, 0)
+        table[..., 0] += height * rest**3
+        table[..., 1] -= 6 * height * rest**2 * u / half_x
+        table[..., 2] -= 6 * height * rest**2 * v / half_y
+    return table
+
+
+_RELIEF = _relief_table()
 
 
 def _compiled(function):
-    compiled = partial(njit, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+    compiled = partial(njit, nogil=True, error_model="numpy", fastmath=True)
     try:
         return compiled(cache=True)(function)
     except RuntimeError:  # there is no folder to keep the outcome in: it is compiled anew by every process
         return compiled()(function)
 
 
-_inline = partial(njit, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+_inline = njit(error_model="numpy", fastmath=True)
 
 
 @_inline
@@ -121,18 +135,17 @@ def _unit(x, y, z):
 
 @_inline
 def _relief(x, y):
-    """Height of the relief over the ellipsoid and its slopes."""
-    side = abs(x)
-    height = slope_x = slope_y = 0.0
-    for k in range(_RELIEF.shape[0]):
-        u = (side - _RELIEF[k, 0]) * _RELIEF[k, 2]
-        v = (y - _RELIEF[k, 1]) * _RELIEF[k, 3]
-        rest = 1 - u * u - v * v
-        if rest > 0:
-            square = _RELIEF[k, 4] * rest * rest
-            height += square * rest
-            slope_x -= 6 * square * u * _RELIEF[k, 2]
-            slope_y -= 6 * square * v * _RELIEF[k, 3]
+    """Height of the relief and its slopes along x and y, between the points of the table."""
+    column, row = abs(x), y - _RELIEF_TOP
+    if row < 0 or row >= _RELIEF_SIZE[0] - 1 or column >= _RELIEF_SIZE[1] - 1:
+        return 0.0, 0.0, 0.0
+    i, j = int(row), int(column)
+    v, u = row - i, column - j
+    a, b, c, d = (1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v
+    near, far = _RELIEF[i], _RELIEF[i + 1]
+    height = a * near[j, 0] + b * near[j + 1, 0] + c * far[j, 0] + d * far[j + 1, 0]
+    slope_x = a * near[j, 1] + b * near[j + 1, 1] + c * far[j, 1] + d * far[j + 1, 1]
+    slope_y = a * near[j, 2] + b * near[j + 1, 2] + c * far[j, 2] + d * far[j + 1, 2]
     return height, slope_x if x > 0 else -slope_x, slope_y
 
 
@@ -148,21 +161,33 @@ def _ray(face, x, y):
 
 
 @_inline
+def _to_sphere(face, start, radii, centre):
+    """Start and direction of a ray on the scale on which an ellipsoid is the unit sphere, and 1 / |direction|^2."""
+    ax, ay, az = 1 / radii[0], 1 / radii[1], 1 / radii[2]
+    point = ((start[0] - centre[0]) * ax, (start[1] - centre[1]) * ay, (start[2] - centre[2]) * az)
+    direction = (face.ahead[0] * ax, face.ahead[1] * ay, face.ahead[2] * az)
+    return point, direction, 1 / _dot(direction, direction)
+
+
+@_inline
+def _crossings(point, direction, inverse):
+    """Point nearest to the middle, how deep it lies (1: in the middle, 0: on the sphere), depths of entry and exit."""
+    b = _dot(point, direction) * inverse
+    nearest = (point[0] - b * direction[0], point[1] - b * direction[1], point[2] - b * direction[2])
+    rest = 1 - _dot(nearest, nearest)
+    half = math.sqrt(max(rest, 0.0) * inverse)
+    return nearest, rest, half - b, -half - b
+
+
+@_inline
 def _ellipsoid(face, start, radii, centre):
     """Distance of the ray inside the outline in pixels (negative outside), and depths where it enters and leaves."""
-    ax, ay, az = 1 / radii[0], 1 / radii[1], 1 / radii[2]
-    px, py, pz = (start[0] - centre[0]) * ax, (start[1] - centre[1]) * ay, (start[2] - centre[2]) * az
-    dx, dy, dz = face.ahead[0] * ax, face.ahead[1] * ay, face.ahead[2] * az
-    a = dx * dx + dy * dy + dz * dz
-    b = (px * dx + py * dy + pz * dz) / a
-    # The point of the ray that is nearest to the middle, on the scale on which the ellipsoid is the unit sphere.
-    nx, ny, nz = px - b * dx, py - b * dy, pz - b * dz
-    rest = 1 - nx * nx - ny * ny - nz * nz
-    gx = nx * ax * face.right[0] + ny * ay * face.right[1] + nz * az * face.right[2]
-    gy = nx * ax * face.down[0] + ny * ay * face.down[1] + nz * az * face.down[2]
-    inside = 0.5 * rest / math.sqrt(gx * gx + gy * gy + 1e-9)
-    half = math.sqrt(max(rest, 0.0) / a)
-    return inside, half - b, -half - b
+    nearest, rest, front, back = _crossings(*_to_sphere(face, start, radii, centre))
+    if rest > 0.6:
+        return radii[0], front, back  # far inside: nobody asks how far
+    gradient = (nearest[0] / radii[0], nearest[1] / radii[1], nearest[2] / radii[2])
+    gx, gy = _dot(gradient, face.right), _dot(gradient, face.down)
+    return 0.5 * rest / math.sqrt(gx * gx + gy * gy + 1e-9), front, back
 
 
 @_inline
@@ -176,7 +201,7 @@ def _along(face, start, depth):
 
 @_inline
 def _lit(colour, normal, light, halfway, gloss):
-    """Skin under a warm lamp and a cool sky; red light wanders farthest in it and comes out beyond the shadow's edge."""
+    """Skin under a warm lamp and a cool sky; red light wanders farthest in it, beyond the shadow's edge."""
     cosine = _dot(normal, light)
     red = max(0.0, cosine + 0.42) / 1.42
     green = max(0.0, cosine + 0.28) / 1.28
@@ -239,8 +264,8 @@ def _neck(face, x, y, outside, blur, below):
 def _hair_shell(face, start):
     """Where a ray meets the shell of hair, as for an ellipsoid: its lower half is drawn out into a tube."""
     drop = max(0.0, start[1] + 2.0)
-    t = min(drop / (face.hair_end + 16), 1.0)
-    bulge = 7 * t * (1 - t) - 3 * t * t * t
+    t = min(drop / (max(face.hair_end, 26.0) + 8), 1.2)
+    bulge = 11 * t * (1 - t) - 4 * t * t * t * t
     level = (start[0], start[1] - drop, start[2])
     radii = (face.half_width + 7.0 + bulge, _CROWN + 7.0, _DEPTH + 9.0)
     return _ellipsoid(face, level, radii, (0.0, -2.0, -5.0))
@@ -248,8 +273,9 @@ def _hair_shell(face, start):
 
 @_inline
 def _strands(p):
-    """Light and dark of strands, between -1 and 1; finer and fainter than a picture of 64 pixels would show."""
-    return 0.6 * math.cos(0.62 * p[0] + 0.02 * p[2]) + 0.4 * math.cos(0.29 * p[0])
+    """Light and dark of strands that run down from the crown, between -1 and 1."""
+    across = abs(p[0]) * (1 + 18 / (p[1] + 90)) + 0.02 * p[1]
+    return 0.55 * math.cos(0.55 * across) + 0.45 * math.cos(0.23 * across + 0.05 * p[2])
 
 
 @_inline
@@ -265,7 +291,9 @@ def _hair_colour(face, p, light):
     gloss *= gloss
     strands = _strands(p)
     tone = light * (0.32 + 0.75 * max(0.0, cosine + 0.35) / 1.35) * (1 + 0.10 * strands)
-    shine = light * 0.05 * gloss * (1 + 0.5 * strands)
+    # The parting.
+    tone *= 1 - 0.25 * _spot(p[0], p[1] + 46, 4.0, 20.0)
+    shine = light * 0.065 * gloss * (1 + 0.5 * strands)
     return (
         face.hair[0] * tone + shine * (0.5 + 2.0 * face.hair[0]),
         face.hair[1] * tone + shine * (0.5 + 2.0 * face.hair[1]),
@@ -284,20 +312,22 @@ def _hairline(face, p):
     """Distance inside the hair's edge, at a point where a ray enters the shell; negative over the face."""
     side = abs(p[0])
     length = (face.hair_end + 4) / 76
-    free = -34 + 0.012 * side * side
+    free = -34.5 + 0.016 * side * side
     bangs = -13 + 0.005 * side * side
     top = free + face.fringe * (bangs - free) - p[1]
-    temple = max(0.0, 1 - ((p[1] + 18) / 30) ** 2)
-    sides = side - (face.half_width + 7) * (0.90 - 0.05 * length - 0.05 * temple)
+    temple = max(0.0, 1 - ((p[1] + 16) / 30) ** 2)
+    jaw = max(0.0, 1 - ((p[1] - 50) / 34) ** 2)
+    sides = side - (face.half_width + 7) * (0.89 - 0.07 * length - 0.05 * temple - 0.07 * length * jaw)
     sides = max(sides, -4 - p[2])
     # The ends hang in a gentle arch.
-    return min(_smooth_max(top, sides, 18.0), face.hair_end - 0.0025 * side * side + 2.0 - p[1])
+    ends = face.hair_end - 0.004 * side * side + 4.0 - p[1]
+    return -_smooth_max(-_smooth_max(top, sides, 18.0), -ends, 14.0)
 
 
 @_inline
 def _brows(face, side, y, blur):
     u = (side - 20.0) / 13.0
-    line = -8.0 - 3.6 * (1 - u * u) + 1.4 * u
+    line = -7.2 - 3.2 * face.eye_openness - 3.4 * (1 - u * u) + 1.4 * u
     thick = 1.9 * (1 - 0.4 * u)
     return 0.75 * _cover(thick - abs(y - line), blur + 1.0) * _cover((1 - abs(u)) * 13.0, blur + 1.5)
 
@@ -311,8 +341,8 @@ def _eyes(face, x, y, blur, skin, shade):
         return skin
     arch = max(0.0, 1 - u * u)
     tilt = -0.7 * u
-    upper = _EYE_Y + 0.6 + tilt - (0.6 + 4.9 * face.eye_openness) * arch
-    lower = _EYE_Y + 0.6 + tilt + (0.5 + 2.2 * face.eye_openness) * arch
+    upper = _EYE_Y + 0.6 + tilt - (0.8 + 6.2 * face.eye_openness) * arch
+    lower = _EYE_Y + 0.6 + tilt + (0.5 + 2.9 * face.eye_openness) * arch
     corner = (1 - abs(u)) * _EYE_HALF_WIDTH
     # The lid's fold.
     fold = _cover(1.1 - abs(y - upper + 2.6 + 0.5 * face.eye_openness), blur + 1.0) * _cover(corner, 3.0)
@@ -322,8 +352,8 @@ def _eyes(face, x, y, blur, skin, shade):
     eye = _scale((0.78, 0.74, 0.71), shadow * shade)
     dx, dy = x - sign * _EYE_X - face.gaze[0], y - _EYE_Y + 0.3 - face.gaze[1]
     r = math.sqrt(dx * dx + dy * dy)
-    eye = _mix(eye, _scale((0.10, 0.055, 0.03), shade * (0.7 + 0.12 * r)), _cover(4.8 - r, blur + 0.3))
-    eye = _mix(eye, (0.006, 0.005, 0.005), _cover(2.0 - r, blur + 0.3))
+    eye = _mix(eye, _scale((0.10, 0.055, 0.03), shade * (0.7 + 0.12 * r)), _cover(5.4 - r, blur + 0.3))
+    eye = _mix(eye, (0.006, 0.005, 0.005), _cover(2.3 - r, blur + 0.3))
     gx, gy = dx - 1.7 * face.camera_light[0], dy + 1.5
     eye = _mix(eye, (0.9, 0.9, 0.9), 0.85 * _cover(1.15 - math.sqrt(gx * gx + gy * gy), blur + 0.3))
     skin = _mix(skin, eye, white)
@@ -337,7 +367,7 @@ def _eyes(face, x, y, blur, skin, shade):
 def _mouth(face, x, y, blur, skin, shade):
     """Lips, and between them teeth and the dark of the mouth."""
     side = abs(x)
-    half = 14.5 + 3.0 * face.smile
+    half = _mouth_half_width(face)
     u = side / half
     if u > 1.5 or y < 24 or y > 62:
         return skin
@@ -351,20 +381,25 @@ def _mouth(face, x, y, blur, skin, shade):
     corner = (1 - u) * half
     lips = _cover(min(y - top, bottom - y), blur + 0.5) * _cover(corner, blur + 0.5)
     fullness = 0.88 + 0.22 * _spot(side, y - lower - 2.4, 8.0, 2.6) - 0.12 * _cover(upper - y, 1.5)
-    skin = _mix(skin, (0.90 * skin[0] * fullness, 0.57 * skin[1] * fullness, 0.60 * skin[2] * fullness), lips)
+    skin = _mix(skin, (0.88 * skin[0] * fullness, 0.48 * skin[1] * fullness, 0.52 * skin[2] * fullness), lips)
     inside = _cover(min(y - upper, lower - y), blur + 0.2) * _cover(corner, blur + 0.3)
     inside *= min(1.0, 0.4 * gap)
     teeth = _cover(upper + 0.45 * gap + 0.6 - y, blur + 0.3) * _cover(corner - 2.5, 2.0)
-    dark = _mix((0.035, 0.010, 0.010), (0.16, 0.04, 0.04), _spot(side, y - lower, 9.0, 4.0))
-    skin = _mix(skin, _mix(dark, _scale((0.74, 0.70, 0.63), 0.25 + 0.75 * shade), 0.95 * teeth), inside)
+    dark = _mix((0.035, 0.010, 0.010), (0.26, 0.07, 0.07), _spot(side, y - lower - 0.5, 10.0, 5.0))
+    skin = _mix(skin, _mix(dark, _scale((0.84, 0.80, 0.73), 0.25 + 0.75 * shade), 0.95 * teeth), inside)
     seam = 0.62 * _cover(0.55 - abs(y - upper), blur + 0.4) * _cover(corner + 1.0, blur + 0.8)
     return _mix(skin, (0.055, 0.018, 0.016), seam)
 
 
 @_inline
+def _mouth_half_width(face):
+    return 15.5 + 4.0 * face.smile
+
+
+@_inline
 def _curve(face):
     """How much higher the corners of the mouth are than its middle."""
-    return 1.2 + 6.3 * face.smile
+    return 1.0 + 7.2 * face.smile + 1.8 * face.smile * face.smile
 
 
 @_inline
@@ -372,9 +407,9 @@ def _beard(face, x, y, blur):
     """How dense the beard is at a point of the skin: from the ears along the jaw, around the lips."""
     side = abs(x)
     dense = _cover(y - 33.0 - 0.28 * side + 0.0135 * side * side, 6.0)
-    u = side / (16.0 + 3.0 * face.smile)
+    u = side / (_mouth_half_width(face) + 1.2)
     middle = _MOUTH_Y + 0.8 - _curve(face) * (u * u - 0.35) + 2.2 * face.mouth_open
-    bare = _cover(1 - u * u - ((y - middle) / (5.0 + 5.5 * face.mouth_open)) ** 2, 0.4)
+    bare = _cover(0.75 - u * u - ((y - middle) / (4.8 + 5.0 * face.mouth_open)) ** 2, 0.3)
     return 0.84 * dense * (1 - bare)
 
 
@@ -385,14 +420,14 @@ def _head(face, p, normal, hairline, blur):
     side = abs(x)
     skin = (face.skin[0], face.skin[1], face.skin[2])
     # Warmer where blood shows.
-    warm = 0.5 * _spot(side - 24, y - 22, 18.0, 15.0) + 0.4 * _spot(side, y - 20, 10.0, 9.0)
+    warm = (0.55 + 0.45 * face.smile) * _spot(side - 25, y - 24, 17.0, 15.0) + 0.4 * _spot(side, y - 20, 10.0, 9.0)
     warm += 0.25 * _spot(side - 19, y - 2, 13.0, 8.0)
     skin = (skin[0] * (1 - 0.04 * warm), skin[1] * (1 - 0.22 * warm), skin[2] * (1 - 0.20 * warm))
     # Where little light gets in: sockets, under the nose, under the lip; and the folds beside a smile.
     shut = 0.14 * _spot(side - 16, y + 1, 13.0, 9.0) + 0.30 * _spot(side, y - 29, 10.0, 6.0)
     shut += 0.22 * _spot(side, y - 56 - 5.5 * face.mouth_open, 10.0, 4.0)
     fold = side - 13.5 - 0.40 * (y - 24) + 0.012 * (y - 33) ** 2
-    shut += (0.05 + 0.09 * (1 + face.smile)) * _cover(1.2 - abs(fold), 3.5) * _spot(0.0, y - 33, 1.0, 13.0)
+    shut += (0.03 + 0.13 * (1 + face.smile)) * _cover(1.2 - abs(fold), 3.5) * _spot(0.0, y - 33, 1.0, 13.0)
     shut += 0.55 * _spot(side - 4.6, y - 26.2, 3.6, 2.6)
     # Hair throws a soft shadow on the brow.
     shut += 0.30 * _cover(hairline + 1.0, 9.0)
@@ -425,7 +460,7 @@ def _glasses(face, start, blur, below):
     # Distance inside a rounded rectangle.
     qx, qy = abs(side - 18.5) - 13.5 + 8, abs(y - 4.5) - 11.5 + 8
     inside = 8 - math.sqrt(max(qx, 0.0) ** 2 + max(qy, 0.0) ** 2) - min(max(qx, qy), 0.0)
-    glare = 0.03 + 0.07 * _cover(1 - y, 8.0)
+    glare = 0.02 + 0.05 * _cover(1 - y, 8.0)
     below = _mix(below, (0.75, 0.80, 0.85), glare * _cover(inside, blur + 0.3))
     rim = _cover(1.15 - abs(inside), blur + 0.2)
     bridge = _cover(1.1 - abs(y - 1.5 - 0.04 * side * side), blur + 0.2) * _cover(5.5 - side, blur + 0.2)
@@ -469,10 +504,11 @@ def _behind_head(face, x, y, start, back, on_shell, inside, blur):
 def _surface(face, start, radii, depth):
     """Where a ray meets the relief and the normal there: the ellipsoid moved by the relief at the last point found."""
     height = slope_x = slope_y = 0.0
+    point, direction, inverse = _to_sphere(face, start, radii, (0.0, 0.0, 0.0))
     p = _along(face, start, depth)
     for _ in range(2):
         height, slope_x, slope_y = _relief(p[0], p[1])
-        _, depth, _ = _ellipsoid(face, (start[0], start[1], start[2] - height), radii, (0.0, 0.0, 0.0))
+        _, _, depth, _ = _crossings((point[0], point[1], point[2] - height / radii[2]), direction, inverse)
         p = _along(face, start, depth)
     nx, ny, nz = p[0] / radii[0] ** 2, p[1] / radii[1] ** 2, (p[2] - height) / radii[2] ** 2
     return p, _unit(nx - nz * slope_x, ny - nz * slope_y, nz)
@@ -482,31 +518,37 @@ def _surface(face, start, radii, depth):
 def _pixel(face, x, y, blur):
     """Colour of the camera's point (x, y), with edges `blur` wide to both sides."""
     start = _ray(face, x, y)
-    jaw = _cover(start[1], 34.0)
-    radii = (face.half_width * (1 - 0.10 * jaw), _CROWN + (_CHIN - _CROWN) * jaw, _DEPTH)
-    inside, depth, _ = _ellipsoid(face, start, radii, (0.0, 0.0, 0.0))
-    on_head = _cover(inside, blur + 0.4)
     shell, front, back = _hair_shell(face, start)
     on_shell = _cover(shell, blur + 0.8)
     hair, hairline = 0.0, -99.0
     if on_shell > 0:
         hairline = _hairline(face, _along(face, start, front))
         hair = on_shell * _cover(hairline, blur + 1.4)
-
     colour = (0.0, 0.0, 0.0)
-    if hair < 1 and on_head < 1:
-        colour = _behind_head(face, x, y, start, back, on_shell, inside, blur)
-    if hair < 1 and on_head > 0:
-        p, normal = _surface(face, start, radii, depth)
-        colour = _mix(colour, _head(face, p, normal, hairline, blur), on_head)
     if hair < 1:
-        colour = _ears(face, start, depth, on_head, blur, colour)
+        colour = _under_hair(face, x, y, start, back, on_shell, hairline, blur)
     if hair > 0:
         light = 1 - 0.30 * _cover(3 - hairline, 8.0)
         colour = _mix(colour, _hair_colour(face, _along(face, start, front), light), hair)
     if face.glasses > 0:
         colour = _mix(colour, _glasses(face, start, blur, colour), face.glasses)
     return colour
+
+
+@_inline
+def _under_hair(face, x, y, start, back, on_shell, hairline, blur):
+    """What there is to see where the hair before the head is not: the head, and what lies behind it."""
+    jaw = _cover(start[1], 34.0)
+    radii = (face.half_width * (1 - 0.10 * jaw), _CROWN + (_CHIN - _CROWN) * jaw, _DEPTH)
+    inside, depth, _ = _ellipsoid(face, start, radii, (0.0, 0.0, 0.0))
+    on_head = _cover(inside, blur + 0.4)
+    colour = (0.0, 0.0, 0.0)
+    if on_head < 1:
+        colour = _behind_head(face, x, y, start, back, on_shell, inside, blur)
+    if on_head > 0:
+        p, normal = _surface(face, start, radii, depth)
+        colour = _mix(colour, _head(face, p, normal, hairline, blur), on_head)
+    return _ears(face, start, depth, on_head, blur, colour)
 
 
 @_compiled

@@ -100,7 +100,7 @@ _RULES: dict[str, tuple[str, float, float]] = {
 ATTRIBUTE_FACTORS: dict[str, tuple[str, ...]] = {name: (rule[0],) for name, rule in _RULES.items()}
 
 # sRGB, from the factor's low end to its high end, equally spaced.
-_SKIN = [(248, 226, 211), (238, 202, 176), (218, 170, 134), (180, 128, 93), (132, 88, 62), (92, 61, 46)]
+_SKIN = [(243, 219, 203), (236, 200, 173), (218, 170, 134), (180, 128, 93), (132, 88, 62), (92, 61, 46)]
 _HAIR = [(24, 20, 20), (52, 36, 28), (92, 58, 38), (140, 80, 44), (190, 136, 76), (230, 196, 136)]
 
 _PICTURES = "img_align_celeba"
