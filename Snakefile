@@ -7,9 +7,9 @@
 from pathlib import Path
 
 PROFILE = config.get("profile", "quick")
-EXPERIMENTS = ["theory", "estimators", "sparsity", "mnist"]
-ON_ALL_CORES = ["mnist"]
-DATA_SETS = ["mnist"]
+EXPERIMENTS = ["theory", "estimators", "sparsity", "mnist", "celeba"]
+ON_ALL_CORES = ["mnist", "celeba"]
+DATA_SETS = ["mnist", "celeba"]  # each for the experiment of its name
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)
@@ -39,7 +39,7 @@ rule data:
 
 rule run:
     input:
-        expand("_build/marks/data/{data_set}", data_set=DATA_SETS),
+        lambda wildcards: [f"_build/marks/data/{name}" for name in DATA_SETS if name == wildcards.experiment],
         PACKAGE,
         notebook="notebooks/{experiment}.ipynb",
         profile=f"notebooks/profiles/{PROFILE}.yaml",

@@ -260,10 +260,10 @@ def judge_faces(values: Mapping[str, Any]) -> list[Claim]:
         Claim(
             id="C8",
             statement="Influential factors of faces are interpretable, and suffice to redraw and to classify them.",
-            rule="every influential factor tells more than chance about an attribute or generating factor and no ignored "
-            "one does (permutation test, corrected for all cells); keeping the most informative factors has less error "
-            "than random ones at every count; and the top third of the influential factors keeps at least 90 % of what "
-            "classification by all factors gains over chance",
+            rule="every influential factor tells more than chance about an attribute or generating factor and no "
+            "ignored one does (permutation test, corrected for all cells); keeping the most informative factors has "
+            "less error than random ones at every count; and the top third of the influential factors keeps at least "
+            "90 % of what classification by all factors gains over chance",
             holds=meant and redraws and kept >= 90,
             value=kept,
             stderr=None,

@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from vaemi import __version__, claims, runs
-from vaemi.data import DataError, data_root, mnist
+from vaemi.data import DataError, celeba, data_root, eeg_frames, mnist
 
-DATA_SETS = {"mnist": mnist}
+# Each has SOURCES, load(source), status() and check().
+DATA_SETS: dict[str, Any] = {"mnist": mnist, "celeba": celeba, "deap": eeg_frames}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="say what data there are, fetch them, check them")
     data.add_argument("action", choices=("status", "get", "check"))
     data.add_argument("data_set", nargs="?", choices=tuple(DATA_SETS), help="all of them if left out")
-    data.add_argument("--source", default="auto", choices=("auto", *mnist.SOURCES), help="where to get it from")
+    sources = dict.fromkeys(source for module in DATA_SETS.values() for source in module.SOURCES)
+    data.add_argument("--source", default="auto", choices=("auto", *sources), help="where to get it from")
     data.set_defaults(command=_data)
 
     table = commands.add_parser("claims", help="the table claim - published - this run - verdict")
@@ -101,11 +103,12 @@ def _data(options: argparse.Namespace) -> None:
         if options.action == "get":
             module.load(options.source)
             continue
-        missing, found = module.missing_files(), module.check() if options.action == "check" else []
+        found = module.check() if options.action == "check" else []
         problems += found
-        state = f"lacks {', '.join(missing)}; vaemi data get {name} fetches them" if missing else "all files are there"
-        checked = f"; {len(found)} of them bad" if found else "; those that are there are good"
-        print(f"{name}: {state}{checked if options.action == 'check' else ''}")
+        sentences = module.status()
+        if options.action == "check":
+            sentences.append(f"{len(found)} problem(s) found." if found else "What is there is good.")
+        print(f"{name}: {' '.join(sentences)}")
     if problems:
         raise DataError(" ".join(problems))
 

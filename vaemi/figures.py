@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import seaborn as sns
+import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vaemi.data.encoders import SimulatedEncoder
+    from vaemi.influence import LabelInformation
     from vaemi.training import History
 
 BLUE, ORANGE, GREEN, PURPLE = "#2b8fd0", "#d9661f", "#109a72", "#b0699a"
@@ -175,14 +177,26 @@ def training_terms(history: History) -> Figure:
 
 def reconstruction_strip(originals: Tensor, reconstructions: Mapping[int, Tensor]) -> Figure:
     """A row of pictures for each number of factors kept, under the originals."""
-    figure, rows = plt.subplots(
-        len(reconstructions) + 1, 1, figsize=(_WIDTH, 0.5 * (len(reconstructions) + 1)), layout="constrained"
-    )
-    labels = ["original", *(f"{count} kept" for count in reconstructions)]
-    for axes, label, pictures in zip(rows, labels, [originals, *reconstructions.values()], strict=True):
+    return strips({"original": originals} | {f"{count} kept": rows for count, rows in reconstructions.items()})
+
+
+def strips(rows: Mapping[str, Tensor], xlabel: str = "") -> Figure:
+    """A row of pictures (N, C, height, width) with values in [0, 1] for each label."""
+    width = max(len(pictures) for pictures in rows.values())
+    # What the labels leave of the width, shared by the pictures.
+    height = min(0.5, 0.8 * _WIDTH / width) * len(rows) + (0.3 if xlabel else 0)
+    figure, panels = plt.subplots(len(rows), 1, figsize=(_WIDTH, height), layout="constrained", squeeze=False)
+    figure.get_layout_engine().set(h_pad=0.01, hspace=0)
+    for axes, (label, pictures) in zip(panels[:, 0], rows.items(), strict=True):
         show_strip(axes, pictures)
         axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
+    panels[-1, 0].set_xlabel(xlabel)
     return figure
+
+
+def contact_sheet(pictures: Tensor, columns: int = 10) -> Figure:
+    """Pictures (N, C, height, width) with values in [0, 1], row by row."""
+    return strips({" " * row: part for row, part in enumerate(pictures.split(columns))})
 
 
 def masking_curves(errors: Mapping[str, Sequence[float]], counts: Sequence[int]) -> Figure:
@@ -626,6 +640,87 @@ def too_few_factors(
         axes.axvline(dimension, color=GREY, lw=1, ls=":")
         axes.set(xlabel="factors given", xlim=(0, largest + 0.5))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    return figure
+
+
+def label_information(
+    information: LabelInformation, factors: Sequence[int], remainder: Sequence[int], factor_labels: Sequence[str]
+) -> Figure:
+    """Heat map of the share of each label's entropy that each factor holds, significant cells with a dot.
+
+    Parameters
+    ----------
+    information : LabelInformation
+    factors : sequence of int
+        A row each.
+    remainder : sequence of int
+        Factors that share the last row, which shows the largest share among them.
+    factor_labels : sequence of str
+        Of the rows of `factors`.
+    """
+    share, significant = information.normalized, information.significant()
+    rows, dots = share[list(factors)], significant[list(factors)]
+    labels = list(factor_labels)
+    if len(remainder):
+        rest = list(remainder)
+        rows = torch.cat([rows, share[rest].amax(0, keepdim=True)])
+        dots = torch.cat([dots, significant[rest].any(0, keepdim=True)])
+        labels.append(f"{len(rest)} ignored, largest")
+    figure, axes = plt.subplots(figsize=(_WIDTH, 1.9 + 0.24 * len(rows)), layout="constrained")
+    mesh = axes.pcolormesh(rows.numpy(), cmap="viridis", vmin=0, vmax=1, edgecolors="none", rasterized=True)
+    place = dots.nonzero().numpy() + 0.5
+    axes.plot(place[:, 1], place[:, 0], "o", color="#d5d8db", ms=2.5, mec="#3a3f44", mew=0.4)
+    axes.set_yticks(np.arange(len(labels)) + 0.5, labels)
+    axes.set_xticks(np.arange(len(information.names)) + 0.5, information.names, rotation=90)
+    axes.tick_params(length=0)
+    axes.invert_yaxis()
+    figure.colorbar(mesh, ax=axes, label=r"$I(Y;Z_h)\,/\,H(Y)$", pad=0.02, aspect=30)
+    return figure
+
+
+def attribute_accuracy(
+    counts: Sequence[int], top: Sequence[float], random: np.ndarray, others: Mapping[str, float], bound: float
+) -> Figure:
+    """Mean balanced accuracy of attributes against the number of factors that a classifier sees, in per cent.
+
+    Parameters
+    ----------
+    counts : sequence of int
+    top : sequence of float
+        The most informative ones.
+    random : array, shape (draws, number of counts)
+        Factors drawn from all.
+    others : mapping of name to float
+        Levels to compare with, of fixed sets of factors.
+    bound : float
+        What Fano's inequality allows the last of them.
+    """
+    figure, axes = plt.subplots(figsize=(_WIDTH, 3.8), layout="constrained")
+    axes.fill_between(counts, random.min(0), random.max(0), color=GREY, alpha=0.3, lw=0)
+    axes.plot(
+        counts, random.mean(0), color=GREY, ls=":", marker="s", ms=4, label=f"random ({len(random)} draws, range)"
+    )
+    axes.plot(counts, top, color=BLUE, marker="o", ms=5, label="most informative")
+    for (name, level), colour, line in zip(others.items(), (GREEN, ORANGE), ("--", "-."), strict=False):
+        axes.axhline(level, color=colour, ls=line, label=name)
+    axes.axhline(bound, color=ORANGE, lw=0.8, ls=":", label="Fano's bound for the ignored")
+    axes.set(xlabel="factors that the classifier sees", ylabel="mean balanced accuracy (%)")
+    axes.legend(loc="center right")
+    return figure
+
+
+def accuracy_by_attribute(names: Sequence[str], accuracy: Mapping[str, Sequence[float]]) -> Figure:
+    """Balanced accuracy of every attribute from several sets of factors, in per cent; attributes by the first set."""
+    order = np.argsort(next(iter(accuracy.values())))
+    figure, axes = plt.subplots(figsize=(_WIDTH, 0.9 + 0.25 * len(names)), layout="constrained")
+    place = np.arange(len(names))
+    for (name, values), colour, marker in zip(accuracy.items(), (GREEN, BLUE, ORANGE), "Do^", strict=False):
+        axes.plot(np.array(values)[order], place, marker, color=colour, ms=5.5, label=name, mfc="none", mew=1.4)
+    axes.axvline(50, color=GREY, lw=0.8, ls=":")
+    axes.set_yticks(place, np.array(names)[order].tolist())
+    axes.grid(axis="y", color=GREY, alpha=0.2)
+    axes.set(xlabel="balanced accuracy (%)")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.1 - 0.6 / len(names)), ncols=3, columnspacing=1)
     return figure
 
 

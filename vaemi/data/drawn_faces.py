@@ -52,9 +52,9 @@ class Factor:
 
 
 FACTORS: tuple[Factor, ...] = (
-    Factor("azimuth", "continuous", -35, 35, "head turned left to right (degrees)"),
-    Factor("pitch", "continuous", -20, 20, "head bent down to up (degrees)"),
-    Factor("face_width", "continuous", 0.86, 1.14, "face narrow to wide"),
+    Factor("azimuth", "continuous", -18, 18, "head turned left to right (degrees)"),
+    Factor("pitch", "continuous", -9, 9, "head bent down to up (degrees)"),
+    Factor("face_width", "continuous", 0.92, 1.08, "face narrow to wide"),
     Factor("skin_tone", "continuous", 0, 1, "skin pale to dark"),
     Factor("hair_colour", "continuous", 0, 1, "hair black to blond"),
     Factor("hair_length", "continuous", 0, 1, "hair short to shoulder-long"),
@@ -64,7 +64,7 @@ FACTORS: tuple[Factor, ...] = (
     Factor("eye_openness", "continuous", 0, 1, "eyes narrow to wide open"),
     Factor("glasses", "binary", 0, 1, "without or with glasses"),
     Factor("beard", "binary", 0, 1, "without or with beard"),
-    Factor("background_hue", "continuous", 40, 310, "background yellow to magenta (degrees of hue)"),
+    Factor("background_hue", "continuous", 200, 330, "background blue to pink (degrees of hue)"),
     Factor("light_direction", "continuous", -60, 60, "light from left to right (degrees)"),
 )
 FACTOR_NAMES: tuple[str, ...] = tuple(factor.name for factor in FACTORS)
@@ -88,7 +88,7 @@ _RULES: dict[str, tuple[str, float, float]] = {
     "Black_Hair": ("hair_colour", -math.inf, 0.2),
     "Brown_Hair": ("hair_colour", 0.2, 0.65),
     "Blond_Hair": ("hair_colour", 0.75, math.inf),
-    "Chubby": ("face_width", 1.07, math.inf),
+    "Chubby": ("face_width", 1.04, math.inf),
     "Eyeglasses": ("glasses", 0.5, math.inf),
     "Mouth_Slightly_Open": ("mouth_open", 0.3, math.inf),
     "Mustache": ("beard", 0.5, math.inf),
@@ -182,7 +182,7 @@ def attributes(factors: Tensor) -> Tensor:
     """CelebA's attributes of faces.
 
     True: Bangs with fringe; Black_Hair, Brown_Hair, Blond_Hair for a hair colour below 0.2, from 0.2 to 0.65, above
-    0.75; Chubby for a face wider than 1.07; Eyeglasses with glasses; Mouth_Slightly_Open for a mouth open by more than
+    0.75; Chubby for a face wider than 1.04; Eyeglasses with glasses; Mouth_Slightly_Open for a mouth open by more than
     0.3; Mustache with beard and No_Beard without; Narrow_Eyes for eyes open by less than 0.35; Pale_Skin for a skin
     tone below 0.2; Smiling for a smile above 0. All others are false for everybody.
 

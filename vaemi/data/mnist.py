@@ -128,6 +128,12 @@ def missing_files() -> list[str]:
     return [name for name in FILES if not _present(name).exists()]
 
 
+def status() -> list[str]:
+    """What is there, in sentences."""
+    missing = missing_files()
+    return [f"lacks {', '.join(missing)}; vaemi data get mnist fetches them." if missing else "all files are there."]
+
+
 def check() -> list[str]:
     """What is wrong with the files that are there, a sentence each; an empty list if nothing is."""
     problems = []

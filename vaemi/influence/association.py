@@ -19,6 +19,7 @@ from vaemi.information.checks import checked_posterior
 from ._checks import checked_labels, checked_names
 from ._grid import grid_probabilities
 from ._permutations import permutation_test, shuffles
+from .decoding import sample_posterior
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,13 +40,13 @@ class LabelInformation:
     entropy : Tensor, shape (A,)
         H(Y_a) in nats, the most that `nats` can be.
     null_mean : Tensor, shape (H, A)
-        Mean of the estimate over the permutations, in nats: its bias under independence.
+        Mean over the permutations of the information of draws, in nats: what a sample shows by chance.
     p_value : Tensor, shape (H, A)
         Of every cell alone.
     corrected_p_value : Tensor, shape (H, A)
         Corrected for the number of cells: chance that independent labels give a largest statistic so high.
     threshold : Tensor, shape (H, A)
-        Nats that a cell must exceed to be significant at `alpha` after the correction.
+        Nats that the information of the draws must exceed to be significant at `alpha` after the correction.
     names : tuple of str, length A
         Of the labels.
     permutations : int
@@ -70,7 +71,7 @@ class LabelInformation:
 
     @property
     def excess(self) -> Tensor:
-        """Nats above the mean of the permutations, shape (H, A); negative where the labels say less than chance."""
+        """Nats above what a sample shows by chance, shape (H, A); negative where it is less."""
         return self.nats - self.null_mean
 
     def significant(self, alpha: float | None = None) -> Tensor:
@@ -111,6 +112,10 @@ def label_information(
     factor: z is neither drawn nor cut into bins. The numerical error is below 1e-4 nats, and
     near 1e-6 for most factors; it may reach 1e-3 where most posteriors are narrower than 1/2,000 of the factor's range.
 
+    A trained encoder's means always depend on the input a little, so no factor's information is exactly 0. The test
+    asks whether it is enough for the samples to show: z is drawn once from every posterior, and the draws, each with
+    its posterior's width, take the place of the posteriors. What they hold less is lost in the noise of z.
+
     Permutations shuffle the rows of `labels`, so that labels stay as correlated among each other as they are. Under
     independence 2 M I is about a scaled chi-squared variable, with more freedom for factors with finer posteriors and
     labels with more classes; its cube root is nearly normal (Wilson and Hilferty 1931). So cells are made comparable
@@ -131,6 +136,7 @@ def label_information(
     alpha : float
         Family-wise error rate of `threshold`.
     seed : int
+        Of the draws and the permutations.
 
     Returns
     -------
@@ -151,6 +157,13 @@ def label_information(
     labels = checked_labels(labels, len(mean))
     names = checked_names(names, labels.shape[1])
     indicators, member, entropy = _indicators(labels)
+    held = torch.cat(
+        [
+            _conditional_entropies(grid_probabilities(*posterior), indicators[:, None], member)
+            for posterior in zip(mean.T, log_variance.T, strict=True)
+        ]
+    )
+    drawn = sample_posterior(mean, log_variance, seed)
     orders = shuffles(permutations, len(mean), torch.Generator().manual_seed(seed))
 
     progress = tqdm(total=len(orders) * mean.shape[1], desc="information on labels", mininterval=2)
@@ -159,20 +172,20 @@ def label_information(
         shuffled = indicators[part.T]
         chunk = []
         for factor in range(mean.shape[1]):
-            shares = grid_probabilities(mean[:, factor], log_variance[:, factor])
+            shares = grid_probabilities(drawn[:, factor], log_variance[:, factor])
             chunk.append(_conditional_entropies(shares, shuffled, member))
             progress.update(len(part))
         chunks.append(torch.stack(chunk, dim=1))
     progress.close()
-    nats = (entropy - torch.cat(chunks)).clamp_min(0)
+    of_draws = (entropy - torch.cat(chunks)).clamp_min(0)
 
-    root = nats.pow(1 / 3)
+    root = of_draws.pow(1 / 3)
     spread, centre = torch.std_mean(root, dim=0, correction=0)
     test = permutation_test(torch.where(spread > 0, (root - centre) / spread, 0.0), alpha)
     return LabelInformation(
-        nats=nats[0],
+        nats=(entropy - held).clamp_min(0),
         entropy=entropy,
-        null_mean=nats[1:].mean(0),
+        null_mean=of_draws[1:].mean(0),
         p_value=test.p_value,
         corrected_p_value=test.corrected_p_value,
         threshold=_value_at(test.critical, root[1:]).pow(3),
