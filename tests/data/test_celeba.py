@@ -625,11 +625,10 @@ def test_after_a_kill_the_same_call_goes_on(moment, killed, own_data_root, monke
 
 
 def test_a_damaged_partial_map_is_used_up_to_the_damage(folder, monkeypatch):
-    monkeypatch.setattr(cache, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        load()
-    monkeypatch.undo()
-    monkeypatch.setattr(cache, "CHUNK", 7)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            load()
     (partial,) = caches(folder)
     flip(partial / "images.u8")  # in the third of five chunks
     decoded = []
@@ -815,9 +814,9 @@ def test_drawn_faces_are_drawn_once_and_anew_when_the_drawing_changes(own_data_r
     monkeypatch.setattr(drawn_faces, "render", lambda *some, **how: drawn.append(len(some[0])) or render(*some, **how))
     assert load("drawn", drawn=30).provenance == first.provenance
     assert drawn == [12]
-    monkeypatch.setattr(drawn_faces, "render", lambda *some, **how: 255 - render(*some, **how))
-    assert torch.equal(load("drawn", drawn=30).train.images, 255 - first.train.images)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(drawn_faces, "render", lambda *some, **how: 255 - render(*some, **how))
+        assert torch.equal(load("drawn", drawn=30).train.images, 255 - first.train.images)
     assert load("drawn", drawn=30, seed=1).provenance.checksum != first.provenance.checksum
 
 
