@@ -1,9 +1,9 @@
 """A model of EEG under emotion: dipoles in a spherical head, their activity, and what ratings have to do with it.
 
-Dipoles under the electrodes are active in one band each. The logarithm of a dipole's power wanders: each has a course of
-its own, and dipoles of one network share another. Emotion shifts the shared course of two networks by a small part of its
-range, from the start of a trial on. Log band power therefore varies along the topographies of emotion all the time, mostly
-for reasons that have nothing to do with emotion.
+Dipoles under the electrodes are active in one band each. The logarithm of a dipole's power wanders: each has a course
+of its own, and dipoles of one network share another. Emotion shifts the shared course of two networks, from the start
+of a trial on, by less than its range. Log band power therefore varies along the topographies of emotion all the time,
+mostly for reasons that have nothing to do with what was rated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from scipy.signal import butter, fftconvolve, lfilter, sosfiltfilt
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 from vaemi.data._eeg_channels import EEG_CHANNELS
 
@@ -51,12 +51,11 @@ class Band:
 
 
 BANDS = (
-    Band("theta", (4, 8), 6.0, 1.1, 4.0),
+    Band("theta", (4, 8), 6.0, 1.1, 3.8),
     Band("alpha", (8, 13), 10.2, 1.2, 3.6),
-    Band("beta", (13, 30), 20.0, 4.0, 3.3),
-    Band("gamma", (30, 45), 36.0, 4.0, 0.5),
+    Band("beta", (13, 30), 20.0, 4.0, 3.6),
+    Band("gamma", (30, 45), 36.0, 4.0, 0.55),
 )
-_BAND_OF_NAME = {band.name: band for band in BANDS}
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,10 @@ class Network:
 
 
 NETWORKS = {
-    "valence": Network(burst=0.8, drift=0.25, rating="valence", change=0.5),
-    "arousal": Network(burst=0.8, drift=0.25, rating="arousal", change=0.5),
+    "valence": Network(burst=0.72, drift=0.5, rating="valence", change=0.58),
+    "arousal": Network(burst=0.75, drift=0.36, rating="arousal", change=0.46),
     "occipital alpha": Network(burst=0.8, drift=0.3),
-    "sensorimotor": Network(burst=0.6),
+    "sensorimotor": Network(burst=0.4),
     "midline theta": Network(burst=0.8, drift=0.2),
     "muscles": Network(burst=0.8, drift=0.3),
 }
@@ -95,8 +94,8 @@ NETWORKS = {
 class _Group:
     """Dipoles of one kind, one under each of some electrodes.
 
-    `power` is that of each dipole, relative to the other groups of the band; `sign` is the sense in which the
-    network's course moves it.
+    `power` is that of each dipole, relative to the other groups of the band; `loading` is what the course of the
+    network is multiplied by to move the log power.
     """
 
     name: str
@@ -104,7 +103,7 @@ class _Group:
     electrodes: str
     power: float
     network: str | None = None
-    sign: int = 1
+    loading: float = 1.0
 
 
 _GROUPS = (
@@ -113,7 +112,7 @@ _GROUPS = (
     _Group("posterior theta", "theta", "Pz O1 O2 CP1 CP2", 0.8),
     _Group("left frontal alpha", "alpha", "F3 F7 FC5", 1.0, "valence", -1),
     _Group("right frontal alpha", "alpha", "F4 F8 FC6", 1.0, "valence"),
-    _Group("parietal alpha", "alpha", "P3 Pz P4", 1.2, "arousal", -1),
+    _Group("parietal alpha", "alpha", "P3 Pz P4 CP1 CP2", 1.0, "arousal", -1.4),
     _Group("occipital alpha", "alpha", "O1 Oz O2", 1.6, "occipital alpha"),
     _Group("central alpha", "alpha", "C3 C4", 0.7, "sensorimotor"),
     _Group("temporal alpha", "alpha", "T7 T8", 0.6),
@@ -129,11 +128,11 @@ _SOURCE_RADIUS = 0.074
 _BACKGROUND_RADII = (0.030, 0.080)
 _N_BACKGROUND = 300
 # Correlation of a rating with the emotional state it tells of: what is missing to 1 is noise of the label.
-LABEL_CORRELATION = 0.5
+LABEL_CORRELATION = 0.54
 # Standard deviations of what differs between people: the size of an effect and the scale of the recording relative to
 # their means, log power of a dipole, its direction from the centre and its orientation (rad), gain of an electrode
 # (log), and the peak of alpha (Hz).
-EFFECT_STD = 0.2
+EFFECT_STD = 0.15
 _SCALE_STD = 0.06
 _POWER_STD = 0.25
 _DIRECTION_STD = 0.06
@@ -141,10 +140,10 @@ _ORIENTATION_STD = 0.2
 _GAIN_STD = 0.04
 _ALPHA_PEAK_STD = 0.4
 
-_OWN_BURST = 0.5
-_OWN_DRIFT = 0.35
+_OWN_BURST = 0.6
+_OWN_DRIFT = 0.45
 _OWN_SPREAD = float(np.hypot(_OWN_BURST, _OWN_DRIFT))
-_BURST_SECONDS = 0.7
+_BURST_SECONDS = 0.5
 _ENVELOPE_STEP = 16  # samples between the points at which a course of log power is drawn
 
 _BACKGROUND_VARIANCE = 2.6  # between 4 and 45 Hz, averaged over the electrodes, in square microvolts
@@ -216,6 +215,8 @@ class Dipoles:
         What the courses of the networks are multiplied by before they add up to the dipole's log power.
     positions : array, shape (S, 3)
         In m, in MNE's head coordinates.
+    moments : array, shape (S,)
+        In nAm, when the activity has its median power.
     mixing : array, shape (32, S)
         Potentials in microvolts at the electrodes when the activity has its median power.
     background : array, shape (32, 32)
@@ -227,6 +228,7 @@ class Dipoles:
     band: np.ndarray
     loading: np.ndarray
     positions: np.ndarray
+    moments: np.ndarray
     mixing: np.ndarray
     background: np.ndarray
 
@@ -276,7 +278,7 @@ def average_dipoles(head: Head) -> Dipoles:
     """The dipoles of a person like whom nobody is, but around whom all are."""
     places = [(group, EEG_CHANNELS.index(name)) for group in _GROUPS for name in group.electrodes.split()]
     directions = head.directions[[electrode for _, electrode in places]]
-    loading = np.array([[group.sign * float(group.network == network) for network in NETWORKS] for group, _ in places])
+    loading = np.array([[group.loading * float(group.network == network) for network in NETWORKS] for group, _ in places])
     band = np.array([[band.name for band in BANDS].index(group.band) for group, _ in places])
     potentials = head.lead_field(directions, _SOURCE_RADIUS, directions)
     # exp of a Gaussian variable has mean exp(variance / 2).
@@ -284,12 +286,14 @@ def average_dipoles(head: Head) -> Dipoles:
     power = np.array([group.power for group, _ in places]) / (potentials**2).mean(0)
     for b, description in enumerate(BANDS):
         power[band == b] *= description.variance / np.sum([group.power for group, _ in places], where=band == b)
+    moments = np.sqrt(power / mean_over_median)
     return Dipoles(
         names=tuple(f"{group.name} at {EEG_CHANNELS[electrode]}" for group, electrode in places),
         band=band,
         loading=loading,
         positions=head.centre + directions * _SOURCE_RADIUS,
-        mixing=potentials * np.sqrt(power / mean_over_median),
+        moments=moments,
+        mixing=potentials * moments,
         background=_background_mixing(head, np.random.default_rng(0)),
     )
 
@@ -297,16 +301,13 @@ def average_dipoles(head: Head) -> Dipoles:
 def persons_dipoles(head: Head, average: Dipoles, generator: np.random.Generator) -> Dipoles:
     """The average person's dipoles, with places, orientations, powers and background of one person."""
     directions = _unit(average.positions - head.centre)
-    # The power at the electrodes that a dipole under an electrode has is set for the average person; moments follow.
-    moments = np.linalg.norm(average.mixing, axis=0) / np.linalg.norm(
-        head.lead_field(directions, _SOURCE_RADIUS, directions), axis=0
-    )
     moved = _unit(directions + _DIRECTION_STD * generator.standard_normal(directions.shape))
     turned = _unit(moved + _ORIENTATION_STD * generator.standard_normal(directions.shape))
-    moments *= np.exp(_POWER_STD / 2 * generator.standard_normal(len(moments)))
+    moments = average.moments * np.exp(_POWER_STD / 2 * generator.standard_normal(len(turned)))
     return replace(
         average,
         positions=head.centre + moved * _SOURCE_RADIUS,
+        moments=moments,
         mixing=head.lead_field(moved, _SOURCE_RADIUS, turned * moments[:, None]),
         background=_background_mixing(head, generator),
     )

@@ -162,10 +162,10 @@ class _Manifest:
             content = _read_json(self._path)
             if content.get("settings") != settings:
                 raise DataError(
-                    f"{self._path} says that the recordings beside it were simulated with {content.get('settings')}, not "
-                    f"with {settings}: choose another folder, or remove this one."
+                    f"{self._path} says that the recordings beside it were simulated with {content.get('settings')}, "
+                    f"not with {settings}: choose another folder, or remove this one."
                 )
-            self._checksums = content["blake2b"]
+            self._checksums = content.get("blake2b", {})
 
     def is_whole(self, name: str) -> bool:
         """Whether the file is there, as it was written.
@@ -291,7 +291,7 @@ def _planted(dipoles: model.Dipoles, effect: float, seed: int) -> Planted:
         )
 
     bands = tuple(band.name for band in model.BANDS)
-    return Planted(*(of(rating) for rating in _EFFECTS), float(effect), seed, bands, EEG_CHANNELS)
+    return Planted(of("valence"), of("arousal"), float(effect), seed, bands, EEG_CHANNELS)
 
 
 def _save_planted(folder: Path, planted: Planted) -> None:
@@ -346,7 +346,9 @@ def load_planted(folder: str | os.PathLike[str]) -> Planted:
 
 
 def _effect_from(rating: str, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> PlantedEffect:
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
     prefix = f"{rating}."
     values |= {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     return PlantedEffect(**values)
@@ -357,9 +359,9 @@ def single_feature_auc(
 ) -> np.ndarray:
     """How well each band power alone separates a subject's trials of high rating from those of low rating.
 
-    The area under the ROC curve is taken within each subject and averaged over subjects, in the same sense for all: above
-    0.5 if power is higher in trials of high rating. The best feature, that farthest from 0.5, is so chosen once for all
-    subjects. Subjects all of whose ratings are on one side are left out.
+    The area under the ROC curve is taken within each subject and averaged over subjects, in the same sense for all:
+    above 0.5 if power is higher in trials of high rating. The best feature, that farthest from 0.5, is so chosen once
+    for all subjects. Subjects all of whose ratings are on one side are left out.
 
     Parameters
     ----------
