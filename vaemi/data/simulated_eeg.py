@@ -9,9 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-import pickle
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,11 @@ import numpy as np
 from scipy.stats import rankdata
 from tqdm import tqdm
 
-from vaemi.data import _eeg_model as model
+from vaemi.data import _python2_pickle
 from vaemi.data._eeg_channels import EEG_CHANNELS
+from vaemi.data._eeg_dipoles import BANDS, Dipoles, Head, average_dipoles
+from vaemi.data._eeg_ratings import LABEL_CORRELATION, RATINGS
+from vaemi.data._eeg_signals import EFFECT_STD, simulate_person
 from vaemi.data.sources import DataError, writable_folder
 
 # Raised when the same settings make other recordings than before.
@@ -111,7 +112,7 @@ def simulate(
         From 1 to 99.
     effect : float
         What the effects of valence and arousal are multiplied by; at 1 the best single band power separates high from
-        low ratings of a subject at an area under the ROC curve of about 0.68.
+        low ratings of a subject at an area under the ROC curve of about 0.67.
     seed : int
         With a subject's number decides that subject's data.
     trials : int
@@ -129,19 +130,15 @@ def simulate(
     if not 1 <= subjects <= 99:
         raise ValueError(f"subjects is {subjects}: give a number from 1 to 99.")
     if trials < 1 or seed < 0 or not 0 <= effect < np.inf:
-        raise ValueError(
-            f"trials, seed and effect are {trials}, {seed} and {effect}: give trials >= 1, the others >= 0."
-        )
+        raise ValueError(f"trials is {trials}, seed {seed}, effect {effect}: give trials >= 1 and the others >= 0.")
     folder = writable_folder(Path(folder))
     manifest = _Manifest(folder, {"recipe": _RECIPE, "effect": float(effect), "seed": seed, "trials": trials})
     numbers = [number for number in range(1, subjects + 1) if not manifest.is_whole(_name(number))]
-    head = model.Head()
-    average = model.average_dipoles(head)
+    head = Head()
+    average = average_dipoles(head)
     for number in tqdm(numbers, desc="simulating EEG", unit="subject", mininterval=2):
-        recordings, ratings = model.simulate_person(
-            head, average, trials, effect, np.random.SeedSequence([seed, number])
-        )
-        manifest.write(_name(number), _python2_pickle({"data": recordings, "labels": ratings}))
+        recordings, ratings = simulate_person(head, average, trials, effect, np.random.SeedSequence([seed, number]))
+        manifest.write(_name(number), _python2_pickle.dumps({"data": recordings, "labels": ratings}))
     _save_planted(folder, _planted(average, effect, seed))
     say(f"EEG: {subjects} simulated subjects of {trials} trials in {folder}, {len(numbers)} of them made now.")
 
@@ -180,7 +177,7 @@ class _Manifest:
             return False
         if name not in self._checksums:
             raise DataError(f"{path} was not written by the simulation and is left as it is: choose another folder.")
-        if _blake2b(_chunks(path)) != self._checksums[name]:
+        if _blake2b(path) != self._checksums[name]:
             raise DataError(f"{path} is damaged (its checksum is not that in {self._path}): remove it and try again.")
         return True
 
@@ -190,7 +187,7 @@ class _Manifest:
         with _new_file(self._folder / name) as scratch:
             with scratch.open("wb") as file:
                 file.writelines(content)
-            self._checksums[name] = _blake2b(content)
+            self._checksums[name] = _blake2b(scratch)
             _write_json(self._path, {"settings": self._settings, "blake2b": self._checksums})
 
 
@@ -220,77 +217,28 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _blake2b(content: Iterable[bytes | memoryview]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in content:
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def _chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
+def _blake2b(path: Path) -> str:
     with path.open("rb") as file:
-        while chunk := file.read(size):
-            yield chunk
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _python2_pickle(arrays: dict[str, np.ndarray]) -> list[bytes | memoryview]:
-    """What Python 2 would make of a dict of float64 arrays with protocol 2, in pieces.
-
-    Python 3 has no opcode for byte strings in this protocol: it would write them as text, half as long again, with a
-    function call to turn them back, which no reader of DEAP's own files needs to admit.
-    """
-    pieces: list[bytes | memoryview] = [pickle.PROTO + b"\x02" + pickle.EMPTY_DICT + pickle.MARK]
-    for key, array in arrays.items():
-        values = np.ascontiguousarray(array, dtype="<f8")
-        dtype = (
-            _global("numpy", "dtype")
-            + (_string(b"f8") + pickle.NEWFALSE + pickle.NEWTRUE + pickle.TUPLE3 + pickle.REDUCE)
-            + (pickle.MARK + _integer(3) + _string(b"<") + 3 * pickle.NONE + 2 * _integer(-1) + _integer(0))
-            + (pickle.TUPLE + pickle.BUILD)
-        )
-        shape = pickle.MARK + b"".join(_integer(length) for length in values.shape) + pickle.TUPLE
-        pieces += [
-            _string(key.encode())
-            + _global("numpy.core.multiarray", "_reconstruct")
-            + _global("numpy", "ndarray")
-            + (_integer(0) + pickle.TUPLE1 + _string(b"b") + pickle.TUPLE3 + pickle.REDUCE)
-            + (pickle.MARK + _integer(1) + shape + dtype + pickle.NEWFALSE)
-            + (pickle.BINSTRING + struct.pack("<i", values.nbytes)),
-            values.data.cast("B"),
-            pickle.TUPLE + pickle.BUILD,
-        ]
-    return [*pieces, pickle.SETITEMS + pickle.STOP]
-
-
-def _global(module: str, name: str) -> bytes:
-    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
-
-
-def _string(text: bytes) -> bytes:
-    return pickle.SHORT_BINSTRING + struct.pack("<B", len(text)) + text
-
-
-def _integer(number: int) -> bytes:
-    return pickle.BININT + struct.pack("<i", number)
-
-
-def _planted(dipoles: model.Dipoles, effect: float, seed: int) -> Planted:
+def _planted(dipoles: Dipoles, effect: float, seed: int) -> Planted:
     topographies = dipoles.topographies()
 
     def of(rating: str) -> PlantedEffect:
-        place = model.RATINGS.index(rating)
+        place = RATINGS.index(rating)
         involved = np.flatnonzero(dipoles.change[place])
         return PlantedEffect(
-            topography=effect * model.LABEL_CORRELATION * topographies[place],
+            topography=effect * LABEL_CORRELATION * topographies[place],
             sources=tuple(dipoles.names[source] for source in involved),
-            source_bands=tuple(model.BANDS[dipoles.band[source]].name for source in involved),
+            source_bands=tuple(BANDS[dipoles.band[source]].name for source in involved),
             source_positions=dipoles.positions[involved],
             source_changes=effect * dipoles.change[place, involved],
-            subject_std=model.EFFECT_STD,
-            label_correlation=model.LABEL_CORRELATION,
+            subject_std=EFFECT_STD,
+            label_correlation=LABEL_CORRELATION,
         )
 
-    bands = tuple(band.name for band in model.BANDS)
+    bands = tuple(band.name for band in BANDS)
     return Planted(of("valence"), of("arousal"), float(effect), seed, bands, EEG_CHANNELS)
 
 
@@ -346,12 +294,10 @@ def load_planted(folder: str | os.PathLike[str]) -> Planted:
 
 
 def _effect_from(rating: str, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> PlantedEffect:
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
-    }
+    listed: dict[str, Any] = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
     prefix = f"{rating}."
-    values |= {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    return PlantedEffect(**values)
+    stored = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return PlantedEffect(**{**content, **listed, **stored})
 
 
 def single_feature_auc(
