@@ -6,13 +6,14 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import scipy.fft
 from scipy.special import ndtri
 
 from vaemi.data import DataError, _eeg_ratings, _eeg_signals, simulated_eeg
 from vaemi.data import _eeg_dipoles as dipoles
 from vaemi.data._eeg_channels import EEG_CHANNELS, PERIPHERAL_CHANNELS
 
-TRIALS = 10
+TRIALS = 6
 
 
 def quiet(sentence):
@@ -32,8 +33,9 @@ def spectrum(signals):
 
 def log_band_power(recordings):
     """Mean over windows of 1 s of the logarithm of their power: (trials, 32, samples) becomes (trials, 4, 32)."""
-    windows = recordings.reshape(*recordings.shape[:-1], -1, 128) * np.hanning(128)
-    power = np.abs(np.fft.rfft(windows, axis=-1)) ** 2
+    windows = recordings.astype(np.float32).reshape(*recordings.shape[:-1], -1, 128)
+    windows *= np.hanning(128).astype(np.float32)
+    power = np.abs(scipy.fft.rfft(windows, axis=-1)) ** 2
     bands = [power[..., low:high].sum(-1) for low, high in ((4, 8), (8, 13), (13, 30), (30, 45))]
     return np.log(np.stack(bands, 1)).mean(-1)
 
@@ -58,7 +60,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def eeg(folder):
-    """EEG of both, (20, 32, 8064)."""
+    """EEG of both, (12, 32, 8064)."""
     return np.concatenate([read(folder / name)["data"][:, :32] for name in ("s01.dat", "s02.dat")])
 
 
@@ -236,15 +238,17 @@ def test_the_effect_is_what_is_planted_and_only_in_the_trial(head, average):
 
 
 def test_the_effect_is_no_giveaway(head, average):
-    people = [_eeg_signals.simulate_person(head, average, 40, 1.0, np.random.SeedSequence([0, n])) for n in (1, 2, 3)]
+    people = [_eeg_signals.simulate_person(head, average, 40, 1.0, np.random.SeedSequence([0, n])) for n in (1, 2)]
     ratings = np.concatenate([ratings for _, ratings in people])
     raw = np.concatenate([log_band_power(recordings[:, :32, 384:]) for recordings, _ in people])
     against_baseline = raw - np.concatenate([log_band_power(recordings[:, :32, :384]) for recordings, _ in people])
+    planted = simulated_eeg._planted(average, 1.0, 0)
     for power in (raw, against_baseline):
-        for rating in (0, 1):
-            areas = simulated_eeg.single_feature_auc(power, ratings[:, rating], np.repeat([1, 2, 3], 40))
-            # The range for eight subjects is 0.62 to 0.72; the best of 128 features of three lies higher by chance.
-            assert 0.62 < np.maximum(areas, 1 - areas).max() < 0.76
+        for column, effect in enumerate((planted.valence, planted.arousal)):
+            areas = simulated_eeg.single_feature_auc(power, ratings[:, column], np.repeat([1, 2], 40))
+            strong = np.abs(effect.topography) > 0.7 * np.abs(effect.topography).max()
+            # Features are chosen by what was planted: the best of 128 would be good by chance with so few people.
+            assert 0.58 < 0.5 + (np.sign(effect.topography) * (areas - 0.5))[strong].mean() < 0.7
 
 
 def test_no_effect_is_planted_when_it_is_zero(average):

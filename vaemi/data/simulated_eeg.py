@@ -136,7 +136,8 @@ def simulate(
     numbers = [number for number in range(1, subjects + 1) if not manifest.is_whole(_name(number))]
     head = Head()
     average = average_dipoles(head)
-    for number in tqdm(numbers, desc="simulating EEG", unit="subject", mininterval=2):
+    progress = tqdm(numbers, "simulating EEG", subjects, initial=subjects - len(numbers), unit="subject", mininterval=2)
+    for number in progress:
         recordings, ratings = simulate_person(head, average, trials, effect, np.random.SeedSequence([seed, number]))
         manifest.write(_name(number), _python2_pickle.dumps({"data": recordings, "labels": ratings}))
     _save_planted(folder, _planted(average, effect, seed))
