@@ -161,6 +161,14 @@ def test_courses_of_log_power_wander_over_seconds_and_drift_over_trials():
     assert lagged == pytest.approx(0.8**2 * np.exp(-1 / _eeg_signals.BURST_SECONDS), rel=0.1)
 
 
+def test_envelopes_are_straight_between_their_points(average):
+    envelopes = _eeg_signals._envelopes(average, np.zeros((1, len(dipoles.NETWORKS))), np.random.default_rng(0))[0]
+    slopes = np.diff(envelopes, axis=-1)[:, : -(_eeg_signals._ENVELOPE_STEP - 1)]
+    slopes = slopes.reshape(len(envelopes), -1, _eeg_signals._ENVELOPE_STEP)
+    assert np.ptp(slopes, axis=-1).max() < 1e-5
+    assert np.log(envelopes).mean() == pytest.approx(0, abs=0.05)
+
+
 def test_ratings_have_deaps_means_and_share_above_5():
     probability = (np.arange(20_000) + 0.5) / 20_000
     ratings = _eeg_ratings.ratings_of_latent(np.tile(ndtri(probability)[:, None], 4))
