@@ -462,7 +462,7 @@ def test_nothing_usable_is_an_error(tmp_path, own_data_root):
         list(deap.recordings(tmp_path / "nowhere"))
     (tmp_path / "s01.dat").write_bytes(b"junk")
     (tmp_path / "s02.dat").write_bytes(b"junk")
-    with pytest.raises(DataError, match=r"None of the 2 files .* the first one: .*s01\.dat"):
+    with pytest.raises(DataError, match=r"None of the 2 files .* the first: .*s01\.dat"):
         list(deap.recordings(tmp_path, lambda sentence: None))
 
 

@@ -11,7 +11,7 @@ import pickle
 import pickletools
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -152,29 +152,40 @@ def recordings(
         If there is no file or none can be used.
     """
     count = 0
-    for recording in each_subject(folder, read_subject, say, [] if problems is None else problems):
+    for recording in each_subject(files_there(folder), read_subject, say, [] if problems is None else problems):
         count += 1
         yield recording
         del recording  # Else it would still be in memory while the next one is read.
     say(f"DEAP: {count} of {SUBJECTS} subjects can be used.")
 
 
+def files_there(place: Path | None = None) -> list[Path]:
+    """The .dat files of a folder (DEAP's if None).
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    place = folder() if place is None else place
+    paths = subject_files(place)
+    if not paths:
+        raise DataError(f"{place} holds no .dat file. {how_to_get()}")
+    return paths
+
+
 def each_subject(
-    place: Path | None, read: Callable[[Path], _Subject], say: Callable[[str], None], problems: list[str]
+    paths: Sequence[Path], read: Callable[[Path], _Subject], say: Callable[[str], None], problems: list[str]
 ) -> Iterator[_Subject]:
-    """What `read` makes of each file of a folder (DEAP's if None).
+    """What `read` makes of each file.
 
     A file that cannot be used, or that repeats a subject, is left out; that is said and appended to `problems`.
 
     Raises
     ------
     DataError
-        If there is no file or none can be used.
+        If none can be used.
     """
-    place = folder() if place is None else place
-    paths = subject_files(place)
-    if not paths:
-        raise DataError(f"{place} holds no .dat file. {how_to_get()}")
     names: dict[bytes, str] = {}
     for path in paths:
         try:
@@ -189,7 +200,8 @@ def each_subject(
         yield subject
         del subject
     if not names:
-        raise DataError(f"None of the {len(paths)} files in {place} can be used; the first one: {problems[0]}")
+        first_problem = problems[-len(paths)]
+        raise DataError(f"None of the {len(paths)} files in {paths[0].parent} can be used; the first: {first_problem}")
 
 
 def read_subject(path: Path) -> Recording:
