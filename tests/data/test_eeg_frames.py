@@ -2,14 +2,14 @@
 
 import os
 import pickle
-import sys
-from types import ModuleType, SimpleNamespace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from vaemi.data import DataError, deap, eeg_frames
+from vaemi.data import DataError, deap, eeg_frames, simulated_eeg
 from vaemi.data.eeg_frames import BANDS
 
 SECONDS = np.arange(8064) / 128
@@ -318,10 +318,8 @@ def simulation(monkeypatch):
         asked.append((subjects, effect, seed))
         write(folder, [f"s{number:02d}.dat" for number in range(1, subjects + 1)])
 
-    module = ModuleType("vaemi.data.simulated_eeg")
-    module.simulate, module.load_planted = simulate, lambda folder: SimpleNamespace(folder=folder)
-    monkeypatch.setitem(sys.modules, "vaemi.data.simulated_eeg", module)
-    monkeypatch.setattr("vaemi.data.simulated_eeg", module, raising=False)
+    monkeypatch.setattr(simulated_eeg, "simulate", simulate)
+    monkeypatch.setattr(simulated_eeg, "load_planted", lambda folder: SimpleNamespace(folder=folder))
     return asked
 
 
@@ -337,6 +335,16 @@ def test_without_deap_simulated_eeg_stands_in(own_data_root, simulation):
     assert "signed agreement" in said[0]
     # A folder may hold more subjects than are asked for.
     assert eeg_frames.load("simulated", simulated_subjects=2, effect=0.5, seed=7, say=silent).subjects == ("s01", "s02")
+
+
+def test_the_simulations_files_go_through_the_same_reader(own_data_root, monkeypatch):
+    monkeypatch.setattr(simulated_eeg, "simulate", partial(simulated_eeg.simulate, trials=2))
+    frames = eeg_frames.load("simulated", simulated_subjects=2, say=silent)
+    assert frames.power.shape == (240, 4, 32)
+    assert frames.subjects == ("s01", "s02")
+    assert frames.planted.electrodes == deap.EEG_CHANNELS
+    assert frames.planted.bands == tuple(BANDS)
+    assert frames.problems == ()
 
 
 def test_a_source_asked_for_is_not_replaced(own_data_root, simulation):

@@ -18,13 +18,10 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
+from vaemi.data._eeg_channels import EEG_CHANNELS, PERIPHERAL_CHANNELS
 from vaemi.data.sources import DataError, data_root
 
-EEG_CHANNELS = (
-    "Fp1", "AF3", "F3", "F7", "FC5", "FC1", "C3", "T7", "CP5", "CP1", "P3", "P7", "PO3", "O1", "Oz", "Pz",
-    "Fp2", "AF4", "Fz", "F4", "F8", "FC6", "FC2", "Cz", "C4", "T8", "CP6", "CP2", "P4", "P8", "PO4", "O2",
-)  # fmt: skip
-CHANNELS = (*EEG_CHANNELS, "hEOG", "vEOG", "zEMG", "tEMG", "GSR", "respiration", "plethysmograph", "temperature")
+CHANNELS = (*EEG_CHANNELS, *PERIPHERAL_CHANNELS)
 RATINGS = ("valence", "arousal", "dominance", "liking")
 SUBJECTS = 32
 SAMPLE_RATE = 128
