@@ -9,6 +9,7 @@ import random
 import struct
 import tracemalloc
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -122,6 +123,10 @@ def put(index, value):
 
 UNSOUND = {
     "NaN": (changed("data", put((1, 3, 5), np.nan)), "NaN or infinity in channel F7 of trial 2"),
+    "a signalling NaN": (
+        changed("data", put((0, 2, 0), np.frombuffer(b"\x01\0\0\0\0\0\xf0\x7f", "<f8")[0])),
+        "NaN or infinity in channel F3 of trial 1",
+    ),
     "infinity": (changed("data", put((0, 39, 0), -np.inf)), "NaN or infinity in channel temperature of trial 1"),
     "too large for float32": (changed("data", put((0, 0, 0), 1e300)), "NaN or infinity in channel Fp1"),
     "no EEG": (changed("data", put((0, 31, 0), 2e6)), r"2e\+06 uV in trial 1"),
@@ -171,6 +176,7 @@ def test_no_pickles_are_refused(tmp_path, monkeypatch):
         b"PK\x03\x04 a zip archive": "truncated or no recording|damaged",
         b"V" + b"x" * 5000: "text form",
         b"\x80\x02": "ends too early",
+        b"S'an escape \\q that Python warns of'\n.": "a pickle of a bytes",
     }.items():
         path.write_bytes(bad)
         with pytest.raises(DataError, match=rf"s01\.dat.*({words})"):
@@ -441,18 +447,21 @@ def test_subjects_come_in_the_order_of_their_numbers(tmp_path):
     assert [path.name for path in deap.subject_files(tmp_path)] == ["S1.dat", "s2.dat", "s10.dat"]
 
 
-def test_one_subject_is_in_memory_at_a_time(short, tmp_path):
+def test_one_subject_is_in_memory_at_a_time(short, monkeypatch, tmp_path):
     for seed in range(6):
-        (tmp_path / f"s{seed}.dat").write_bytes(pickle.dumps(content(seed, trials=40), 2))
-    size = 40 * 40 * 64 * 8
-    list(map(id, deap.recordings(tmp_path, lambda sentence: None)))
-    tracemalloc.start()
-    for _ in deap.recordings(tmp_path, lambda sentence: None):
-        pass
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    # Of six: the bytes or text of one as they are parsed (at most five times its values), not the sum of all.
-    assert peak < 5.5 * size
+        (tmp_path / f"s{seed}.dat").write_bytes(pickle.dumps(content(seed), 2))
+    before = []
+
+    def watched(path, read_subject=deap.read_subject):
+        assert not any(reference() is not None for reference in before), "the one before is still there"
+        recording = read_subject(path)
+        before.append(weakref.ref(recording.data))
+        return recording
+
+    monkeypatch.setattr(deap, "read_subject", watched)
+    for recording in deap.recordings(tmp_path, lambda sentence: None):
+        del recording
+    assert len(before) == 6
 
 
 def test_nothing_usable_is_an_error(tmp_path, own_data_root):

@@ -36,7 +36,7 @@ def write(folder, names, trials=2):
     folder.mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate(names):
         labels = np.random.default_rng(seed + 100).uniform(1, 9, (trials, 4))
-        (folder / name).write_bytes(pickle.dumps({"data": noise(seed, trials), "labels": labels}, 2))
+        (folder / name).write_bytes(pickle.dumps({"data": noise(seed, trials), "labels": labels}, 4))
     return folder
 
 
@@ -240,7 +240,9 @@ def test_other_settings_and_changed_files_are_computed_anew(deap_folder):
     first = eeg_frames.load(say=silent)
     assert eeg_frames.load(window_seconds=2, say=silent).power.shape == (180, 4, 32)
     assert len(list(deap_folder.glob(".frames-*"))) == 2
+    size = (deap_folder / "s01.dat").stat().st_size
     (deap_folder / "s01.dat").write_bytes((deap_folder / "s02.dat").read_bytes())
+    assert (deap_folder / "s01.dat").stat().st_size == size
     os.utime(deap_folder / "s01.dat", ns=(1, 1))
     (deap_folder / "s02.dat").unlink()
     changed = eeg_frames.load(say=silent)
