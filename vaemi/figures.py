@@ -185,8 +185,8 @@ def strips(rows: Mapping[str, Tensor], xlabel: str = "") -> Figure:
     width = max(len(pictures) for pictures in rows.values())
     # What the labels leave of the width, shared by the pictures.
     height = min(0.5, 0.8 * _WIDTH / width) * len(rows) + (0.3 if xlabel else 0)
-    figure, panels = plt.subplots(len(rows), 1, figsize=(_WIDTH, height), layout="constrained", squeeze=False)
-    figure.get_layout_engine().set(h_pad=0.01, hspace=0)
+    figure, panels = plt.subplots(len(rows), 1, figsize=(_WIDTH, height), squeeze=False)
+    figure.set_layout_engine("constrained", h_pad=0.01, hspace=0)
     for axes, (label, pictures) in zip(panels[:, 0], rows.items(), strict=True):
         show_strip(axes, pictures)
         axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
