@@ -19,6 +19,7 @@ PAGES = [
     "book/estimator.html",
     "notebooks/sparsity.html",
     "notebooks/mnist.html",
+    "notebooks/celeba.html",
     "book/reproduce.html",
     "book/notation.html",
     "book/references.html",

@@ -69,6 +69,8 @@ def test_posterior_stays_float32_under_autocast():
         ({"image_shape": (1, 30, 28)}, "divisible by 4"),
         ({"latent_dim": 0}, "positive"),
         ({"output": "tanh"}, "'relu', 'sigmoid', 'identity'"),
+        ({"activation": "swish"}, "'relu', 'leaky_relu'"),
+        ({"initialization": "zero"}, "'torch', 'he'"),
         ({"initial_sigma": 0}, "initial_sigma"),
     ],
 )
@@ -231,3 +233,27 @@ def test_dense_model_without_hidden_layers_is_linear():
 def test_impossible_dense_models(arguments, words):
     with pytest.raises(ValueError, match=words):
         MLPVAE(**{"data_dim": 4, "latent_dim": 2, **arguments})
+
+
+def test_leaky_units_pass_a_gradient_where_published_ones_are_silent():
+    gradients = {}
+    for activation in ("relu", "leaky_relu"):
+        torch.manual_seed(0)
+        model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16, activation=activation, output="sigmoid")
+        # All hidden units of the decoder below zero.
+        torch.nn.init.constant_(model.decoder[0].bias, -100.0)
+        z = torch.zeros(1, 4, requires_grad=True)
+        model.decode(z).sum().backward()
+        gradients[activation] = float(z.grad.abs().max())
+    assert gradients["relu"] == 0
+    assert gradients["leaky_relu"] > 0
+
+
+def test_he_weights_are_as_wide_as_derived():
+    torch.manual_seed(0)
+    model = ConvVAE(latent_dim=128, hidden_dim=256, initialization="he")
+    # A layer of n inputs has weights of variance 2 / n.
+    for layer, inputs in ((model.encoder[2], 32 * 16), (model.encoder[5], 1568), (model.decoder[0], 128)):
+        assert float(layer.weight.detach().var()) == pytest.approx(2 / inputs, rel=0.05)
+        assert not layer.bias.any()
+    assert float(model.decoder[5].weight.detach().var()) == pytest.approx(2 / (32 * 16), rel=0.05)

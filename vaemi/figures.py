@@ -659,10 +659,10 @@ def label_information(
         Of the rows of `factors`.
     """
     share, significant = information.normalized, information.significant()
-    rows, dots = share[list(factors)], significant[list(factors)]
+    named, rest = (torch.as_tensor(chosen, dtype=torch.long) for chosen in (factors, remainder))
+    rows, dots = share[named], significant[named]
     labels = list(factor_labels)
-    if len(remainder):
-        rest = list(remainder)
+    if len(rest):
         rows = torch.cat([rows, share[rest].amax(0, keepdim=True)])
         dots = torch.cat([dots, significant[rest].any(0, keepdim=True)])
         labels.append(f"{len(rest)} ignored, largest")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.1)}
 _OUTPUTS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
 
 
@@ -84,11 +86,20 @@ class ConvVAE(VAE):
         What the last layer is followed by.
     initial_sigma : float
         Start of the learned standard deviation of the likelihood.
+    activation : {"relu", "leaky_relu"}
+        What all other layers are followed by. Units of the published ReLU that go silent while a model still draws the
+        same picture for all stay so, and with them what they could have drawn; leaky ones come back.
+    initialization : {"torch", "he"}
+        Where the weights start: as PyTorch's layers do, or, wider, as He et al. (2015) derive for such activations.
 
     Raises
     ------
     ValueError
-        If the picture cannot be halved that often, a size is not positive, or the output is unknown.
+        If the picture cannot be halved that often, a size is not positive, or a name is unknown.
+
+    References
+    ----------
+    He et al., Delving Deep into Rectifiers, ICCV 2015.
     """
 
     def __init__(
@@ -99,6 +110,8 @@ class ConvVAE(VAE):
         hidden_dim: int = 256,
         output: str = "relu",
         initial_sigma: float = 1.0,
+        activation: str = "relu",
+        initialization: str = "torch",
     ) -> None:
         super().__init__()
         depth, height, width = image_shape
@@ -110,8 +123,13 @@ class ConvVAE(VAE):
                 f"image_shape is {tuple(image_shape)}: {len(channels)} convolutions halve a picture {len(channels)} "
                 f"times, so height and width must be divisible by {shrink}."
             )
-        if output not in _OUTPUTS:
-            raise ValueError(f"output is {output!r}: choose one of {', '.join(map(repr, _OUTPUTS))}.")
+        for name, value, choices in (
+            ("output", output, tuple(_OUTPUTS)),
+            ("activation", activation, tuple(_ACTIVATIONS)),
+            ("initialization", initialization, ("torch", "he")),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(repr, choices))}.")
         self.latent_dim = latent_dim
         self.hyperparameters = {
             "model": type(self).__name__,
@@ -121,24 +139,28 @@ class ConvVAE(VAE):
             "hidden_dim": hidden_dim,
             "output": output,
             "initial_sigma": float(initial_sigma),
+            "activation": activation,
         }
+        active = _ACTIVATIONS[activation]
         inner = (channels[-1], height // shrink, width // shrink)
         self.encoder = nn.Sequential(
-            *_stack(nn.Conv2d, [depth, *channels]),
+            *_stack(nn.Conv2d, [depth, *channels], active),
             nn.Flatten(),
             nn.Linear(math.prod(inner), hidden_dim),
-            nn.ReLU(),
+            active(),
             nn.Linear(hidden_dim, 2 * latent_dim),
         )
         self.decoder = nn.Sequential(
             nn.Linear(latent_dim, hidden_dim),
-            nn.ReLU(),
+            active(),
             nn.Linear(hidden_dim, math.prod(inner)),
-            nn.ReLU(),
+            active(),
             nn.Unflatten(1, inner),
-            *_stack(nn.ConvTranspose2d, [*reversed(channels), depth])[:-1],
+            *_stack(nn.ConvTranspose2d, [*reversed(channels), depth], active)[:-1],
             _OUTPUTS[output](),
         )
+        if initialization == "he":
+            self.apply(_he_initialize)
         self.likelihood = GaussianLikelihood(initial_sigma)
 
 
@@ -243,12 +265,23 @@ def posterior(model: VAE, samples: Tensor, batch_size: int = 1000) -> tuple[Tens
     return mean, log_variance
 
 
-def _stack(layer: type[nn.Conv2d] | type[nn.ConvTranspose2d], channels: Sequence[int]) -> list[nn.Module]:
-    """Layers that halve (Conv2d) or double (ConvTranspose2d) height and width, each followed by a ReLU."""
+def _stack(
+    layer: type[nn.Conv2d] | type[nn.ConvTranspose2d], channels: Sequence[int], active: Callable[[], nn.Module]
+) -> list[nn.Module]:
+    """Layers that halve (Conv2d) or double (ConvTranspose2d) height and width, each followed by an activation."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(channels):
-        layers += [layer(inputs, outputs, kernel_size=4, stride=2, padding=1), nn.ReLU()]
+        layers += [layer(inputs, outputs, kernel_size=4, stride=2, padding=1), active()]
     return layers
+
+
+def _he_initialize(layer: nn.Module) -> None:
+    """Weights as wide as He et al. derive, no bias."""
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        # PyTorch takes the second axis for the inputs; of a transposed convolution that is the first. (With a stride of
+        # 2 only a quarter of its weights meet in a pixel, so that pictures start near grey.)
+        nn.init.kaiming_uniform_(layer.weight, mode="fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def _dense(widths: Sequence[int]) -> nn.Sequential:
