@@ -189,7 +189,7 @@ def faces_values(**changes):
         "influential_factors": 12,
         "influential_factors_without_a_label": 0,
         "ignored_factors_with_a_label": 0,
-        "lift_kept_percent_by_top_third": 93.0,
+        "lift_kept_percent": {"influential": 93.0},
         "reconstruction_error": {
             "information": [0.05, 0.03, 0.02, 0.01],
             "kl": [0.05, 0.03, 0.02, 0.01],
@@ -212,7 +212,7 @@ def test_faces_hold_on_values_made_to_satisfy_the_claim():
         {"influential_factors": 0},
         {"influential_factors_without_a_label": 1},
         {"ignored_factors_with_a_label": 1},
-        {"lift_kept_percent_by_top_third": 89.0},
+        {"lift_kept_percent": {"influential": 89.0}},
         {
             "reconstruction_error": {
                 "information": [0.05, 0.03, 0.02, 0.01],

@@ -48,6 +48,18 @@ def test_the_same_seed_gives_the_same_model_and_another_another(tiny_images):
     assert not same_weights(first, other)
 
 
+def test_the_price_of_information_grows_over_the_warmup(tiny_images):
+    # A warm-up of a single step is none; over all steps the price is half as high on average, and more is told.
+    none, one_step, all_steps = (
+        train_tiny(tiny_images, steps=200, beta=30.0, beta_warmup=share) for share in (0.0, 1 / 200, 1.0)
+    )
+    assert same_weights(none.model, one_step.model)
+    assert all_steps.history.kl[2] > 1.2 * none.history.kl[2]
+    # What is recorded is the objective at the full price.
+    history = all_steps.history
+    torch.testing.assert_close(history.objective, history.negative_log_likelihood + 30 * history.kl)
+
+
 def test_progress_goes_to_standard_error(tiny_images, capsys):
     train_tiny(tiny_images, progress=True)
     captured = capsys.readouterr()
@@ -195,6 +207,7 @@ def test_bfloat16_trains_about_as_well(tiny_images):
     ("settings", "words"),
     [
         ({"steps": 0}, "steps is 0"),
+        ({"beta_warmup": 1.5}, "a share of the steps"),
         ({"beta": -1.0}, "beta is -1"),
         ({"beta": float("nan")}, "beta is nan"),
         ({"learning_rate": 0.0}, "learning_rate"),

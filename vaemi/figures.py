@@ -182,9 +182,10 @@ def reconstruction_strip(originals: Tensor, reconstructions: Mapping[int, Tensor
 
 def strips(rows: Mapping[str, Tensor], xlabel: str = "") -> Figure:
     """A row of pictures (N, C, height, width) with values in [0, 1] for each label."""
-    width = max(len(pictures) for pictures in rows.values())
-    # What the labels leave of the width, shared by the pictures.
-    height = min(0.5, 0.8 * _WIDTH / width) * len(rows) + (0.3 if xlabel else 0)
+    across = max(len(pictures) for pictures in rows.values())
+    # The pictures share what labels leave of the width.
+    side = _WIDTH / across if not any(label.strip() for label in rows) else min(0.5, 0.8 * _WIDTH / across)
+    height = side * len(rows) + (0.3 if xlabel else 0)
     figure, panels = plt.subplots(len(rows), 1, figsize=(_WIDTH, height), squeeze=False)
     figure.set_layout_engine("constrained", h_pad=0.01, hspace=0)
     for axes, (label, pictures) in zip(panels[:, 0], rows.items(), strict=True):
@@ -194,7 +195,7 @@ def strips(rows: Mapping[str, Tensor], xlabel: str = "") -> Figure:
     return figure
 
 
-def contact_sheet(pictures: Tensor, columns: int = 10) -> Figure:
+def contact_sheet(pictures: Tensor, columns: int = 8) -> Figure:
     """Pictures (N, C, height, width) with values in [0, 1], row by row."""
     return strips({" " * row: part for row, part in enumerate(pictures.split(columns))})
 
@@ -667,7 +668,7 @@ def label_information(
         dots = torch.cat([dots, significant[rest].any(0, keepdim=True)])
         labels.append(f"{len(rest)} ignored, largest")
     figure, axes = plt.subplots(figsize=(_WIDTH, 1.9 + 0.24 * len(rows)), layout="constrained")
-    mesh = axes.pcolormesh(rows.numpy(), cmap="viridis", vmin=0, vmax=1, edgecolors="none", rasterized=True)
+    mesh = axes.pcolormesh(rows.numpy(), cmap="viridis", vmin=0, edgecolors="none", rasterized=True)
     place = dots.nonzero().numpy() + 0.5
     axes.plot(place[:, 1], place[:, 0], "o", color="#d5d8db", ms=2.5, mec="#3a3f44", mew=0.4)
     axes.set_yticks(np.arange(len(labels)) + 0.5, labels)
@@ -705,7 +706,7 @@ def attribute_accuracy(
         axes.axhline(level, color=colour, ls=line, label=name)
     axes.axhline(bound, color=ORANGE, lw=0.8, ls=":", label="Fano's bound for the ignored")
     axes.set(xlabel="factors that the classifier sees", ylabel="mean balanced accuracy (%)")
-    axes.legend(loc="center right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
 
 

@@ -91,6 +91,7 @@ def train(
     *,
     steps: int,
     beta: float = 1.0,
+    beta_warmup: float = 0.0,
     batch_size: int = 100,
     learning_rate: float = 1e-3,
     schedule: str = "constant",
@@ -116,6 +117,9 @@ def train(
         Budget in optimizer steps.
     beta : float
         Weight of the KL term.
+    beta_warmup : float
+        Share of the steps, from 0 to 1, over which the weight grows evenly from 0 to `beta`. Factors that a model with
+        fresh weights would never try at the full price are found, and dropped again if they are not worth it.
     batch_size : int
         Samples a step, over all devices together.
     learning_rate : float
@@ -153,7 +157,7 @@ def train(
     KeyboardInterrupt
         On Ctrl-C; the same call goes on from the state saved last.
     """
-    _check_settings(len(samples), steps, beta, batch_size, learning_rate, schedule, precision, records)
+    _check_settings(len(samples), steps, beta, beta_warmup, batch_size, learning_rate, schedule, precision, records)
     if precision == "auto":
         precision = fastest_precision()
     settings = {
@@ -163,6 +167,7 @@ def train(
         "held_out": checksum(held_out[:_RECORDED_SAMPLES]),
         "steps": steps,
         "beta": float(beta),
+        "beta_warmup": float(beta_warmup),
         "batch_size": batch_size,
         "learning_rate": float(learning_rate),
         "schedule": schedule,
@@ -176,7 +181,9 @@ def train(
         path = _checkpoint_path(Path(scratch if checkpoints is None else checkpoints), name, fresh)
         if resuming := path.exists():
             _load(path)  # Refuses a damaged file before Lightning meets it.
-        module = _LightningVAE(model, samples, beta, batch_size, learning_rate, schedule, steps, seed, path)
+        module = _LightningVAE(
+            model, samples, beta, beta_warmup, batch_size, learning_rate, schedule, steps, seed, path
+        )
         # Conv weights only; a no-op for the others.
         module.to(memory_format=torch.channels_last)
         with _quiet_lightning(), _interruptible():
@@ -239,6 +246,7 @@ class _LightningVAE(lightning.LightningModule):
         model: VAE,
         samples: Tensor,
         beta: float,
+        beta_warmup: float,
         batch_size: int,
         learning_rate: float,
         schedule: str,
@@ -250,6 +258,7 @@ class _LightningVAE(lightning.LightningModule):
         self.model = model
         self.samples = samples
         self.beta = beta
+        self.warmup_steps = beta_warmup * steps
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.steps = steps
@@ -282,7 +291,8 @@ class _LightningVAE(lightning.LightningModule):
             x = x.contiguous(memory_format=torch.channels_last)
         generator = torch.Generator(self.device).manual_seed(_seed(self.seed, step, rank))
         negative_log_likelihood, kl, _ = elbo_terms(self.model, x, generator)
-        objective = negative_log_likelihood + self.beta * kl
+        beta = self.beta * min(1.0, (step + 1) / max(1.0, self.warmup_steps))
+        objective = negative_log_likelihood + beta * kl
         if step % 50 == 0:
             _refuse_if_not_finite(objective, step, self.learning_rate)
         return objective
@@ -529,6 +539,7 @@ def _check_settings(
     n_samples: int,
     steps: int,
     beta: float,
+    beta_warmup: float,
     batch_size: int,
     learning_rate: float,
     schedule: str,
@@ -541,6 +552,8 @@ def _check_settings(
             raise TrainingError(f"{name} is {value}: give a number > 0.")
     if not beta >= 0:
         raise TrainingError(f"beta is {beta}: give a number >= 0.")
+    if not 0 <= beta_warmup <= 1:
+        raise TrainingError(f"beta_warmup is {beta_warmup}: give a share of the steps, from 0 to 1.")
     for name, chosen, choices in (("schedule", schedule, _SCHEDULES), ("precision", precision, _PRECISIONS)):
         if chosen not in choices:
             raise TrainingError(f"{name} is {chosen!r}: choose {' or '.join(choices)}.")

@@ -1,0 +1,61 @@
+"""The faces notebook on a folder in CelebA's layout: nothing is changed but the data root."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from conftest import ROOT, vaemi_command
+
+from vaemi.data import drawn_faces
+
+
+@pytest.fixture(scope="module")
+def celeba_root(tmp_path_factory):
+    """A data root with CelebA's layout, in which a picture is missing, one is damaged and one is not listed."""
+    root = tmp_path_factory.mktemp("celeba-root")
+    drawn_faces.write(root / "celeba", 400, seed=5)
+    # As in CelebA, nobody knows what the faces were made from.
+    (root / "celeba" / "generating_factors.csv").unlink()
+    pictures = root / "celeba" / "img_align_celeba"
+    (pictures / "000007.jpg").unlink()
+    damaged = pictures / "000011.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:900])
+    (pictures / "unlisted.jpg").write_bytes((pictures / "000001.jpg").read_bytes())
+    return root
+
+
+def test_the_notebook_runs_on_a_users_pictures(celeba_root, tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    done = vaemi_command(
+        "run", "celeba", "--profile", "smoke", "-p", "data_source=auto", cwd=tmp_path, VAEMI_DATA=str(celeba_root)
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads((tmp_path / "results" / "smoke" / "celeba.json").read_text())
+    assert result["data"]["n"] == 398
+    assert not result["data"]["stand_in"]
+    assert not result["values"]["generating_factors_known"]
+    assert set(result["values"]["share_known"]) <= set(drawn_faces.ATTRIBUTE_FACTORS)
+    page = (tmp_path / "results" / "smoke" / "celeba.ipynb").read_text()
+    for words in ("1 picture is listed but not there", "1 picture is there but not listed", "000011.jpg"):
+        assert words in page
+
+
+def test_nothing_made_from_a_users_pictures_is_taken_by_git(tmp_path):
+    made = [
+        "results/quick/celeba.ipynb",
+        "results/quick/checkpoints/convvae-0123.ckpt",
+        "results/paper/celeba.ipynb",
+        "results/paper/celeba.failed.ipynb",
+        "results/paper/all/celeba-0123.ipynb",
+        "results/paper/checkpoints/convvae-0123.ckpt",
+        "img_align_celeba/000001.jpg",
+        "data/celeba/img_align_celeba/000001.jpg",
+        "celeba/img_align_celeba.zip",
+    ]
+    found = subprocess.run(
+        ["git", "check-ignore", "--no-index", *made], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if found.returncode == 128:
+        pytest.skip("the tests do not run in a clone")
+    assert found.stdout.split() == made
