@@ -349,3 +349,13 @@ def test_an_interruption_leaves_nothing_half_written(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path, 2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_strip_for_every_factor_shows_that_factor():
+    strips = drawn_faces.strips(steps=4)
+    assert tuple(strips) == FACTOR_NAMES
+    middle = {f.name: [0.0 if f.kind == "binary" else (f.low + f.high) / 2] for f in FACTORS}
+    for factor in FACTORS:
+        ends = render(faces(**middle | {factor.name: [factor.low, factor.high]}))
+        assert torch.equal(strips[factor.name][[0, -1]], ends), factor.name
+        assert (strips[factor.name][1] != strips[factor.name][2]).any(), factor.name

@@ -178,6 +178,24 @@ def render(factors: Tensor, frame: Literal["crop", "celeba"] = "crop", size: int
     return pictures
 
 
+def strips(steps: int = 8) -> dict[str, Tensor]:
+    """One face along each factor in turn, the others in the middle of their range or, if binary, off.
+
+    Returns
+    -------
+    dict of factor to Tensor of uint8, shape (steps, 3, 64, 64)
+        From the factor's low to its high value.
+    """
+    middle = torch.tensor([0.0 if factor.kind == "binary" else (factor.low + factor.high) / 2 for factor in FACTORS])
+    pictures = {}
+    for column, factor in enumerate(FACTORS):
+        factors = middle.repeat(steps, 1)
+        values = torch.linspace(factor.low, factor.high, steps)
+        factors[:, column] = values.round() if factor.kind == "binary" else values
+        pictures[factor.name] = render(factors)
+    return pictures
+
+
 def attributes(factors: Tensor) -> Tensor:
     """CelebA's attributes of faces.
 
