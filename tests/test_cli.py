@@ -68,6 +68,15 @@ def test_data_status_and_check(capsys, own_data_root):
     out = capsys.readouterr().out
     assert str(own_data_root) in out
     assert "mnist: lacks train-images-idx3-ubyte" in out
+    assert "celeba: CelebA cannot be fetched" in out
+    assert "deap: DEAP" in out
+    recordings = own_data_root / "deap" / "data_preprocessed_python"
+    recordings.mkdir(parents=True)
+    (recordings / "s03.dat").write_bytes(b"nonsense")
+    assert cli.main(["data", "status", "deap"]) == 0
+    assert "deap: 1 recording(s)" in capsys.readouterr().out
+    assert cli.main(["data", "check", "deap"]) == 1
+    assert "s03.dat" in capsys.readouterr().err
     raw = own_data_root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     (raw / "t10k-labels-idx1-ubyte").write_bytes(b"nonsense")

@@ -111,6 +111,12 @@ def check() -> list[str]:
     return problems
 
 
+def status() -> list[str]:
+    """What is there, in sentences, without opening a recording."""
+    there = len(subject_files(folder()))
+    return [f"{there} recording(s) in {folder()}; DEAP has {SUBJECTS}."] if there else [how_to_get()]
+
+
 def how_to_get() -> str:
     """A sentence for who asks to fetch DEAP, which cannot be fetched."""
     return (

@@ -26,6 +26,8 @@ from tqdm import tqdm
 
 from vaemi.data import deap
 from vaemi.data.deap import BASELINE_SAMPLES, EEG_CHANNELS, SAMPLE_RATE, Recording
+from vaemi.data.deap import check as check
+from vaemi.data.deap import status as status
 from vaemi.data.sources import DataError, Provenance, checksum, data_root, writable_folder
 
 if TYPE_CHECKING:
