@@ -141,7 +141,7 @@ def load(
     size: int = 64,
     crop: int = 148,
     max_corrupt: int | None = None,
-    drawn: int = 24_000,
+    drawn: int = 18_000,
     seed: int = 0,
     say: Callable[[str], None] = print,
     threads: int | None = None,
