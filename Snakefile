@@ -7,9 +7,9 @@
 from pathlib import Path
 
 PROFILE = config.get("profile", "quick")
-EXPERIMENTS = ["theory", "estimators", "sparsity", "mnist", "celeba"]
-ON_ALL_CORES = ["mnist", "celeba"]
-DATA_SETS = ["mnist", "celeba"]  # each for the experiment of its name
+EXPERIMENTS = ["theory", "estimators", "sparsity", "mnist", "celeba", "deap"]
+ON_ALL_CORES = ["mnist", "celeba", "deap"]
+DATA_SETS = ["mnist", "celeba", "deap"]  # each for the experiment of its name
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)

@@ -20,6 +20,7 @@ PAGES = [
     "notebooks/sparsity.html",
     "notebooks/mnist.html",
     "notebooks/celeba.html",
+    "notebooks/deap.html",
     "book/reproduce.html",
     "book/notation.html",
     "book/references.html",

@@ -224,3 +224,34 @@ def test_faces_hold_on_values_made_to_satisfy_the_claim():
 def test_the_claim_on_faces_can_fail(changes):
     (claim,) = claims.judge_faces(faces_values(**changes))
     assert not claim.holds
+
+
+def eeg_values(**changes):
+    values = {
+        "corrected_p_value": {"valence": 0.0005, "arousal": 0.2},
+        "rating_correlation": {"valence": 0.31, "arousal": -0.42},
+        "ignored_factors_with_a_rating": 0,
+        "area_across_subjects_low": {"influential, valence": 0.55, "influential, arousal": 0.48},
+        "map_correlation": {"valence": -0.86, "arousal": 0.91},
+    }
+    return values | changes
+
+
+@pytest.mark.parametrize("changes", [{}, {"map_correlation": {}}])
+def test_eeg_holds_on_values_made_to_satisfy_the_claim(changes):
+    (claim,) = claims.judge_eeg(eeg_values(**changes))
+    assert (claim.id, claim.holds, claim.value) == ("C9", True, 0.42)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"corrected_p_value": {"valence": 0.02, "arousal": 0.2}},
+        {"ignored_factors_with_a_rating": 1},
+        {"area_across_subjects_low": {"influential, valence": 0.49, "influential, arousal": 0.5}},
+        {"map_correlation": {"valence": 0.86, "arousal": 0.79}},
+    ],
+)
+def test_the_claim_on_eeg_can_fail(changes):
+    (claim,) = claims.judge_eeg(eeg_values(**changes))
+    assert not claim.holds

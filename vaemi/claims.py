@@ -273,6 +273,33 @@ def judge_faces(values: Mapping[str, Any]) -> list[Claim]:
     ]
 
 
+def judge_eeg(values: Mapping[str, Any]) -> list[Claim]:
+    """Claim C9 from the values of an EEG run (the names are those of `results/<profile>/deap.json`)."""
+    low = values["area_across_subjects_low"]
+    told = any(low[f"influential, {rating}"] > 0.5 for rating in ("valence", "arousal"))
+    # Only where effects were planted: not in DEAP.
+    maps = values["map_correlation"].values()
+    return [
+        Claim(
+            id="C9",
+            statement="Some factor of EEG goes with emotion.",
+            rule="an influential factor goes with valence or arousal within people and no ignored one goes with any "
+            "rating (permutation test over the trials of each person, corrected for all factors and ratings, "
+            "p <= 0.01); in people not seen, the influential factors tell high from low valence or arousal (95 % "
+            "interval of the area under the ROC curve above 0.5); and where effects were planted, the map of the "
+            "factor that goes with each correlates with the planted one by 0.8 or more",
+            holds=min(values["corrected_p_value"].values()) <= 0.01
+            and values["ignored_factors_with_a_rating"] == 0
+            and told
+            and all(abs(correlation) >= 0.8 for correlation in maps),
+            value=max(map(abs, values["rating_correlation"].values())),
+            stderr=None,
+            unit="largest rank correlation of a factor with valence or arousal, over trials within people",
+            published=None,
+        )
+    ]
+
+
 def load(profile: str, results: Path) -> list[dict[str, Any]]:
     """All claims of a profile's results, in order, each with the experiment and data it comes from.
 

@@ -122,3 +122,20 @@ def test_a_perfect_order_counts_for_a_finite_z():
 def test_what_is_refused(change, words):
     with pytest.raises(ValueError, match=words):
         influence.rating_association(*change(*recordings()), permutations=19)
+
+
+def test_the_slope_is_per_standard_deviation_of_each_subjects_ratings():
+    _, ratings, subject, trial = recordings((40, 60, 80), windows=2)
+    spread = np.array([0.5, 1.0, 2.0])
+    # Ratings of each subject on a scale and at a level of its own, and 0.7 in the factor for each standard deviation.
+    rows = np.repeat(np.arange(3), (40, 60, 80))
+    wish = np.concatenate([(r - r.mean()) / r.std() for r in np.split(ratings[:, 0], [40, 100])])
+    row = np.array([0, 40, 100])[subject] + trial
+    values = 0.7 * wish[row] + 5 * subject
+    ratings = 5 + rows + spread[rows] * wish
+    found = influence.slope_within_subjects(values, ratings, subject, trial)
+    assert found == pytest.approx(0.7)
+    ratings[:40] = 5
+    assert influence.slope_within_subjects(values, ratings, subject, trial) == pytest.approx(0.7)
+    with pytest.raises(ValueError, match="nothing to go with"):
+        influence.slope_within_subjects(values, np.full(180, 5.0), subject, trial)

@@ -65,6 +65,8 @@ class EEGFrames:
     trial_subject : Tensor, int64, shape (T,)
         Index into `subjects`.
     subjects : tuple of str, length S
+    paths : tuple of Path, length S
+        Of the subjects' recordings.
     size : int
         Height and width of a frame.
     provenance : Provenance
@@ -83,6 +85,7 @@ class EEGFrames:
     ratings: Tensor
     trial_subject: Tensor
     subjects: tuple[str, ...]
+    paths: tuple[Path, ...]
     size: int
     provenance: Provenance
     problems: tuple[str, ...]
@@ -361,7 +364,7 @@ def at_electrodes(frames: Tensor) -> Tensor:
 class _Features(NamedTuple):
     """One subject's band power against baseline (T, windows, 4, 32), not standardized, and ratings (T, 4)."""
 
-    subject: str
+    path: Path
     power: np.ndarray
     ratings: np.ndarray
 
@@ -397,7 +400,7 @@ def _features(path: Path, length: int, cache: _Cache) -> _Features:
     # Before the recording is read: if the file changes meanwhile, the cache will not match it.
     key = cache.key(path)
     recording = deap.read_subject(path)
-    features = _Features(recording.subject, _relative_power(recording, length), recording.ratings)
+    features = _Features(path, _relative_power(recording, length), recording.ratings)
     spread = features.power.std(axis=(0, 1, 3))
     if not spread.min() > 0:
         raise DataError(
@@ -434,7 +437,7 @@ class _Cache:
             return None
         if stored != {**self.key(path), "checksum": checksum(power, ratings)}:
             return None
-        return _Features(path.stem, power.numpy(), ratings.numpy())
+        return _Features(path, power.numpy(), ratings.numpy())
 
     def put(self, path: Path, key: dict[str, str], features: _Features) -> None:
         """Keep features; if that is impossible, say so once."""
@@ -484,7 +487,8 @@ def _assembled(
         window=torch.arange(windows).repeat(sum(trials)),
         ratings=ratings,
         trial_subject=trial_subject,
-        subjects=tuple(each.subject for each in features),
+        subjects=tuple(each.path.stem for each in features),
+        paths=tuple(each.path for each in features),
         size=size,
         provenance=Provenance(
             source=words, stand_in=planted is not None, n=len(power), checksum=checksum(power, ratings)

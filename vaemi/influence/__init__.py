@@ -22,15 +22,19 @@ from .decoding import (
 from .disentanglement import DisentanglementScores, disentanglement_scores
 from .generation import prediction_diversity, sample_prior, variance_explained
 from .orders import factor_orders, kept_at_ratio, rank_correlation, swap_at_the_cut
-from .ratings import RatingAssociation, rating_association
+from .ratings import RatingAssociation, rating_association, slope_within_subjects
+from .subjects import MeanArea, areas_across_subjects, areas_within_subjects, mean_area, trial_means
 
 __all__ = [
     "AttributeClassifier",
     "DisentanglementScores",
     "LabelInformation",
+    "MeanArea",
     "RatingAssociation",
     "accuracies",
     "aligned_label",
+    "areas_across_subjects",
+    "areas_within_subjects",
     "attribute_accuracies",
     "balanced_weights",
     "correlated_groups",
@@ -43,6 +47,7 @@ __all__ = [
     "kept_at_ratio",
     "label_information",
     "lift_kept",
+    "mean_area",
     "prediction_diversity",
     "rank_correlation",
     "rating_association",
@@ -50,9 +55,11 @@ __all__ = [
     "removal_damage",
     "sample_posterior",
     "sample_prior",
+    "slope_within_subjects",
     "swap_at_the_cut",
     "train_attributes",
     "train_classifier",
     "traverse",
+    "trial_means",
     "variance_explained",
 ]

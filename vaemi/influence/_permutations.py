@@ -52,13 +52,23 @@ def permutation_test(statistic: Tensor, alpha: float) -> PermutationTest:
     largest = null.flatten(1).amax(1).sort(descending=True).values
     above = n - torch.searchsorted(largest.flip(0), observed.contiguous(), side="left")
     return PermutationTest(
-        p_value=(1 + (null >= observed).sum(0)) / (1.0 + n),
-        corrected_p_value=(1 + above) / (1.0 + n),
+        p_value=(1 + (null >= observed).sum(0)).double() / (1 + n),
+        corrected_p_value=(1 + above).double() / (1 + n),
         critical=float(largest[allowed - 1]),
     )
 
 
-def shuffles(n_permutations: int, n: int, generator: torch.Generator) -> Tensor:
-    """The order as it is and `n_permutations` random orders of n things, shape (1 + n_permutations, n)."""
-    random = [torch.randperm(n, generator=generator) for _ in range(n_permutations)]
-    return torch.stack([torch.arange(n), *random])
+def shuffles(n_permutations: int, n: int, generator: torch.Generator, strata: Tensor | None = None) -> Tensor:
+    """The order as it is and `n_permutations` random orders of n things, shape (1 + n_permutations, n).
+
+    With `strata`, integers of shape (n,), things change places within their stratum only.
+    """
+    if strata is None:
+        random = [torch.randperm(n, generator=generator) for _ in range(n_permutations)]
+        return torch.stack([torch.arange(n), *random])
+    places = strata.argsort(stable=True)
+    orders = torch.arange(n).repeat(1 + n_permutations, 1)
+    for order in orders[1:]:
+        mixed = torch.randperm(n, generator=generator)
+        order[places] = mixed[strata[mixed].argsort(stable=True)]
+    return orders

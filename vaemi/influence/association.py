@@ -101,6 +101,8 @@ def label_information(
     labels: Any,
     *,
     names: Sequence[str] | None = None,
+    clusters: Any = None,
+    strata: Any = None,
     permutations: int = 200,
     alpha: float = 0.05,
     seed: int = 0,
@@ -123,6 +125,10 @@ def label_information(
     largest over all cells corrects the p-values for their number (Westfall and Young, single step). The data as they
     are count as one of the permutations throughout, which makes the test exact for exchangeable samples.
 
+    Samples that belong together, such as the windows of a recording, are no more evidence than one: with `clusters`
+    labels are shuffled over the clusters, and every cluster counts the same however many samples it has. With `strata`
+    they are shuffled within each stratum only, such as a person, so that what strata differ in is no find.
+
     Parameters
     ----------
     mean, log_variance : array or tensor, shape (M, H)
@@ -131,6 +137,8 @@ def label_information(
         Class of each sample for each label; any integers may stand for the classes.
     names : sequence of str, length A, optional
         Of the labels; "label 0", "label 1", ... if left out.
+    clusters, strata : array or tensor of integers, shape (M,), optional
+        Of each sample. All samples of a cluster have the same labels and the same stratum.
     permutations : int
         Corrected p-values are multiples of 1 / (1 + permutations).
     alpha : float
@@ -145,26 +153,30 @@ def label_information(
     Raises
     ------
     ValueError
-        If the shapes do not fit, if there is not one name a label, or if alpha asks for more permutations.
+        If the shapes do not fit, if there is not one name a label, if samples of a cluster differ in label or stratum,
+        or if alpha asks for more permutations.
     TypeError
         If the labels are not integers or booleans, or mean and log-variance no real numbers.
 
     References
     ----------
     Westfall and Young, Resampling-Based Multiple Testing, Wiley 1993.
+    Winkler et al., Multi-level block permutation, NeuroImage 123 (2015) 253-268.
     """
     mean, log_variance = (tensor.cpu() for tensor in checked_posterior(mean, log_variance))
     labels = checked_labels(labels, len(mean))
     names = checked_names(names, labels.shape[1])
-    indicators, member, entropy = _indicators(labels)
+    units = _Units(clusters, strata, labels)
+    indicators, member, entropy = _indicators(units.labels)
     held = torch.cat(
         [
-            _conditional_entropies(grid_probabilities(*posterior), indicators[:, None], member)
+            _conditional_entropies(units.mean(grid_probabilities(*posterior)), indicators[:, None], member)
             for posterior in zip(mean.T, log_variance.T, strict=True)
         ]
     )
     drawn = sample_posterior(mean, log_variance, seed)
-    orders = shuffles(permutations, len(mean), torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    orders = shuffles(permutations, len(units.labels), generator, units.strata)
 
     progress = tqdm(total=len(orders) * mean.shape[1], desc="information on labels", mininterval=2)
     chunks = []
@@ -172,7 +184,7 @@ def label_information(
         shuffled = indicators[part.T]
         chunk = []
         for factor in range(mean.shape[1]):
-            shares = grid_probabilities(drawn[:, factor], log_variance[:, factor])
+            shares = units.mean(grid_probabilities(drawn[:, factor], log_variance[:, factor]))
             chunk.append(_conditional_entropies(shares, shuffled, member))
             progress.update(len(part))
         chunks.append(torch.stack(chunk, dim=1))
@@ -193,6 +205,49 @@ def label_information(
         permutations=permutations,
         alpha=alpha,
     )
+
+
+class _Units:
+    """What labels are shuffled over: samples, or clusters of them.
+
+    Attributes
+    ----------
+    labels : Tensor, shape (U, A)
+    strata : Tensor of int64, shape (U,), or None
+    """
+
+    def __init__(self, clusters: Any, strata: Any, labels: Tensor) -> None:
+        self._unit: Tensor | None = None
+        self.labels = labels
+        self.strata = None if strata is None else _numbered("strata", strata, labels)
+        if clusters is None:
+            return
+        self._unit = _numbered("clusters", clusters, labels)
+        self._size = self._unit.bincount()
+        last = torch.empty_like(self._size).scatter_(0, self._unit, torch.arange(len(labels)))
+        self.labels = self._of_clusters("labels", labels, last)
+        if self.strata is not None:
+            self.strata = self._of_clusters("strata", self.strata, last)
+
+    def mean(self, shares: Tensor) -> Tensor:
+        """Means over the samples of each unit: (G, M) to (G, U)."""
+        if self._unit is None:
+            return shares
+        return shares.new_zeros(len(shares), len(self._size)).index_add_(1, self._unit, shares).div_(self._size)
+
+    def _of_clusters(self, name: str, values: Tensor, sample: Tensor) -> Tensor:
+        """Values of one sample of each cluster, that all others share."""
+        chosen = values[sample]
+        if not (chosen[self._unit] == values).all():
+            raise ValueError(f"{name} differs within a cluster: give the same to all samples of a cluster.")
+        return chosen
+
+
+def _numbered(name: str, values: Any, labels: Tensor) -> Tensor:
+    values = torch.as_tensor(values).cpu()
+    if values.shape != labels.shape[:1]:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}: give ({len(labels)},), one a sample.")
+    return values.unique(return_inverse=True)[1]
 
 
 def _indicators(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

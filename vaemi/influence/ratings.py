@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ._permutations import permutation_test, shuffles
+from .subjects import trial_means
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,6 +162,39 @@ def rating_association(
     )
 
 
+def slope_within_subjects(values: Any, rating: Any, subject: Any, trial: Any) -> float:
+    """By how much a factor is higher in trials whose rating is one standard deviation of that subject's ratings higher.
+
+    The least-squares slope of the factor's means over the windows of each trial, averaged over subjects with the number
+    of their trials as weights. A subject who gives the same rating to all trials is left out.
+
+    Parameters
+    ----------
+    values : array or tensor, shape (M,)
+        In M windows.
+    rating : array or tensor, shape (T,)
+        In the order of `rating_association`.
+    subject, trial : arrays or tensors of integers, shape (M,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, if a value is not finite, or if all ratings of every subject are the same.
+    """
+    values, rating = (torch.as_tensor(numbers)[..., None] for numbers in (values, rating))
+    means, ratings, trial_subject = _by_trial(values, rating, subject, trial)
+    total = weight = 0.0
+    for number in trial_subject.unique():
+        own = trial_subject == number
+        given = ratings[own, 0] - ratings[own, 0].mean()
+        if given.any():
+            slope = (given @ means[own, 0]) / given.square().sum() * given.square().mean().sqrt()
+            total, weight = total + float(slope) * len(given), weight + len(given)
+    if not weight:
+        raise ValueError("rating is the same in all trials of every subject: there is nothing to go with it.")
+    return total / weight
+
+
 def _by_trial(mean: Any, ratings: Any, subject: Any, trial: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Factors' means over the windows of each trial (T, H), ratings (T, R), and the subject of each trial (T,)."""
     mean, ratings = (torch.as_tensor(numbers).cpu().double() for numbers in (mean, ratings))
@@ -171,7 +205,7 @@ def _by_trial(mean: Any, ratings: Any, subject: Any, trial: Any) -> tuple[Tensor
             "(M, H), (M,) and (M,), a row a window."
         )
     windows = torch.stack([subject, trial], dim=1)
-    pairs, of_window, counts = windows.unique(dim=0, return_inverse=True, return_counts=True)
+    pairs, of_window = windows.unique(dim=0, return_inverse=True)
     if ratings.ndim != 2 or len(ratings) != len(pairs):
         raise ValueError(
             f"ratings has shape {tuple(ratings.shape)}: give ({len(pairs)}, R), a row for each trial of each subject "
@@ -179,8 +213,7 @@ def _by_trial(mean: Any, ratings: Any, subject: Any, trial: Any) -> tuple[Tensor
         )
     if not (mean.isfinite().all() and ratings.isfinite().all()):
         raise ValueError("mean or ratings holds a number that is not finite: leave that trial out.")
-    values = mean.new_zeros(len(pairs), mean.shape[1]).index_add_(0, of_window, mean) / counts[:, None]
-    return values, ratings, pairs[:, 0]
+    return trial_means(mean, of_window), ratings, pairs[:, 0]
 
 
 def _rows(counts: Tensor) -> Iterator[slice]:
