@@ -8,7 +8,7 @@ from pathlib import Path
 
 PROFILE = config.get("profile", "quick")
 EXPERIMENTS = ["theory", "estimators", "sparsity", "mnist", "celeba", "deap"]
-ON_ALL_CORES = ["mnist", "celeba", "deap"]
+ON_PICTURES = ["mnist", "celeba", "deap"]
 DATA_SETS = ["mnist", "celeba", "deap"]  # each for the experiment of its name
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
@@ -45,9 +45,9 @@ rule run:
         profile=f"notebooks/profiles/{PROFILE}.yaml",
     output:
         update(f"results/{PROFILE}/{{experiment}}.json"),
-    # Snakemake tells a job's libraries to use so many threads. Training on pictures can use all; the small networks of
-    # the other experiments are slower with more than one, and run beside each other.
-    threads: lambda wildcards: workflow.cores if wildcards.experiment in ON_ALL_CORES else 1
+    # Snakemake tells a job's libraries to use so many threads. Training on pictures gains little by a second one, so two
+    # experiments run side by side; the small networks of the others are slower with more than one.
+    threads: lambda wildcards: max(1, workflow.cores // 2) if wildcards.experiment in ON_PICTURES else 1
     shell:
         "vaemi run {wildcards.experiment} --profile {PROFILE}"
 

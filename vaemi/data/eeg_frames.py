@@ -109,7 +109,7 @@ def load(
     source: str = "auto",
     window_seconds: float = 1.0,
     size: int = 32,
-    simulated_subjects: int = 8,
+    simulated_subjects: int = 16,
     effect: float = 1.0,
     seed: int = 0,
     say: Callable[[str], None] = print,

@@ -26,7 +26,7 @@ from vaemi.data._eeg_signals import EFFECT_STD, simulate_person
 from vaemi.data.sources import DataError, writable_folder
 
 # Raised when the same settings make other recordings than before.
-_RECIPE = 1
+_RECIPE = 2
 _MANIFEST = "manifest.json"
 _PLANTED = "planted.json"
 _PLANTED_ARRAYS = "planted.safetensors"
