@@ -73,7 +73,7 @@ class Network:
 
 
 NETWORKS = {
-    "valence": Network(burst=0.72, drift=0.5, rating="valence", change=0.68),
+    "valence": Network(burst=0.72, drift=0.5, rating="valence", change=0.64),
     "arousal": Network(burst=0.75, drift=0.36, rating="arousal", change=0.46),
     "occipital alpha": Network(burst=0.8, drift=0.3),
     "sensorimotor": Network(burst=0.4),
