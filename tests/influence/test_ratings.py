@@ -124,18 +124,23 @@ def test_what_is_refused(change, words):
         influence.rating_association(*change(*recordings()), permutations=19)
 
 
-def test_the_slope_is_per_standard_deviation_of_each_subjects_ratings():
+def test_slopes_are_per_standard_deviation_of_each_subjects_ratings():
     _, ratings, subject, trial = recordings((40, 60, 80), windows=2)
-    spread = np.array([0.5, 1.0, 2.0])
-    # Ratings of each subject on a scale and at a level of its own, and 0.7 in the factor for each standard deviation.
     rows = np.repeat(np.arange(3), (40, 60, 80))
-    wish = np.concatenate([(r - r.mean()) / r.std() for r in np.split(ratings[:, 0], [40, 100])])
+    wish = np.concatenate([(r - r.mean(0)) / r.std(0) for r in np.split(ratings, [40, 100])])
     row = np.array([0, 40, 100])[subject] + trial
-    values = 0.7 * wish[row] + 5 * subject
-    ratings = 5 + rows + spread[rows] * wish
-    found = influence.slope_within_subjects(values, ratings, subject, trial)
-    assert found == pytest.approx(0.7)
-    ratings[:40] = 5
-    assert influence.slope_within_subjects(values, ratings, subject, trial) == pytest.approx(0.7)
-    with pytest.raises(ValueError, match="nothing to go with"):
-        influence.slope_within_subjects(values, np.full(180, 5.0), subject, trial)
+    # Factor 0 follows rating 0, factor 1 none, with a level for each subject; ratings on a scale of each subject.
+    residual = np.random.default_rng(0).normal(size=180)
+    for own in (rows == s for s in range(3)):
+        explaining = np.column_stack([np.ones(own.sum()), wish[own]])
+        residual[own] -= explaining @ np.linalg.lstsq(explaining, residual[own], rcond=None)[0]
+    both = np.column_stack([0.7 * wish[:, 0] + residual, residual])
+    values = both[row] + 5 * subject[:, None]
+    ratings = 5 + rows[:, None] + np.array([0.5, 1.0, 2.0])[rows, None] * wish
+    found = influence.slopes_within_subjects(values, ratings, subject, trial)
+    shared = np.mean([0.7 * wish[rows == s, 0] @ wish[rows == s, 1] for s in range(3)]) * 3 / 180
+    torch.testing.assert_close(found, torch.tensor([[0.7, shared], [0, 0]], dtype=torch.float64), atol=1e-12, rtol=0)
+    ratings[:40, 0] = 5
+    again = influence.slopes_within_subjects(values, ratings, subject, trial)
+    assert again[0].tolist() == pytest.approx([0.7, shared])
+    assert influence.slopes_within_subjects(values, np.full((180, 1), 5.0), subject, trial).tolist() == [[0], [0]]

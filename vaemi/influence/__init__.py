@@ -22,7 +22,7 @@ from .decoding import (
 from .disentanglement import DisentanglementScores, disentanglement_scores
 from .generation import prediction_diversity, sample_prior, variance_explained
 from .orders import factor_orders, kept_at_ratio, rank_correlation, swap_at_the_cut
-from .ratings import RatingAssociation, rating_association, slope_within_subjects
+from .ratings import RatingAssociation, rating_association, slopes_within_subjects
 from .subjects import MeanArea, areas_across_subjects, areas_within_subjects, mean_area, trial_means
 
 __all__ = [
@@ -55,7 +55,7 @@ __all__ = [
     "removal_damage",
     "sample_posterior",
     "sample_prior",
-    "slope_within_subjects",
+    "slopes_within_subjects",
     "swap_at_the_cut",
     "train_attributes",
     "train_classifier",

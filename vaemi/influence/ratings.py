@@ -162,37 +162,41 @@ def rating_association(
     )
 
 
-def slope_within_subjects(values: Any, rating: Any, subject: Any, trial: Any) -> float:
-    """By how much a factor is higher in trials whose rating is one standard deviation of that subject's ratings higher.
+def slopes_within_subjects(mean: Any, ratings: Any, subject: Any, trial: Any) -> Tensor:
+    """By how much factors are higher in trials whose rating is one standard deviation of that subject's ratings higher.
 
-    The least-squares slope of the factor's means over the windows of each trial, averaged over subjects with the number
-    of their trials as weights. A subject who gives the same rating to all trials is left out.
+    The least-squares slopes of a factor's means over the windows of each trial, averaged over subjects with the number
+    of their trials as weights. A subject who gives the same rating to all trials has no weight in that rating.
 
     Parameters
     ----------
-    values : array or tensor, shape (M,)
-        In M windows.
-    rating : array or tensor, shape (T,)
+    mean : array or tensor, shape (M, H)
+        Factors' values in M windows.
+    ratings : array or tensor, shape (T, R)
         In the order of `rating_association`.
     subject, trial : arrays or tensors of integers, shape (M,)
+
+    Returns
+    -------
+    Tensor of float64, shape (H, R)
+        0 for a rating that is the same in all trials of each subject.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, if a value is not finite, or if all ratings of every subject are the same.
+        If the shapes do not fit or a value is not finite.
     """
-    values, rating = (torch.as_tensor(numbers)[..., None] for numbers in (values, rating))
-    means, ratings, trial_subject = _by_trial(values, rating, subject, trial)
-    total = weight = 0.0
+    values, ratings, trial_subject = _by_trial(mean, ratings, subject, trial)
+    total = values.new_zeros(values.shape[1], ratings.shape[1])
+    weight = values.new_zeros(ratings.shape[1])
     for number in trial_subject.unique():
         own = trial_subject == number
-        given = ratings[own, 0] - ratings[own, 0].mean()
-        if given.any():
-            slope = (given @ means[own, 0]) / given.square().sum() * given.square().mean().sqrt()
-            total, weight = total + float(slope) * len(given), weight + len(given)
-    if not weight:
-        raise ValueError("rating is the same in all trials of every subject: there is nothing to go with it.")
-    return total / weight
+        given = ratings[own] - ratings[own].mean(0)
+        spread = given.square().mean(0).sqrt()
+        # Slope on the standardized rating, times the number of trials.
+        total += values[own].T @ torch.where(spread > 0, given / spread, 0.0)
+        weight += (spread > 0) * len(given)
+    return total / weight.clamp_min(1)
 
 
 def _by_trial(mean: Any, ratings: Any, subject: Any, trial: Any) -> tuple[Tensor, Tensor, Tensor]:
