@@ -139,4 +139,4 @@ def fold(decoder: nn.Module, mean: Tensor, factors: Sequence[int], sigma: Tensor
 
 def _encoded(weights: Tensor) -> str:
     """Half precision, little-endian, in base64: a picture's pixels stay within a thousandth or so, in half the size."""
-    return base64.b64encode(weights.half().numpy().astype("<f2").tobytes()).decode()
+    return base64.b64encode(weights.detach().half().numpy().astype("<f2").tobytes()).decode()

@@ -7,7 +7,7 @@
   const SPAN = 3; // how far a slider reaches to both sides, in sigma*
   const START = 3; // the digit of the page's first figure
   const QUIET = 300; // milliseconds without movement after which the new state is read out
-  const VISIBLE = 1 / 255; // a pixel that changes by less looks the same on a screen
+  const VISIBLE = 0.05; // a picture whose pixels all change by less, of the step from black to white, looks the same
 
   const root = document.getElementById("factor-explorer");
   const given = window.factorExplorer;
@@ -103,7 +103,7 @@
     return (text === "0.0" ? "" : value < 0 ? "\u2212" : "+") + text;
   };
   const inSigma = (value) => `${signed(value)} \u03c3*`;
-  const holds = (factor) => `${factor.nats.toFixed(2)} nats`;
+  const holds = (factor) => `${Math.max(factor.nats, 0).toFixed(2)} nats`;
 
   // ---- the controls -----------------------------------------------------------------------------------------------
 
@@ -133,8 +133,8 @@
   const pictures = element(
     "div",
     { class: "explorer-pictures" },
-    element("figure", {}, element("figcaption", {}, "now"), picture),
-    element("figure", {}, element("figcaption", {}, "as encoded"), original),
+    picture,
+    element("div", { class: "explorer-before" }, element("div", { "aria-hidden": "true" }, "as encoded"), original),
     reset,
     status,
   );
@@ -147,7 +147,7 @@
     const label = element("label", { for: id }, `Factor ${factor.index}`);
     label.append(element("span", {}, holds(factor) + (factor.ignored ? ", ignored" : "")), bar);
     const slider = element("input", { type: "range", id, min: -SPAN, max: SPAN, step: 0.1 });
-    const shown = element("output", { for: id, "aria-live": "off" });
+    const shown = element("span", { class: "explorer-value", "aria-hidden": "true" }); // the slider says it itself
     slider.addEventListener("input", () => {
       state.positions[row] = Number(slider.value);
       show(row);
@@ -174,12 +174,14 @@
     const before = decode(state.digit, without);
     const changes = pixels.map((value, i) => Math.abs(value - before[i]));
     const largest = Math.max(...changes);
+    const average = changes.reduce((sum, change) => sum + change, 0) / changes.length;
+    const percent = (share) => `${(100 * share).toFixed(1)} % of the step from black to white`;
     return (
-      `Factor ${factor.index} at ${inSigma(state.positions[row])} holds ${holds(factor)}` +
+      `Factor ${factor.index} at ${inSigma(state.positions[row])}: it holds ${holds(factor)}` +
       (factor.ignored ? " and is ignored. " : ". ") +
       (largest < VISIBLE
-        ? "It does not change the picture."
-        : `It changes pixels by up to ${Math.round(100 * largest)} % of the step from black to white.`)
+        ? `The picture stays as it was: no pixel changes by more than ${percent(largest)}.`
+        : `On average it changes a pixel by ${percent(average)}.`)
     );
   }
 
