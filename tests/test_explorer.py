@@ -308,7 +308,7 @@ def test_on_a_phone_in_the_book(site, browser, smoke_results, scheme):
     model, mean = explorer.load(smoke_results / "smoke" / "mnist.safetensors")
     values = json.loads((smoke_results / "smoke" / "mnist.json").read_text())["values"]
     factor = explorer.shown_factors(values["information_nats"])[0]
-    page.page.get_by_text("7", exact=True).tap()
+    page.page.get_by_role("radio", name="7", exact=True).tap()
     slider = page.slider(factor)
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
