@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import explorer
 import nbformat
 import pandas as pd
 import yaml
@@ -117,6 +118,9 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
         ) from None
     for index, output in runs.errors_in(notebook):
         raise BuildError(f"The notebook {name} ends in {output.ename} in cell {index}: run it again.")
+    if name == "mnist":
+        assets = notebooks.parent / "extra" / "_static" / "explorer"
+        explorer.place(notebook, result, results / f"{name}.safetensors", assets)
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
     for figure in SHARED_FIGURES.get(name, []):
         (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from vaemi import runs
 
@@ -169,6 +171,38 @@ def test_a_disk_that_fails_is_said_in_one_sentence(project, monkeypatch, number,
     with pytest.raises(runs.RunError, match=words):
         runs.run("tiny", parameters={"beta": 1}, root=project)
     assert snapshot(project / "results") == before
+
+
+KEEP = """
+if flag:
+    import torch
+
+    run.keep_tensors({"doubled": 2 * torch.arange(3.0)[::2], "beta": torch.tensor(beta)}, about={"words": ["of", 1]})
+"""
+
+
+def test_tensors_go_with_the_run_that_kept_them(project):
+    source = project / "notebooks" / "tiny.ipynb"
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[1].source += KEEP
+    nbformat.write(notebook, source)
+    latest = project / "results" / "quick" / "tiny.safetensors"
+
+    runs.run("tiny", parameters={"flag": True}, root=project)
+    assert load_file(latest)["doubled"].tolist() == [0, 4]
+    with safe_open(latest, framework="pt") as file:
+        assert json.loads(file.metadata()["about"]) == {"words": ["of", 1]}
+    assert len(list((latest.parent / "all").glob("*.safetensors"))) == 1
+
+    # Not beside the result of a run that kept none, and back with the run that did.
+    runs.run("tiny", root=project)
+    assert not latest.exists()
+    assert runs.run("tiny", parameters={"flag": True}, root=project).made_before
+    assert load_file(latest)["beta"] == 6
+
+    runs.run("tiny", parameters={"flag": True, "beta": 4}, root=project)
+    assert load_file(latest)["beta"] == 4
+    assert not [path for path in (latest.parent / "all").iterdir() if path.name.startswith(".")]
 
 
 def test_an_unwritable_folder(project):

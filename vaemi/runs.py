@@ -1,8 +1,8 @@
 """Run a notebook with papermill, and keep what it finds.
 
-`results/<profile>/<notebook>.json` and `.ipynb` are the latest run. Every run is also kept under
-`results/<profile>/all/` by a digest of what it was made of (notebook, package, parameters), so that a run that was made
-before is recognized. Files take their name only when they are whole.
+`results/<profile>/<notebook>.json` and `.ipynb` are the latest run, `.safetensors` the tensors that it kept, if any.
+Every run is also kept under `results/<profile>/all/` by a digest of what it was made of (notebook, package,
+parameters), so that a run that was made before is recognized. Files take their name only when they are whole.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ENVIRONMENT = "VAEMI_RUN"
 _VERSIONS_OF = ("vaemi", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "numba", "papermill")
@@ -118,6 +121,23 @@ class Run:
         write_atomically(self._result, json.dumps(result, indent=1, allow_nan=False) + "\n")
         return result
 
+    def keep_tensors(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+        """Leave tensors beside the result, in a safetensors file of its name.
+
+        Parameters
+        ----------
+        tensors : mapping of name to Tensor
+            On any device; a later call replaces those of an earlier one.
+        about : mapping
+            What a reader of the file must know, anything that JSON can hold; `about` in the file's metadata.
+        """
+        import safetensors.torch
+
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        content = safetensors.torch.save(whole, {"about": json.dumps(dict(about))})
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(_tensors(self._result.with_suffix("")), content)
+
 
 def run(
     notebook: str,
@@ -160,6 +180,8 @@ def run(
         if not made_before:
             (folder / "all").mkdir(parents=True, exist_ok=True)
             _execute(source, kept, chosen, profile, folder, root, fresh=force)
+        # Those of an earlier run must not stay beside the result of one that kept none.
+        _replace_or_remove(_tensors(folder / notebook), _tensors(kept))
         for path, target in ((_ipynb(kept), latest.notebook), (_json(kept), latest.result)):
             write_atomically(target, path.read_text())
     except OSError as error:
@@ -182,11 +204,14 @@ def project_root(start: Path | None = None) -> Path:
     raise RunError(f"{start} is not in a clone of the project (no notebooks/profiles): change into it first.")
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        scratch.write_text(text)
+        if isinstance(content, bytes):
+            scratch.write_bytes(content)
+        else:
+            scratch.write_text(content)
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
@@ -260,6 +285,18 @@ def _ipynb(base: Path) -> Path:
     return base.with_name(base.name + ".ipynb")
 
 
+def _tensors(base: Path) -> Path:
+    return base.with_name(base.name + ".safetensors")
+
+
+def _replace_or_remove(target: Path, source: Path) -> None:
+    """Make the target what the source is, absent if that is absent."""
+    if source.exists():
+        write_atomically(target, source.read_bytes())
+    else:
+        target.unlink(missing_ok=True)
+
+
 def _is_whole(kept: Path) -> bool:
     try:
         return bool(json.loads(_json(kept).read_text())["claims"]) and _ipynb(kept).is_file()
@@ -300,6 +337,7 @@ def _execute(
         if not _json(scratch).exists():
             raise RunError(f"The notebook {source.stem} ended without recording its result: it must call Run.record.")
         write_atomically(_ipynb(kept), nbformat.writes(ready_for_the_book(notebook)) + "\n")
+        _replace_or_remove(_tensors(kept), _tensors(scratch))
         _json(scratch).replace(_json(kept))
     except papermill.PapermillExecutionError as error:
         failed = folder / f"{source.stem}.failed.ipynb"
@@ -313,7 +351,7 @@ def _execute(
             del os.environ[_ENVIRONMENT]
         else:
             os.environ[_ENVIRONMENT] = before
-        for leftover in (_ipynb(scratch), _json(scratch)):
+        for leftover in (_ipynb(scratch), _json(scratch), _tensors(scratch)):
             leftover.unlink(missing_ok=True)
 
 
