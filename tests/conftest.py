@@ -1,6 +1,8 @@
 """What all tests share: a data root of their own, no network, small models, and one smoke run and site a session."""
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -88,6 +90,26 @@ def vaemi_command(*arguments, cwd=ROOT, **environment):
     )
 
 
+def run_on_users_data(experiment, data_root, folder):
+    """The result and the executed notebook's text of a smoke run in a folder of its own, on what a data root holds."""
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    arguments = ("run", experiment, "--profile", "smoke", "-p", "data_source=auto")
+    done = vaemi_command(*arguments, cwd=folder, VAEMI_DATA=str(data_root))
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = folder / "results" / "smoke"
+    return json.loads((results / f"{experiment}.json").read_text()), (results / f"{experiment}.ipynb").read_text()
+
+
+def assert_ignored_by_git(paths):
+    """Nothing of this would be taken by `git add`."""
+    found = subprocess.run(
+        ["git", "check-ignore", "--no-index", *paths], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if found.returncode == 128:
+        pytest.skip("the tests do not run in a clone")
+    assert found.stdout.split() == paths
+
+
 @pytest.fixture(scope="session")
 def smoke_results(embedded_digits):
     """The results folder after `vaemi run NOTEBOOK --profile smoke` for every notebook, from the command line."""
@@ -109,3 +131,16 @@ def site(smoke_results, tmp_path_factory):
     )
     assert built.returncode == 0, built.stderr[-5000:]
     return target / "html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium; of a module, since its event loop is in the way of a notebook's."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+        yield playwright.chromium.launch(executable_path=chromium, args=arguments)

@@ -25,7 +25,6 @@ PAGES = [
     "book/notation.html",
     "book/references.html",
 ]
-CHROMIUM = shutil.which("chromium")
 WITHOUT_MATHS = {"book/reproduce.html", "book/references.html"}
 
 
@@ -92,17 +91,6 @@ def test_a_missing_run_is_said(tmp_path):
     assert built.returncode == 1
     assert built.stderr.startswith("book: ")
     assert "vaemi run theory --profile smoke" in built.stderr
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

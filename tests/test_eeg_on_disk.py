@@ -1,11 +1,9 @@
 """A user's recordings, with odd names and one of them damaged, all the way through the notebook."""
 
-import json
 import shutil
-import subprocess
 
 import pytest
-from conftest import ROOT, vaemi_command
+from conftest import assert_ignored_by_git, run_on_users_data
 
 from vaemi.data import simulated_eeg
 
@@ -25,12 +23,7 @@ def deap_root(tmp_path_factory):
 
 
 def test_the_notebook_runs_on_a_users_recordings(deap_root, tmp_path):
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    done = vaemi_command(
-        "run", "deap", "--profile", "smoke", "-p", "data_source=auto", cwd=tmp_path, VAEMI_DATA=str(deap_root)
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads((tmp_path / "results" / "smoke" / "deap.json").read_text())
+    result, page = run_on_users_data("deap", deap_root, tmp_path)
     assert result["data"]["n"] == 2 * 40 * 60
     assert result["data"]["source"] == "DEAP, 2 of 32 subjects under the data root"
     assert not result["data"]["stand_in"]
@@ -39,7 +32,6 @@ def test_the_notebook_runs_on_a_users_recordings(deap_root, tmp_path):
     assert result["values"]["map_correlation"] == result["values"]["effect_recovered"] == {}
     assert result["values"]["null_corrected_p_values"] == []
     assert not (deap_root / "simulated_eeg").exists()
-    page = (tmp_path / "results" / "smoke" / "deap.ipynb").read_text()
     assert page.count("s31.dat") == 1
 
 
@@ -52,9 +44,4 @@ def test_nothing_made_from_a_users_recordings_is_taken_by_git():
         "results/paper/checkpoints/convvae-0123.ckpt",
         "deap/data_preprocessed_python/s01.dat",
     ]
-    found = subprocess.run(
-        ["git", "check-ignore", "--no-index", *made], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if found.returncode == 128:
-        pytest.skip("the tests do not run in a clone")
-    assert found.stdout.split() == made
+    assert_ignored_by_git(made)

@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 from vaemi import influence
 from vaemi.models import ConvVAE
 
-CHROMIUM = shutil.which("chromium")
 MOST_BYTES = 3_000_000
 MINUS, SIGMA = "\u2212", "\u03c3*"
 
@@ -137,17 +136,6 @@ def test_the_files_of_the_site_are_small(site):
     # No page but its own loads it.
     assert "factor-explorer" in (site / "notebooks" / "mnist.html").read_text()
     assert "_static/explorer" not in (site / "notebooks" / "theory.html").read_text()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
 
 
 class Page:

@@ -1,11 +1,7 @@
 """The faces notebook on a folder in CelebA's layout: nothing is changed but the data root."""
 
-import json
-import shutil
-import subprocess
-
 import pytest
-from conftest import ROOT, vaemi_command
+from conftest import assert_ignored_by_git, run_on_users_data
 
 from vaemi.data import drawn_faces
 
@@ -26,22 +22,16 @@ def celeba_root(tmp_path_factory):
 
 
 def test_the_notebook_runs_on_a_users_pictures(celeba_root, tmp_path):
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    done = vaemi_command(
-        "run", "celeba", "--profile", "smoke", "-p", "data_source=auto", cwd=tmp_path, VAEMI_DATA=str(celeba_root)
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads((tmp_path / "results" / "smoke" / "celeba.json").read_text())
+    result, page = run_on_users_data("celeba", celeba_root, tmp_path)
     assert result["data"]["n"] == 398
     assert not result["data"]["stand_in"]
     assert not result["values"]["generating_factors_known"]
     assert set(result["values"]["share_known"]) <= set(drawn_faces.ATTRIBUTE_FACTORS)
-    page = (tmp_path / "results" / "smoke" / "celeba.ipynb").read_text()
     for words in ("1 picture is listed but not there", "1 picture is there but not listed", "000011.jpg"):
         assert words in page
 
 
-def test_nothing_made_from_a_users_pictures_is_taken_by_git(tmp_path):
+def test_nothing_made_from_a_users_pictures_is_taken_by_git():
     made = [
         "results/quick/celeba.ipynb",
         "results/quick/checkpoints/convvae-0123.ckpt",
@@ -53,9 +43,4 @@ def test_nothing_made_from_a_users_pictures_is_taken_by_git(tmp_path):
         "data/celeba/img_align_celeba/000001.jpg",
         "celeba/img_align_celeba.zip",
     ]
-    found = subprocess.run(
-        ["git", "check-ignore", "--no-index", *made], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if found.returncode == 128:
-        pytest.skip("the tests do not run in a clone")
-    assert found.stdout.split() == made
+    assert_ignored_by_git(made)
