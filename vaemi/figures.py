@@ -673,13 +673,8 @@ def label_information(
         Of the rows of `factors`.
     """
     share, significant = information.normalized, information.significant()
-    named, rest = (torch.as_tensor(chosen, dtype=torch.long) for chosen in (factors, remainder))
-    rows, dots = share[named], significant[named]
-    labels = list(factor_labels)
-    if len(rest):
-        rows = torch.cat([rows, share[rest].amax(0, keepdim=True)])
-        dots = torch.cat([dots, significant[rest].any(0, keepdim=True)])
-        labels.append(f"{len(rest)} ignored, largest")
+    rows, dots = _named_and_strongest(share, significant, factors, remainder)
+    labels = [*factor_labels, *([f"{len(remainder)} ignored, largest"] if len(remainder) else [])]
     figure, axes = plt.subplots(figsize=(_WIDTH, 1.9 + 0.24 * len(rows)), layout="constrained")
     mesh = axes.pcolormesh(rows.numpy(), cmap="viridis", vmin=0, edgecolors="none", rasterized=True)
     place = dots.nonzero().numpy() + 0.5
@@ -852,19 +847,14 @@ def factors_and_ratings(
     factor_labels : sequence of str
         Of the rows of `factors`.
     """
-    named, rest = (torch.as_tensor(chosen, dtype=torch.long) for chosen in (factors, remainder))
     tables = (
         (association.correlation, association.significant(), "RdBu_r", "rank correlation"),
         (1000 * information.nats, information.significant(), "viridis", "information (millinats)"),
     )
-    labels = list(factor_labels) + ([f"{len(rest)} ignored, strongest"] if len(rest) else [])
+    labels = [*factor_labels, *([f"{len(remainder)} ignored, strongest"] if len(remainder) else [])]
     figure, panels = plt.subplots(1, 2, figsize=(_WIDTH, 2.3 + 0.24 * len(labels)), sharey=True, layout="constrained")
     for axes, (table, significant, colours, name) in zip(panels, tables, strict=True):
-        rows, dots = table[named], significant[named]
-        if len(rest):
-            strongest = table[rest].abs().argmax(0, keepdim=True)
-            rows = torch.cat([rows, table[rest].gather(0, strongest)])
-            dots = torch.cat([dots, significant[rest].any(0, keepdim=True)])
+        rows, dots = _named_and_strongest(table, significant, factors, remainder)
         limit = float(rows.abs().max()) or 1.0
         mesh = axes.pcolormesh(
             rows.numpy(), cmap=colours, vmin=-limit if colours == "RdBu_r" else 0, vmax=limit, rasterized=True
@@ -936,6 +926,29 @@ def areas(tables: Mapping[str, Mapping[str, Mapping[str, MeanArea]]]) -> Figure:
     first.invert_yaxis()
     figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
+
+
+def _named_and_strongest(
+    table: Tensor, significant: Tensor, factors: Sequence[int], remainder: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Rows of some factors, below them in each column the value largest in size among the remaining ones, and dots.
+
+    Parameters
+    ----------
+    table, significant : Tensor, shape (H, columns)
+    factors, remainder : sequence of int
+
+    Returns
+    -------
+    rows, dots : Tensor, shape (number of factors, one more if there is a remainder; columns)
+    """
+    named, rest = (torch.as_tensor(chosen, dtype=torch.long) for chosen in (factors, remainder))
+    rows, dots = table[named], significant[named]
+    if len(rest):
+        strongest = table[rest].abs().argmax(0, keepdim=True)
+        rows = torch.cat([rows, table[rest].gather(0, strongest)])
+        dots = torch.cat([dots, significant[rest].any(0, keepdim=True)])
+    return rows, dots
 
 
 def show_strip(axes: Axes, pictures: Tensor) -> None:
