@@ -59,8 +59,6 @@ use rule run as run_on_data with:
         "_build/marks/data/{experiment}",
         notebook="notebooks/{experiment}.ipynb",
         profile=f"notebooks/profiles/{PROFILE}.yaml",
-    output:
-        update(f"results/{PROFILE}/{{experiment}}.json"),
     wildcard_constraints:
         experiment="|".join(ON_DATA),
     # Training on pictures gains little by a second thread, so two of them run side by side.
