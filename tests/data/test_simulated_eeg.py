@@ -9,6 +9,7 @@ import pytest
 import scipy.fft
 from scipy.special import ndtri
 
+from vaemi import influence
 from vaemi.data import DataError, _eeg_ratings, _eeg_signals, simulated_eeg
 from vaemi.data import _eeg_dipoles as dipoles
 from vaemi.data._eeg_channels import EEG_CHANNELS, PERIPHERAL_CHANNELS
@@ -253,7 +254,7 @@ def test_the_effect_is_no_giveaway(head, average):
     planted = simulated_eeg._planted(average, 1.0, 0)
     for power in (raw, against_baseline):
         for column, effect in enumerate((planted.valence, planted.arousal)):
-            areas = simulated_eeg.single_feature_auc(power, ratings[:, column], np.repeat([1, 2], 40))
+            areas = influence.single_feature_auc(power, ratings[:, column], np.repeat([1, 2], 40))
             strong = np.abs(effect.topography) > 0.7 * np.abs(effect.topography).max()
             # Features are chosen by what was planted: the best of 128 would be good by chance with so few people.
             assert 0.58 < 0.5 + (np.sign(effect.topography) * (areas - 0.5))[strong].mean() < 0.7
@@ -264,26 +265,6 @@ def test_no_effect_is_planted_when_it_is_zero(average):
     for effect in (planted.valence, planted.arousal):
         assert not effect.topography.any()
         assert not effect.source_changes.any()
-
-
-def test_area_under_the_curve_of_single_features():
-    rating = np.array([1.0, 2, 8, 9, 9, 1, 1, 9, 3, 4])
-    subject = np.array([1, 1, 1, 1, 2, 2, 2, 2, 3, 3])
-    power = np.zeros((10, 1, 3))
-    # Subject 1: 3 of 4 pairs in order; subject 2: all of them, at another level; subject 3 rates nothing high.
-    power[:, 0, 0] = [1, 3, 2, 4, 18, 11, 12, 19, 7, 7]
-    power[:, 0, 1] = -power[:, 0, 0]
-    areas = simulated_eeg.single_feature_auc(power, rating, subject)
-    assert areas.shape == (1, 3)
-    assert areas[0] == pytest.approx([(0.75 + 1) / 2, (0.25 + 0) / 2, 0.5])
-    assert simulated_eeg.single_feature_auc(power[8:], rating[8:], subject[8:], threshold=3)[0, 2] == 0.5
-    with pytest.raises(ValueError, match="No subject"):
-        simulated_eeg.single_feature_auc(power[8:], rating[8:], subject[8:])
-    with pytest.raises(ValueError, match="lengths 10, 9 and 10"):
-        simulated_eeg.single_feature_auc(power, rating[1:], subject)
-
-
-# The files.
 
 
 def test_a_subjects_data_depend_on_the_seed_and_its_number_alone(folder, tmp_path):

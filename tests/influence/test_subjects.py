@@ -99,3 +99,23 @@ def test_what_cannot_be_told():
         influence.areas_across_subjects(features, one_sided, subject)
     with pytest.raises(ValueError, match="two or more"):
         influence.mean_area([0.5])
+
+
+def test_area_under_the_curve_of_single_features():
+    rating = np.array([1.0, 2, 8, 9, 9, 1, 1, 9, 3, 4])
+    subject = np.array([1, 1, 1, 1, 2, 2, 2, 2, 3, 3])
+    power = np.zeros((10, 1, 3))
+    # Subject 1: 3 of 4 pairs in order; subject 2: all of them, at another level; subject 3 rates nothing high.
+    power[:, 0, 0] = [1, 3, 2, 4, 18, 11, 12, 19, 7, 7]
+    power[:, 0, 1] = -power[:, 0, 0]
+    areas = influence.single_feature_auc(power, rating, subject)
+    assert areas.shape == (1, 3)
+    assert areas[0] == pytest.approx([(0.75 + 1) / 2, (0.25 + 0) / 2, 0.5])
+    assert influence.single_feature_auc(power[8:], rating[8:], subject[8:], threshold=3)[0, 2] == 0.5
+    with pytest.raises(ValueError, match="No subject"):
+        influence.single_feature_auc(power[8:], rating[8:], subject[8:])
+    with pytest.raises(ValueError, match="lengths 10, 9 and 10"):
+        influence.single_feature_auc(power, rating[1:], subject)
+
+
+# The files.

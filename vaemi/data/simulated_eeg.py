@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 from tqdm import tqdm
 
 from vaemi.data import _python2_pickle
@@ -299,48 +298,3 @@ def _effect_from(rating: str, content: dict[str, Any], arrays: dict[str, np.ndar
     prefix = f"{rating}."
     stored = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     return PlantedEffect(**{**content, **listed, **stored})
-
-
-def single_feature_auc(
-    power: np.ndarray, rating: np.ndarray, subject: np.ndarray, threshold: float = 5.0
-) -> np.ndarray:
-    """How well each band power alone separates a subject's trials of high rating from those of low rating.
-
-    The area under the ROC curve is taken within each subject and averaged over subjects, in the same sense for all:
-    above 0.5 if power is higher in trials of high rating. The best feature, that farthest from 0.5, is so chosen once
-    for all subjects. Subjects all of whose ratings are on one side are left out.
-
-    Parameters
-    ----------
-    power : array, shape (trials, bands, electrodes)
-        Of a trial each, of all subjects.
-    rating : array, shape (trials,)
-    subject : array, shape (trials,)
-        Whose trial it is.
-    threshold : float
-        Ratings above it are high.
-
-    Returns
-    -------
-    array, shape (bands, electrodes)
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, or no subject has both high and low ratings.
-    """
-    power, high, subject = np.asarray(power), np.asarray(rating) > threshold, np.asarray(subject)
-    if not len(power) == len(high) == len(subject):
-        raise ValueError(f"power, rating and subject have lengths {len(power)}, {len(high)} and {len(subject)}.")
-    own_trials = [subject == number for number in np.unique(subject)]
-    areas = [_area(power[own], high[own]) for own in own_trials if 0 < high[own].mean() < 1]
-    if not areas:
-        raise ValueError(f"No subject has ratings both above and up to {threshold}.")
-    return np.mean(areas, axis=0)
-
-
-def _area(values: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve by Mann and Whitney's U, along the first axis; ties count one half."""
-    n_high = high.sum()
-    u = rankdata(values, axis=0)[high].sum(0) - n_high * (n_high + 1) / 2
-    return u / (n_high * (len(high) - n_high))

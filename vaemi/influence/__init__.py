@@ -23,7 +23,14 @@ from .disentanglement import DisentanglementScores, disentanglement_scores
 from .generation import prediction_diversity, sample_prior, variance_explained
 from .orders import factor_orders, kept_at_ratio, rank_correlation, swap_at_the_cut
 from .ratings import RatingAssociation, rating_association, slopes_within_subjects
-from .subjects import MeanArea, areas_across_subjects, areas_within_subjects, mean_area, trial_means
+from .subjects import (
+    MeanArea,
+    areas_across_subjects,
+    areas_within_subjects,
+    mean_area,
+    single_feature_auc,
+    trial_means,
+)
 
 __all__ = [
     "AttributeClassifier",
@@ -55,6 +62,7 @@ __all__ = [
     "removal_damage",
     "sample_posterior",
     "sample_prior",
+    "single_feature_auc",
     "slopes_within_subjects",
     "swap_at_the_cut",
     "train_attributes",
