@@ -138,7 +138,7 @@ def _stage_claims(profile: str, results: Path, notebooks: Sequence[str], generat
     rows, reference = claims.load(profile, results), claims.load_reference(profile, results)
     (generated / "claims.md").write_text(claims_table.table(rows, reference, notebooks))
     (generated / "claims-rules.md").write_text(claims_table.rules(rows))
-    (generated / "claims-origins.md").write_text(claims_table.origins([*rows, *reference]))
+    (generated / "claims-notes.md").write_text(claims_table.notes([*rows, *reference]))
 
 
 def _stage_changelog(generated: Path) -> None:

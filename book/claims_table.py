@@ -12,7 +12,8 @@ import nbformat
 
 from vaemi import claims
 
-_STAND_IN = " †"
+_STAND_IN = "\u00a0†"
+_NOTHING = "–"
 
 
 class Line(NamedTuple):
@@ -23,15 +24,15 @@ class Line(NamedTuple):
 
 
 LINES = {
-    "C1": Line("A few factors hold almost all the information", "factors in use"),
-    "C2": Line("The spread σ* is about 1, used or not", "furthest from 1, by"),
-    "C3": Line("Ranked by information, the fewest factors redraw a digit", "more error, next best ranking"),
+    "C1": Line("A few factors hold almost all the information", "share of the factors in use"),
+    "C2": Line("The spread σ* is about 1, used or not", "largest distance from 1"),
+    "C3": Line("The most informative factors redraw best", "extra error of the next best ranking"),
     "C4": Line("Accuracy falls with the information removed", "accuracy with a tenth of the factors"),
-    "C5": Line("Information bounds the error of any reconstruction", "linear VAE above the bound"),
-    "C6": Line("The estimate converges to the truth", "slope of the error; theory says -0.5"),
-    "C7": Line("Beyond the data's dimension factors stay empty", "runs with as many factors as dimensions"),
-    "C8": Line("Factors of faces mean something, and suffice", "gain in classification kept"),
-    "C9": Line("A factor of EEG goes with emotion", "rank correlation with a rating"),
+    "C5": Line("Information bounds the error of redrawing", "error of a linear VAE above the bound"),
+    "C6": Line("The estimate converges to the truth", "slope of its error; theory says -0.5"),
+    "C7": Line("Factors beyond the data's dimension stay empty", "runs with as many factors as dimensions"),
+    "C8": Line("Factors of faces mean something and suffice", "gain in classification that they keep"),
+    "C9": Line("A factor of EEG goes with emotion", "rank correlation with how people felt"),
 }
 
 
@@ -73,12 +74,15 @@ def table(
         name = f"{claim['id']}. {says}"
         if claim["experiment"] in pages:
             name = f"[{name}](#{anchor(claim['id'])})"
-        cells = [f"{name} [{counts}]{{.counts}}", _unit(claims.published_in_numbers(claim), claim)]
+        name += f" [{counts}]{{.counts}}"
+        if not claim["holds"]:
+            # Here, where there is room: the column of verdicts is narrow.
+            name += f" [{claims.in_words(claim)}]{{.why}}"
+        cells = [name, _unit(claims.published_in_numbers(claim), claim)]
         if reference:
-            cells.append(_measured(by_id[claim["id"]]) if claim["id"] in by_id else "-")
-        verdict = claims.in_words(claim)
-        verdict = verdict if claim["holds"] else f"[{verdict}]{{.fails}}"
-        lines.append(f"| {' | '.join([*cells, _measured(claim), verdict])} |")
+            cells.append(_measured(by_id[claim["id"]]) if claim["id"] in by_id else _NOTHING)
+        cells += [_measured(claim), "holds" if claim["holds"] else "[does not hold]{.fails}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -87,16 +91,17 @@ def rules(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"- **{claim['id']}** holds when {claim['rule']}.\n" for claim in rows)
 
 
-def origins(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One sentence on what the stand-ins are, empty if there is none."""
+def notes(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the signs in the table mean: where the paper gives no number, and what the stand-ins are."""
     by_source: dict[str, list[str]] = {}
     for claim in rows:
         if claim["data"]["stand_in"]:
             by_source.setdefault(claim["data"]["source"], []).append(claim["id"])
-    if not by_source:
-        return "\n"
-    parts = [f"{', '.join(ids)}: {source}" for source, ids in by_source.items()]
-    return f"† On a stand-in for the data of the paper. {'; '.join(parts)}.\n"
+    note = f"{_NOTHING} no number is given there."
+    if by_source:
+        parts = [f"{', '.join(ids)}: {source}" for source, ids in by_source.items()]
+        note += f" † On a stand-in for the data of the paper; {'; '.join(parts)}."
+    return note + "\n"
 
 
 def _measured(claim: Mapping[str, Any]) -> str:
@@ -104,4 +109,7 @@ def _measured(claim: Mapping[str, Any]) -> str:
 
 
 def _unit(number: str, claim: Mapping[str, Any]) -> str:
-    return f"{number} %" if claim["unit"].startswith("%") and number != "-" else number
+    if number == "-":
+        return _NOTHING
+    # A space at which no line ends.
+    return f"{number}\u00a0%" if claim["unit"].startswith("%") else number
