@@ -13,7 +13,7 @@ import nbformat
 from vaemi import claims
 
 _STAND_IN = "\u00a0†"
-_NOTHING = "–"
+_NOTHING = "-"
 
 
 class Line(NamedTuple):
@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
 LINES = {
     "C1": Line("A few factors hold almost all the information", "share of the factors in use"),
-    "C2": Line("The spread σ* is about 1, used or not", "largest distance from 1"),
+    "C2": Line(r"The spread $\sigma^*$ is about 1, used or not", "largest distance from 1"),
     "C3": Line("The most informative factors redraw best", "extra error of the next best ranking"),
     "C4": Line("Accuracy falls with the information removed", "accuracy with a tenth of the factors"),
     "C5": Line("Information bounds the error of redrawing", "error of a linear VAE above the bound"),
@@ -97,7 +97,7 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> str:
     for claim in rows:
         if claim["data"]["stand_in"]:
             by_source.setdefault(claim["data"]["source"], []).append(claim["id"])
-    note = f"{_NOTHING} no number is given there."
+    note = f"{_NOTHING} stands where no number is given."
     if by_source:
         parts = [f"{', '.join(ids)}: {source}" for source, ids in by_source.items()]
         note += f" † On a stand-in for the data of the paper; {'; '.join(parts)}."
@@ -109,7 +109,7 @@ def _measured(claim: Mapping[str, Any]) -> str:
 
 
 def _unit(number: str, claim: Mapping[str, Any]) -> str:
-    if number == "-":
-        return _NOTHING
+    if number == _NOTHING:
+        return number
     # A space at which no line ends.
     return f"{number}\u00a0%" if claim["unit"].startswith("%") else number
