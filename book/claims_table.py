@@ -12,7 +12,9 @@ import nbformat
 
 from vaemi import claims
 
-_STAND_IN = "\u00a0†"
+# A space at which no line ends.
+_JOINED = "\u00a0"
+_STAND_IN = f"{_JOINED}†"
 _NOTHING = "-"
 
 
@@ -77,7 +79,8 @@ def table(
         name += f" [{counts}]{{.counts}}"
         if not claim["holds"]:
             # Here, where there is room: the column of verdicts is narrow.
-            name += f" [{claims.in_words(claim)}]{{.why}}"
+            why = claims.in_words(claim).replace(" %", f"{_JOINED}%")
+            name += f" [{why}]{{.why}}"
         cells = [name, _unit(claims.published_in_numbers(claim), claim)]
         if reference:
             cells.append(_measured(by_id[claim["id"]]) if claim["id"] in by_id else _NOTHING)
@@ -97,7 +100,7 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> str:
     for claim in rows:
         if claim["data"]["stand_in"]:
             by_source.setdefault(claim["data"]["source"], []).append(claim["id"])
-    note = f"{_NOTHING} stands where no number is given."
+    note = "Where there is a dash, no number is given."
     if by_source:
         parts = [f"{', '.join(ids)}: {source}" for source, ids in by_source.items()]
         note += f" † On a stand-in for the data of the paper; {'; '.join(parts)}."
@@ -111,5 +114,4 @@ def _measured(claim: Mapping[str, Any]) -> str:
 def _unit(number: str, claim: Mapping[str, Any]) -> str:
     if number == _NOTHING:
         return number
-    # A space at which no line ends.
-    return f"{number}\u00a0%" if claim["unit"].startswith("%") else number
+    return f"{number}{_JOINED}%" if claim["unit"].startswith("%") else number
