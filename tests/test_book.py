@@ -10,6 +10,9 @@ import nbformat
 import pytest
 from conftest import ROOT
 
+import vaemi.influence
+import vaemi.information
+
 PAGES = [
     "book/index.html",
     "book/idea.html",
@@ -22,10 +25,12 @@ PAGES = [
     "notebooks/celeba.html",
     "notebooks/deap.html",
     "book/reproduce.html",
+    *(f"book/api/{page}.html" for page in ("index", "information", "models", "influence", "data", "figures", "runs")),
     "book/notation.html",
     "book/references.html",
 ]
-WITHOUT_MATHS = {"book/reproduce.html", "book/references.html"}
+API = [page for page in PAGES if page.startswith("book/api/")]
+WITHOUT_MATHS = {"book/reproduce.html", "book/references.html", *API}
 
 
 def test_every_page_is_there_and_so_is_every_link(site):
@@ -44,6 +49,16 @@ def test_the_numbers_of_the_pages_are_those_of_the_run(site):
     assert "{{" not in text
     assert "30 steps" in (site / "book" / "reproduce.html").read_text()
     assert "This is a stand-in" in (site / "notebooks" / "mnist.html").read_text()
+
+
+def test_the_reference_has_every_public_name_and_its_source(site):
+    text = "".join((site / page).read_text() for page in API)
+    documented = set(re.findall(r'<dt class="sig[^>]* id="([\w.]+)"', text))
+    public = {f"vaemi.information.{name}" for name in vaemi.information.__all__}
+    public |= {f"vaemi.influence.{name}" for name in vaemi.influence.__all__}
+    public |= {"vaemi.training.train", "vaemi.models.ConvVAE", "vaemi.data.mnist.load", "vaemi.figures.spectrum"}
+    assert public - documented == set()
+    assert 'href="../../_modules/vaemi/information/factors.html#factor_information"' in text
 
 
 def build(results, target):
