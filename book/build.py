@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import claims_table
 import explorer
 import nbformat
 import pandas as pd
@@ -101,8 +102,8 @@ def stage(profile: str, results: Path, source: Path) -> None:
     }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated)
-    table = claims.table(claims.load(profile, results)).to_markdown(index=False)
-    (generated / "claims.md").write_text(table + "\n")
+    _stage_claims(profile, results, notebooks, generated)
+    _stage_changelog(generated)
     _stage_config(source, numbers)
     _stage_mathjax(source / "extra" / "_static" / "mathjax")
 
@@ -121,6 +122,7 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
     if name == "mnist":
         assets = notebooks.parent / "extra" / "_static" / "explorer"
         explorer.place(notebook, result, results / f"{name}.safetensors", assets)
+    claims_table.mark_conclusion(notebook, result)
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
     for figure in SHARED_FIGURES.get(name, []):
         (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))
@@ -129,6 +131,20 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
     (generated / f"parameters-{name}.md").write_text(f"| parameter | default | meaning |\n|---|---|---|\n{rows}\n")
     about = {part: result[part] for part in ("profile", "data", "manifest")}
     return result["values"] | about | {"parameters": _defaults(name) | result["manifest"]["parameters"]}
+
+
+def _stage_claims(profile: str, results: Path, notebooks: Sequence[str], generated: Path) -> None:
+    """The table of the landing page, the rules behind its verdicts, and what stands in for what."""
+    rows, reference = claims.load(profile, results), claims.load_reference(profile, results)
+    (generated / "claims.md").write_text(claims_table.table(rows, reference, notebooks))
+    (generated / "claims-rules.md").write_text(claims_table.rules(rows))
+    (generated / "claims-notes.md").write_text(claims_table.notes([*rows, *reference]))
+
+
+def _stage_changelog(generated: Path) -> None:
+    """The changelog without its title, which the page has of its own."""
+    _, _, changes = (ROOT / "CHANGELOG.md").read_text().partition("\n")
+    (generated / "changelog.md").write_text(changes.lstrip())
 
 
 @cache
