@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import explorer
+import limits
 import nbformat
 import pandas as pd
 import yaml
@@ -98,6 +99,7 @@ def stage(profile: str, results: Path, source: Path) -> None:
         "profiles": _profiles(),
         "idea": _idea(generated),
         "benchmark": _benchmark(generated),
+        "limits": limits.stage(generated),
     }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated)

@@ -39,7 +39,7 @@ NOT_TO_BE_PASSED_ON = {"celeba": "CelebA", "deap": "DEAP"}
 _DARK = "#25292d"
 _MARGIN, _FONT_SIZE = 10.0, 7.0
 # Of a letter of the licence line, in its font size: what DejaVu Sans, the widest of the fonts named, needs on average.
-_LETTER = 0.6
+_LETTER = 0.54
 _FIGURE = re.compile(r"^(?P<fence>`{3,}|:{3,})\{figure\}[ \t]+(?P<path>\S+)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.M | re.S)
 _ROLE = re.compile(r"\{[\w:-]+\}`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
 

@@ -21,8 +21,13 @@ PAGES = [
     "notebooks/mnist.html",
     "notebooks/celeba.html",
     "notebooks/deap.html",
+    "book/beyond.html",
+    "book/own_vae.html",
+    "book/teach.html",
     "book/reproduce.html",
+    "book/data.html",
     "book/notation.html",
+    "book/glossary.html",
     "book/references.html",
 ]
 WITHOUT_MATHS = {"book/reproduce.html", "book/references.html"}

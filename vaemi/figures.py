@@ -134,8 +134,8 @@ def rotated_code() -> tuple[Figure, dict[str, float]]:
         joint = float(nats[0].sum())
         axes.axhline(joint, color=ORANGE, label=r"$I(X;Z)$")
         axes.plot(np.degrees(angles), nats.sum(1), color=BLUE, label=r"$\sum_h I(X;Z_h)$")
-        for of_factor, style in zip(nats.T, ("--", ":"), strict=True):
-            axes.plot(np.degrees(angles), of_factor, color=GREEN, ls=style, label=r"$I(X;Z_h)$")
+        for number, (of_factor, style) in enumerate(zip(nats.T, ("--", ":"), strict=True), start=1):
+            axes.plot(np.degrees(angles), of_factor, color=GREEN, ls=style, label=rf"$I(X;Z_{number})$")
         for angle in checked:
             turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
             means = standard * np.sqrt(of_means) @ turn.T
@@ -146,8 +146,7 @@ def rotated_code() -> tuple[Figure, dict[str, float]]:
         numbers |= {f"{name}_joint": joint, f"{name}_turned_sum": float(middle.sum())}
         numbers |= {f"{name}_factor": float(nats[0].max()), f"{name}_turned_factor": float(middle[0])}
     panels[0].set(ylabel="nats", ylim=(0, None))
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles[:3], labels[:3], loc="outside upper center", ncols=3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, columnspacing=1.2)
     return figure, numbers
 
 
