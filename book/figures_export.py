@@ -3,7 +3,7 @@
     python book/figures_export.py --profile quick
 
 Executed notebooks hold their figures as SVG, and so do the pages' own. Slides are made from that, not by a second
-drawing: no run takes longer or leaves larger files, and every run that was ever made can be exported. The SVG's mid-grey
+drawing: no run takes longer or leaves larger files, and every run that was ever made can be exported. The mid-grey
 text, which must read on a dark page too, turns nearly black; resvg, a small package without further needs, makes PNGs
 for programs that take no SVG.
 """
@@ -40,7 +40,9 @@ _DARK = "#25292d"
 _MARGIN, _FONT_SIZE = 10.0, 7.0
 # Of a letter of the licence line, in its font size: what DejaVu Sans, the widest of the fonts named, needs on average.
 _LETTER = 0.54
-_FIGURE = re.compile(r"^(?P<fence>`{3,}|:{3,})\{figure\}[ \t]+(?P<path>\S+)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.M | re.S)
+_FIGURE = re.compile(
+    r"^(?P<fence>`{3,}|:{3,})\{figure\}[ \t]+(?P<path>\S+)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.M | re.S
+)
 _ROLE = re.compile(r"\{[\w:-]+\}`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
 
 
@@ -209,7 +211,12 @@ def to_png(svg: str, width: int = PIXELS) -> bytes:
     return bytes(
         resvg_py.svg_to_bytes(
             # Without a dpi this version takes a size in points for none.
-            svg_string=svg, width=width, dpi=96, background="#ffffff", skip_system_fonts=True, font_files=[str(font)]
+            svg_string=svg,
+            width=width,
+            dpi=96,
+            background="#ffffff",
+            skip_system_fonts=True,
+            font_files=[str(font)],
         )
     )
 
@@ -223,7 +230,11 @@ def contact_sheet(pictures: Sequence[Picture], lines: Mapping[str, str], profile
         f"wide</a></p><p><small>{html.escape(lines[picture.name])}</small></p></figcaption></figure>"
         for picture in pictures
     )
-    return _SHEET.replace("@profile@", html.escape(profile)).replace("@number@", str(len(pictures))).replace("@rows@", rows)
+    return (
+        _SHEET.replace("@profile@", html.escape(profile))
+        .replace("@number@", str(len(pictures)))
+        .replace("@rows@", rows)
+    )
 
 
 def caption_to_html(caption: str) -> str:
@@ -257,9 +268,9 @@ _SHEET = """<!DOCTYPE html>
 </head>
 <body>
 <h1>Figures for slides</h1>
-<p>The @number@ figures of the book as the profile <strong>@profile@</strong> made them. SVG stays sharp at any size; PNG
-is for programs that take no SVG. Leave the line below a figure where it is: it says where the figure comes from and
-what you may do with it.</p>
+<p>The @number@ figures of the book as the profile <strong>@profile@</strong> made them. SVG stays sharp at any size;
+PNG is for programs that take no SVG. Leave the line below a figure where it is: it says where the figure comes from
+and what you may do with it.</p>
 <main>
 @rows@
 </main>
