@@ -23,6 +23,7 @@ from typing import Any
 
 import claims_table
 import explorer
+import limits
 import nbformat
 import pandas as pd
 import yaml
@@ -99,6 +100,7 @@ def stage(profile: str, results: Path, source: Path) -> None:
         "profiles": _profiles(),
         "idea": _idea(generated),
         "benchmark": _benchmark(generated),
+        "limits": limits.stage(generated),
     }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated)
