@@ -52,7 +52,7 @@ def test_every_page_is_there_and_so_is_every_link(site):
 
 def test_the_numbers_of_the_pages_are_those_of_the_run(site):
     text = (site / "book" / "index.html").read_text()
-    assert "it uses <strong>0 of 16</strong>" in " ".join(text.split())
+    assert "it uses <strong>0 of 128</strong>" in " ".join(text.split())
     assert "stand in for the full set" in text
     assert "{{" not in text
     assert "30 steps" in (site / "book" / "reproduce.html").read_text()
@@ -75,7 +75,7 @@ def test_the_landing_page_answers_a_stranger(site):
     text = words(page.select_one("article"))
     assert "mutual information" in text
     assert "0 nats is nothing" in text
-    assert "handwritten digits of MNIST. After training it uses 0 of 16" in text
+    assert "handwritten digits of MNIST. After training it uses 0 of 128" in text
     assert page.select_one(".ways pre").get_text().strip() == "$ .venv/bin/vaemi run mnist -p beta=4"
     assert "Type make book" in text
 
