@@ -258,6 +258,7 @@ _SHEET = """<!DOCTYPE html>
   main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 2.5rem 2rem; }
   figure { margin: 0; min-width: 0; }
   img { width: 100%; height: auto; background: #fff; border: 1px solid #8886; box-sizing: border-box; }
+  main { margin-top: 2rem; }
   h2 { font-size: 1.05rem; margin: .6rem 0 .3rem; overflow-wrap: anywhere; }
   p { margin: .3rem 0; overflow-wrap: anywhere; }
   a { color: var(--link); }
