@@ -102,18 +102,19 @@ def pictures_of(source: Path) -> Iterator[Picture]:
         If two figures would get the same file name.
     """
     contents = yaml.safe_load((source / "_toc.yml").read_text())
-    chapters = [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
+    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
+    pages = [contents["root"], *(page["file"] for one in chapters for page in [one, *one.get("sections", [])])]
     numbers = yaml.safe_load((source / "_config.yml").read_text())["sphinx"]["config"].get("myst_substitutions", {})
     seen: set[str] = set()
-    for chapter in chapters:
+    for page in pages:
         found = (
-            _of_notebook(source / f"{chapter}.ipynb")
-            if (source / f"{chapter}.ipynb").exists()
-            else _of_page(source / f"{chapter}.md", numbers)
+            _of_notebook(source / f"{page}.ipynb")
+            if (source / f"{page}.ipynb").exists()
+            else _of_page(source / f"{page}.md", numbers)
         )
         for picture in found:
             if picture.name in seen:
-                raise build.BuildError(f"Two figures would be called {picture.name}: rename one (page {chapter}).")
+                raise build.BuildError(f"Two figures would be called {picture.name}: rename one (page {page}).")
             seen.add(picture.name)
             yield picture
 
