@@ -413,7 +413,7 @@ def words_of(text: str) -> list[str]:
 
 
 def _is_known(word: str, known: set[str]) -> bool:
-    if word in known or word.lower() in known or (word[-1] == "s" and word[:-1] in known):
+    if {word, word.lower(), word.removesuffix("s"), word.lower().removesuffix("s")} & known:
         return True
     if re.fullmatch(r"[A-Z]+s?", word):  # VAE, VAEs
         return True
