@@ -7,13 +7,14 @@ PORT ?= 8000
 BIN := .venv/bin
 CORES ?= all
 
-.PHONY: book test lint serve clean help
+.PHONY: book test lint links serve clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book [PROFILE=quick]  run the experiments and build the site into _build/html"
 	@echo "make test                  run the tests"
 	@echo "make lint                  check style and types"
+	@echo "make links                 ask every address outside the built site whether it is still there"
 	@echo "make serve [PORT=8000]     show the built site on this machine"
 	@echo "make clean                 remove the site and its intermediate files (results and data stay)"
 
@@ -28,6 +29,9 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+links: .venv/ready
+	@$(BIN)/python book/checks.py --external
 
 serve: .venv/ready
 	@test -f _build/html/index.html || { echo "There is no site yet: run make book first."; exit 1; }

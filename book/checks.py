@@ -243,7 +243,11 @@ def _source_texts(source: Path) -> Iterator[tuple[str, str]]:
 # --- numbers -------------------------------------------------------------------------------------------------------
 
 _SUBSTITUTION = re.compile(r"\{\{(.+?)\}\}", re.DOTALL)
-_CODE = re.compile(r"^(`{3,}|~{3,})(?!\{).*?^\1[`~]*\s*$|(?<!`)(`+)(?!`).+?(?<!`)\2(?!`)", re.DOTALL | re.MULTILINE)
+# Code, in which nothing is substituted: fences (other directives than those of code hold prose) and inline.
+_CODE = re.compile(
+    r"^(`{3,}|~{3,})(?!\{(?!code)).*?^\1[`~]*\s*$|(?<!`)(`{1,2})(?!`)(?:(?!\n\n).)+?(?<!`)\2(?!`)",
+    re.DOTALL | re.MULTILINE,
+)
 # How Python prints what is no number, where a number was expected. "None" is an English word, too: in prose it counts
 # alone in a cell of a table and behind a colon or an equals sign.
 _NO_NUMBER = re.compile(r"\{\{|\}\}|\{%|(?<![\w-])-?(?:nan|NaN|inf)(?![\w-])|<(?:built-in|bound|function|object)\b")
@@ -360,16 +364,17 @@ def images_without_text(pages: Mapping[str, Page]) -> list[str]:
 
 # Lists and indexes made of names; sources of the package.
 _NOT_PROSE = re.compile(r"^(_modules/|genindex|py-modindex|search\.html)")
-_COLOUR = "arm|behavi|clam|col|end(?=eav)|fav|flav|harb|hon|hum|lab|neighb|rum|sav|splend|tum|vap|vig"
-_ENDINGS = "(?:s|ed|ing|al|able|ably|er|ers|ful|fully|hood|hoods|ing|ings|ist|less|ly|ite|ites)?"
+_COLOUR = "arm|behavi|clam|col|endeav|fav|flav|harb|hon|hum|lab|neighb|rum|sav|splend|tum|vap|vig"
+_ENDINGS = "(?:s|ed|ing|al|able|ably|er|ers|ings|ist|ful|fully|hood|hoods|less|ly|ite|ites)?"
 _BRITISH = (
     (re.compile(rf"((?:dis|mis|un)?(?:{_COLOUR}))our({_ENDINGS})"), r"\1or\2"),
-    (re.compile(r"(cen|fib|lit|met|theat|kilomet|millimet|centimet|spect)re(s|d)?"), r"\1er\2"),
+    (re.compile(r"(cent|fib|lit|(?:kilo|centi|milli|micro|nano)?met|theat|spect)re(s)?"), r"\1er\2"),
+    (re.compile(r"centr(ed|ing)"), r"center\1"),
     (re.compile(r"(anal|paral|catal)ys(e|ed|es|er|ers|ing)"), r"\1yz\2"),
 )
 _AMERICAN = (
     (re.compile(rf"((?:dis|mis|un)?(?:{_COLOUR}))or({_ENDINGS})"), r"\1our\2"),
-    (re.compile(r"(cen|fib|theat)er(s)?"), r"\1re\2"),
+    (re.compile(r"(cent|fib|theat)er(s)?"), r"\1re\2"),
     (re.compile(r"center(ed|ing)"), r"centr\1"),
     (re.compile(r"(anal|paral|catal)yz(e|ed|es|er|ers|ing)"), r"\1ys\2"),
     (re.compile(r"((?:un)?(?:cancel|channel|label|level|model|signal|travel))(ed|ing|er|ers)"), r"\1l\2"),
@@ -510,6 +515,7 @@ def _ask(address: str) -> int | str | None:
                 return None
         except urllib.error.HTTPError as error:
             answer = error.code
+            error.close()
         except (OSError, ValueError) as error:
             answer = str(getattr(error, "reason", error)) or type(error).__name__
     return answer
