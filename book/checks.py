@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for sentence in unsure:
             print(sentence)
         faults = dead
-        done = f"{asked} addresses outside the site were asked, {len(dead)} are dead."
+        done = f"{asked} addresses outside the site were asked."
     else:
         faults = problems(options.build / "source", site)
         done = f"{len(pages)} pages were checked, {len(faults)} faults found."
@@ -485,6 +485,9 @@ def dead_addresses(pages: Mapping[str, Page]) -> tuple[list[str], list[str], int
         by_machine.setdefault(urlsplit(address).netloc, []).append(address)
     with ThreadPoolExecutor(max_workers=8) as pool:
         answers = dict(pair for pairs in pool.map(_ask_in_turn, by_machine.values()) for pair in pairs)
+    if answers and all(isinstance(answer, str) for answer in answers.values()):
+        first = next(iter(answers.values()))
+        return [f"None of {len(where)} addresses answers ({first}): is this machine on the network?"], [], len(where)
     dead, unsure = [], []
     for address in sorted(where):
         answer, on = answers[address], f"(on {', '.join(sorted(set(where[address])))})"

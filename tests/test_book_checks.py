@@ -187,10 +187,10 @@ def test_numbers_that_are_there_are_fine(source, text):
         "note",
     ],
 )
-def test_a_missing_number_is_found_on_pages_in_captions_and_in_notebooks(source, expression):
-    caption = f"```{{figure}} a.svg\n:alt: A curve.\n\nIt has {{{{ {expression} }}}} factors, by `vaemi`.\n```\n"
+def test_a_missing_number_is_found_on_pages_in_directives_and_in_notebooks(source, expression):
+    note = f"```{{note}}\nIt has {{{{ {expression} }}}} factors, by `vaemi`.\n```\n"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"So {{{{ {expression} }}}}.")])
-    faults = checks.missing_numbers(source({"a": caption}, NUMBERS, notebook=notebook))
+    faults = checks.missing_numbers(source({"a": note}, NUMBERS, notebook=notebook))
     assert [fault.partition(":")[0] for fault in faults] == ["book/a.md", "book/study.ipynb, cell 0"]
     assert all(f"{{{{ {expression} }}}}" in fault for fault in faults)
 
@@ -399,7 +399,16 @@ def test_a_dead_address_fails_the_command_and_only_that(site, server, tmp_path, 
     here = f"http://127.0.0.1:{server.server_port}"
     site(index=f'<a href="{here}/200">x</a><a href="{here}/429">x</a>')
     assert checks.main(["--build", str(tmp_path), "--external"]) == 0
-    assert "2 addresses outside the site were asked, 0 are dead." in capsys.readouterr().out
+    assert "2 addresses outside the site were asked." in capsys.readouterr().out
     site(index=f'<a href="{here}/410">x</a>')
     assert checks.main(["--build", str(tmp_path), "--external"]) == 1
     assert f"{here}/410 is dead: 410 (on index.html)" in capsys.readouterr().err
+
+
+def test_a_machine_without_a_network_is_not_taken_for_dead_links(site, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(checks, "_PAUSE_SECONDS", 0)
+    _, pages = site(a='<a href="http://127.0.0.1:1/x">x</a><a href="http://127.0.0.1:1/y">y</a>')
+    (sentence,), unsure, asked = checks.dead_addresses(pages)
+    assert sentence.startswith("None of 2 addresses answers (")
+    assert (unsure, asked) == ([], 2)
