@@ -78,6 +78,8 @@ def test_each_claim_can_fail(case):
     found = verdicts(values)
     assert not found.pop(claim)
     assert all(found.values())
+    judged = {one.id: one for one in claims.judge_mnist(values)}
+    assert [id for id, one in judged.items() if one.shortfall] == [claim]
 
 
 def test_published_numbers_stand_beside_ours():
@@ -85,6 +87,18 @@ def test_published_numbers_stand_beside_ours():
     assert by_id["C1"].value == by_id["C1"].published == pytest.approx(100 * 15 / 128)
     assert by_id["C4"].published == 93.13
     assert by_id["C4"].stderr == pytest.approx(100 * (0.93 * 0.07 / 10_000) ** 0.5)
+
+
+def test_what_is_not_met_is_said_with_this_runs_numbers():
+    values = broken(influential_factors=60, influential_share_of_total=0.9395)
+    sparsity = claims.judge_mnist(values)[0]
+    assert sparsity.shortfall == (
+        "60 of 128 factors are influential, more than 20 %; "
+        "the influential factors hold 93.95 % of the information, less than 95 %"
+    )
+    (nothing, *_) = claims.judge_mnist(broken(influential_factors=0))
+    assert nothing.shortfall == "no factor holds more than 0.1 nats"
+    assert claims.in_words(sparsity.to_dict()) == f"does not hold here: {sparsity.shortfall}"
 
 
 def write_result(folder, name="mnist", **changes):
@@ -106,6 +120,19 @@ def test_claims_are_read_back_and_tabled(tmp_path):
     assert set(table["verdict"]) == {"holds"}
     # A bar would end a cell of the Markdown table.
     assert not any("|" in cell for column in table for cell in table[column])
+
+
+def test_the_reference_run_stands_beside_ours_if_there_is_one(tmp_path):
+    write_result(tmp_path / "quick")
+    assert claims.load_reference("quick", tmp_path) == []
+    reference = [claim.to_dict() for claim in claims.judge_mnist(broken(influential_factors=16))]
+    write_result(tmp_path / "paper", claims=reference[:1])
+    table = claims.table(claims.load("quick", tmp_path), claims.load_reference("quick", tmp_path))
+    assert list(table.columns) == ["claim", "published", "reference run", "this run", "verdict"]
+    assert list(table["reference run"]) == ["12.5", "-", "-", "-"]
+    assert table["this run"][0] == "11.7"
+    # The reference run is not compared with itself.
+    assert claims.load_reference("paper", tmp_path) == []
 
 
 def test_missing_and_damaged_results_are_named(tmp_path):

@@ -99,6 +99,68 @@ def used_and_ignored_factor() -> tuple[Figure, float]:
     return figure, nats
 
 
+def rotated_information(mean_variance: Sequence[float], noise_variance: Sequence[float], angle: float) -> np.ndarray:
+    """I(X; Z_h) in nats, shape (2,), of two Gaussian factors after their plane was turned by an angle.
+
+    The posterior means are independent and Gaussian with the first variances, the noise around them with the second.
+    Turned, both stay Gaussian, and I(X; Z_h) = 1/2 log(1 + variance of the mean / variance of the noise).
+
+    Parameters
+    ----------
+    mean_variance, noise_variance : sequence of float, length 2
+        Before the turn.
+    angle : float
+        In radians.
+    """
+    shares = np.array([[np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]]) ** 2
+    return 0.5 * np.log1p(shares @ np.asarray(mean_variance) / (shares @ np.asarray(noise_variance)))
+
+
+def rotated_code() -> tuple[Figure, dict[str, float]]:
+    """What two factors hold, and their sum, as their plane is turned while their joint information stays; and numbers.
+
+    Left the noise is alike in both, so that the turned encoder is still a diagonal one; right it is not, as in a used
+    and an ignored factor. Dots are estimates from samples.
+    """
+    samples, angles, checked = 20_000, np.linspace(0, np.pi / 2, 91), np.linspace(0, np.pi / 2, 7)
+    shown = {"alike": ((0.95, 0.15), (0.05, 0.05)), "unlike": ((0.99, 0.0), (0.01, 1.0))}
+    titles = {"alike": "equal noise", "unlike": "one used, one ignored"}
+    standard = np.random.default_rng(0).standard_normal((samples, 2))
+    numbers: dict[str, float] = {}
+    use_style()
+    figure, panels = plt.subplots(1, 2, figsize=(_WIDTH, 3.4), sharey=True, layout="constrained")
+    for axes, (name, (of_means, of_noise)) in zip(panels, shown.items(), strict=True):
+        nats = np.array([rotated_information(of_means, of_noise, angle) for angle in angles])
+        joint = float(nats[0].sum())
+        axes.axhline(joint, color=ORANGE, label=r"$I(X;Z)$")
+        axes.plot(np.degrees(angles), nats.sum(1), color=BLUE, label=r"$\sum_h I(X;Z_h)$")
+        for number, (of_factor, style) in enumerate(zip(nats.T, ("--", ":"), strict=True), start=1):
+            axes.plot(np.degrees(angles), of_factor, color=GREEN, ls=style, label=rf"$I(X;Z_{number})$")
+        for angle in checked:
+            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            means = standard * np.sqrt(of_means) @ turn.T
+            log_variance = np.tile(np.log(turn**2 @ np.asarray(of_noise)), (samples, 1))
+            axes.plot(np.degrees(angle), factor_information(means, log_variance).total, "o", color=BLUE, ms=4.5)
+        axes.set(title=titles[name], xlabel="turned by (degrees)", xticks=[0, 45, 90])
+        middle = nats[len(nats) // 2]
+        numbers |= {f"{name}_joint": joint, f"{name}_turned_sum": float(middle.sum())}
+        numbers |= {f"{name}_factor": float(nats[0].max()), f"{name}_turned_factor": float(middle[0])}
+    panels[0].set(ylabel="nats", ylim=(0, None))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, columnspacing=1.2)
+    return figure, numbers
+
+
+def rare_flag(share: float) -> float:
+    """Nats of a factor that only says whether an input belongs to a group that makes up so much of the data.
+
+    The entropy of the group, by `factor_information` on an encoder that puts the group far from all others.
+    """
+    samples = 20_000
+    means = np.zeros((samples, 1))
+    means[: round(share * samples)] = 20.0
+    return float(factor_information(means, np.zeros_like(means)).nats[0])
+
+
 def spectrum(
     information: FactorInformation, traversals: Mapping[int, Tensor], threshold: float = 0.1, span: float = 3.0
 ) -> Figure:
