@@ -3,7 +3,7 @@
     python book/build.py --profile quick [--student]
 
 The site takes its place as _build/html only when it is whole. The build fails on a notebook with an error, on a missing
-number and on any warning of Sphinx.
+number, on any warning of Sphinx, and on what checks.py finds.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import checks
 import claims_table
 import exercises
 import explorer
@@ -73,11 +74,15 @@ def build(profile: str, results: Path, target: Path, student: bool = False) -> P
         text=True,
         check=False,
     )
-    if built.returncode:
-        raise BuildError(f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}")
-    _without_what_no_page_can_use(work / "_build" / "html")
+    made = work / "_build" / "html"
+    faults = [f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}"] if built.returncode else []
+    if (made / "index.html").exists():  # with a warning, too: whoever mends a page wants to know of all its faults
+        _without_what_no_page_can_use(made)
+        faults += checks.problems(source, made)
+    if faults:
+        raise BuildError("\n".join(faults))
     shutil.rmtree(site, ignore_errors=True)
-    (work / "_build" / "html").rename(site)
+    made.rename(site)
     return site
 
 

@@ -159,7 +159,7 @@ def test_a_missing_number_fails_the_build_and_keeps_the_old_site(copied_results,
     path.write_text(path.read_text().replace('"influential_factors"', '"other"'))
     built = build(copied_results, tmp_path / "build")
     assert built.returncode == 1
-    assert "influential_factors" in built.stderr
+    assert "book/index.md: {{ mnist.influential_factors }} has no value" in built.stderr
     assert (tmp_path / "build" / "html" / "index.html").read_text() == "the site of yesterday"
 
 
