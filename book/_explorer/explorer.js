@@ -6,6 +6,7 @@
 (() => {
   const SPAN = 3; // how far a slider reaches to both sides, in sigma*
   const MOST = 12; // influential factors that are shown at once; the rest unfolds
+  const FINE = 64; // pixels a side from which a picture looks better smooth
   const QUIET = 300; // milliseconds without movement after which the new state is read out
   const VISIBLE = 0.05; // a picture whose pixels all change by less, of the step from black to white, looks the same
 
@@ -161,7 +162,10 @@
     const bar = element("span", { class: "explorer-nats" });
     bar.style.width = `${(100 * Math.max(factor.nats, 0)) / most}%`;
     const label = element("label", { for: id }, `Factor ${factor.index}`);
-    label.append(element("span", {}, holds(factor) + (factor.ignored ? ", ignored" : "")), bar);
+    for (const words of (holds(factor) + (factor.ignored ? ", ignored" : "")).split(/(?<=, )/)) {
+      label.append(element("span", {}, words));
+    }
+    label.append(bar);
     const slider = element("input", { type: "range", id, min: -SPAN, max: SPAN, step: 0.1 });
     const shown = element("span", { class: "explorer-value", "aria-hidden": "true" }); // the slider says it itself
     slider.addEventListener("input", () => {
@@ -176,7 +180,7 @@
   if (surplus.length) {
     const more = element("details", { class: "explorer-more" });
     surplus[0].line.before(more);
-    more.append(element("summary", {}, `${surplus.length} more`), ...surplus.map(({ line }) => line));
+    more.append(element("summary", {}, `${surplus.length} more ${surplus.length === 1 ? "factor" : "factors"}`), ...surplus.map(({ line }) => line));
   }
 
   // ---- what is seen and read out ------------------------------------------------------------------------------------
@@ -253,6 +257,7 @@
     show(undefined, words);
   }
 
+  root.classList.toggle("explorer-fine", Math.min(height, width) >= FINE);
   root.append(starts, element("div", { class: "explorer-body" }, pictures, factors));
   begin(state.start, "");
 })();
