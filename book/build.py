@@ -129,9 +129,9 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
         ) from None
     for index, output in runs.errors_in(notebook):
         raise BuildError(f"The notebook {name} ends in {output.ename} in cell {index}: run it again.")
-    if name == "mnist":
+    if name in explorer.SUBJECTS:
         assets = notebooks.parent / "extra" / "_static" / "explorer"
-        explorer.place(notebook, result, results / f"{name}.safetensors", assets)
+        explorer.place(name, notebook, result, results / f"{name}.safetensors", assets)
     claims_table.mark_conclusion(notebook, result)
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
     for figure in SHARED_FIGURES.get(name, []):
