@@ -21,9 +21,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import accessible
 import explorer
 import nbformat
 import pandas as pd
+import runbox
 import yaml
 
 from vaemi import claims, figures, runs
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         site = build(options.profile, options.results, options.build)
-    except (BuildError, claims.ClaimsError, runs.RunError) as error:
+    except (BuildError, claims.ClaimsError, runbox.RunBoxError, runs.RunError) as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
     print(f"The site is {site / 'index.html'}.")
@@ -72,6 +74,7 @@ def build(profile: str, results: Path, target: Path) -> Path:
     if built.returncode:
         raise BuildError(f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}")
     _without_what_no_page_can_use(work / "_build" / "html")
+    accessible.mend(work / "_build" / "html")
     shutil.rmtree(site, ignore_errors=True)
     (work / "_build" / "html").rename(site)
     return site
@@ -87,8 +90,9 @@ def stage(profile: str, results: Path, source: Path) -> None:
     ]
     shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (source / "_static").mkdir()
-    for asset in (source / "book" / "_static").glob("*.css"):
-        shutil.copy(asset, source / "_static")
+    for asset in (source / "book" / "_static").iterdir():
+        if asset.suffix in (".css", ".js"):
+            shutil.copy(asset, source / "_static")
     shutil.copy(ROOT / "_toc.yml", source)
     generated = source / "book" / "_generated"
     generated.mkdir()
@@ -121,12 +125,12 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
     if name == "mnist":
         assets = notebooks.parent / "extra" / "_static" / "explorer"
         explorer.place(notebook, result, results / f"{name}.safetensors", assets)
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
+    committed, downloads = ROOT / "notebooks" / f"{name}.ipynb", notebooks.parent / "downloads"
+    runbox.place(notebook, result, committed, downloads, results.parent, repository)
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
     for figure in SHARED_FIGURES.get(name, []):
         (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))
-    described = _described_parameters(name)
-    rows = "\n".join(f"| `{p}` | `{d['default']}` | {d['help']} |" for p, d in described.items())
-    (generated / f"parameters-{name}.md").write_text(f"| parameter | default | meaning |\n|---|---|---|\n{rows}\n")
     about = {part: result[part] for part in ("profile", "data", "manifest")}
     return result["values"] | about | {"parameters": _defaults(name) | result["manifest"]["parameters"]}
 
