@@ -1,4 +1,4 @@
-// Two things that style sheets cannot do: regions that scroll, and the page on paper.
+// What style sheets cannot do: regions that scroll, the page on paper, and the search in a site opened from a file.
 //
 // What is too wide for the screen scrolls by itself: equations, tables, code, output. A region that scrolls must be
 // reachable by keyboard, and one that does not must be no stop on the way. Which is which depends on the screen, on
@@ -57,6 +57,9 @@
     for (const box of before.opened) box.open = false;
     before = null;
   });
+
+  // From a file, a page may not read the pages that it has found; asking for their text would only make errors.
+  if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
   addEventListener("DOMContentLoaded", () => {
     watch();
