@@ -221,9 +221,11 @@ def _stage_mathjax(target: Path) -> None:
 
 
 # What the theme puts on every page and no page here can use: font preloads, which a page opened from a file refuses
-# with an error (the fonts load without), and twice over the script of a service that runs code elsewhere.
+# with an error (the fonts load without), twice over the script of a service that runs code elsewhere, and a script of
+# 1.5 MB that draws the icons a second time (the fonts draw them too).
 _NOT_WANTED = re.compile(
-    r"""<link\ rel="preload"\ as="font"[^>]*> | <script>const\ THEBE_JS_URL.*?</script>
+    r"""<link\ rel="preload"\ as="font"[^>]*> | <link\ rel="preload"\ as="script"[^>]*fontawesome[^>]*>
+      | <script[^>]*fontawesome[^>]*></script> | <script>const\ THEBE_JS_URL.*?</script>
       | <script[^>]*sphinx-thebe\.js[^>]*></script> | <link[^>]*sphinx-thebe\.css[^>]*>""",
     re.VERBOSE | re.DOTALL,
 )

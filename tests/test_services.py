@@ -21,7 +21,7 @@ def steps(job):
 
 def step(job, action):
     (found,) = (each for each in steps(job) if each.get("uses", "").startswith(action))
-    return found["with"] if "with" in found else {}
+    return found.get("with", {})
 
 
 def test_the_workflow_builds_with_make_and_the_lock():
