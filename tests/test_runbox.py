@@ -7,6 +7,8 @@ import re
 import nbformat
 import pytest
 from conftest import ROOT
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Token
 
 from vaemi import runs
 
@@ -72,6 +74,16 @@ def test_the_downloaded_notebook_is_the_committed_one(tmp_path):
     text = box(tmp_path, NOWHERE)
     assert "{download}`mnist.ipynb <../downloads/mnist.ipynb>`" in text
     assert (tmp_path / "downloads" / "mnist.ipynb").read_bytes() == (ROOT / "notebooks" / "mnist.ipynb").read_bytes()
+
+
+def test_code_in_the_box_can_be_coloured(tmp_path):
+    # A line that a lexer does not understand is a warning, and with it a site that is not built.
+    text = box(tmp_path, PUBLIC)
+    fences = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert [language for language, _ in fences] == ["console", "ipython3"]
+    for language, code in fences:
+        wrong = [value for token, value in get_lexer_by_name(language).get_tokens(code) if token is Token.Error]
+        assert wrong == [], language
 
 
 def test_without_a_public_address_there_are_no_links_to_services(tmp_path):
