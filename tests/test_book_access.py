@@ -32,6 +32,18 @@ SCROLLING = """() => [...document.querySelectorAll(".bd-article, .bd-article *")
               name: e.getAttribute("aria-label")}))"""
 IDLE_STOPS = """() => [...document.querySelectorAll(".bd-article [tabindex='0'][role='group']")]
   .filter(e => e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight).map(e => e.outerHTML.slice(0, 80))"""
+# Whatever boxes pages may come to use, and rows of a table.
+BOXES = """() => {
+  const text = 'Words, <a href="#x">a link</a>, <code>code</code> and <a href="#y"><code>both</code></a>';
+  const kinds = ["note", "tip", "hint", "important", "seealso", "attention", "caution", "warning", "danger", "error",
+                 "exercise", "solution", "theorem", "proof", ""];
+  const boxes = kinds.map(kind => `<div class="${kind} admonition"><p class="admonition-title">${kind} ${text}</p>
+    <p>${text}</p></div>`);
+  const rows = ["odd", "even"].map(kind => `<tr class="row-${kind}"><td><p>${text}</p></td></tr>`);
+  document.querySelector(".bd-article").insertAdjacentHTML("beforeend", `<div id="boxes">${boxes.join("")}
+    <div class="pst-scrollable-table-container"><table class="table"><tbody>${rows.join("")}</tbody></table></div>
+    <blockquote><p>${text}</p></blockquote></div>`);
+}"""
 
 
 @pytest.fixture
@@ -88,6 +100,14 @@ def test_axe_sees_what_is_wrong(site, page):
         "<p style='color: #aaa; background: #fff'>pale</p><img src='../_static/logo.svg'>")""")
     found = {rule for rule, *_ in violations(Axe(), page, ALL_RULES)}
     assert {"color-contrast", "image-alt"} <= found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_links_and_code_read_in_every_kind_of_box(site, page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    show(page, site / "book" / "index.html")
+    page.evaluate(BOXES)
+    assert violations(Axe(), page, RULES_OF_COLOUR, "#boxes") == []
 
 
 def test_what_scrolls_is_reached_by_keyboard_and_nothing_else_is_a_stop(site, page):
