@@ -8,7 +8,7 @@ BIN := .venv/bin
 CORES ?= all
 STUDENT ?= 0
 
-.PHONY: book figures test lint serve clean help
+.PHONY: book figures test lint links serve clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make book STUDENT=1         the same without the solutions of the exercises"
 	@echo "make test                  run the tests"
 	@echo "make lint                  check style and types"
+	@echo "make links                 ask every address outside the built site whether it is still there"
 	@echo "make serve [PORT=8000]     show the built site on this machine"
 	@echo "make clean                 remove the site and its intermediate files (results and data stay)"
 
@@ -34,6 +35,9 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+links: .venv/ready
+	@$(BIN)/python book/checks.py --external
 
 serve: .venv/ready
 	@test -f _build/html/index.html || { echo "There is no site yet: run make book first."; exit 1; }

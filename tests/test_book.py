@@ -9,31 +9,19 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 from bs4 import BeautifulSoup
-from conftest import ROOT
+from conftest import ROOT, pages_of_the_book
 
 import vaemi.influence
 import vaemi.information
 
-
-def pages_of_the_contents():
-    """Every page of the book without its suffix, in the order of the table of contents."""
-    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
-    return [
-        contents["root"],
-        *(page["file"] for chapter in chapters for page in [chapter, *chapter.get("sections", [])]),
-    ]
-
-
-PAGES = [f"{page}.html" for page in pages_of_the_contents()]
+PAGES = pages_of_the_book()
 API = [page for page in PAGES if page.startswith("book/api/")]
 
 
-@pytest.mark.parametrize("page", pages_of_the_contents())
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_begins_with_what_it_gives_takes_and_needs(page):
-    path = next(path for suffix in (".md", ".ipynb") if (path := ROOT / (page + suffix)).exists())
+    path = next(path for suffix in (".md", ".ipynb") if (path := (ROOT / page).with_suffix(suffix)).exists())
     text = path.read_text() if path.suffix == ".md" else nbformat.read(path, as_version=4).cells[0].source
     title, first, *_ = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).strip().split("\n\n")
     assert title.startswith("# ")
@@ -159,7 +147,7 @@ def test_a_missing_number_fails_the_build_and_keeps_the_old_site(copied_results,
     path.write_text(path.read_text().replace('"influential_factors"', '"other"'))
     built = build(copied_results, tmp_path / "build")
     assert built.returncode == 1
-    assert "influential_factors" in built.stderr
+    assert "book/index.md: {{ mnist.influential_factors }} has no value" in built.stderr
     assert (tmp_path / "build" / "html" / "index.html").read_text() == "the site of yesterday"
 
 
