@@ -169,8 +169,8 @@ def test_pages_work_from_a_file_with_the_network_off(site, browser, width, schem
     page.on("request", lambda request: left.append(request.url) if request.url.startswith("http") else None)
     for name in PAGES:
         page.goto(Path(site / name).as_uri())
-        if page.locator(".math").count():
-            page.wait_for_selector("mjx-container", timeout=15_000)
+        if page.locator("article .math").count():
+            page.wait_for_selector("article mjx-container", timeout=15_000)
         assert page.locator("mjx-merror").count() == 0, name
         assert page.locator("img:not([alt]), img[alt='']").count() == 0, name
         broken = page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)")
