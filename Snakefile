@@ -22,6 +22,7 @@ rule site:
         PAGES,
         claims=MARKS + "/claims.txt",
         benchmark="benchmarks/estimators.json",
+        changelog="CHANGELOG.md",
         config="_config.yml",
         contents="_toc.yml",
     output:

@@ -3,7 +3,7 @@
     python book/build.py --profile quick [--student]
 
 The site takes its place as _build/html only when it is whole. The build fails on a notebook with an error, on a missing
-number and on any warning of Sphinx.
+number, on any warning of Sphinx, and on what checks.py finds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import accessible
+import checks
+import claims_table
 import exercises
 import explorer
+import limits
 import nbformat
 import pandas as pd
+import runbox
 import yaml
 
 from vaemi import claims, figures, runs
@@ -48,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         site = build(options.profile, options.results, options.build, options.student)
-    except (BuildError, exercises.ExerciseError, claims.ClaimsError, runs.RunError) as error:
+    except (BuildError, exercises.ExerciseError, claims.ClaimsError, runbox.RunBoxError, runs.RunError) as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
     print(f"The site is {site / 'index.html'}.")
@@ -71,11 +76,16 @@ def build(profile: str, results: Path, target: Path, student: bool = False) -> P
         text=True,
         check=False,
     )
-    if built.returncode:
-        raise BuildError(f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}")
-    _without_what_no_page_can_use(work / "_build" / "html")
+    made = work / "_build" / "html"
+    faults = [f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}"] if built.returncode else []
+    if (made / "index.html").exists():  # with a warning, too: whoever mends a page wants to know of all its faults
+        _without_what_no_page_can_use(made)
+        accessible.mend(made)
+        faults += checks.problems(source, made)
+    if faults:
+        raise BuildError("\n".join(faults))
     shutil.rmtree(site, ignore_errors=True)
-    (work / "_build" / "html").rename(site)
+    made.rename(site)
     return site
 
 
@@ -89,8 +99,9 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     ]
     shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (source / "_static").mkdir()
-    for asset in (source / "book" / "_static").glob("*.css"):
-        shutil.copy(asset, source / "_static")
+    for asset in (source / "book" / "_static").iterdir():
+        if asset.suffix in (".css", ".js"):
+            shutil.copy(asset, source / "_static")
     shutil.copy(ROOT / "_toc.yml", source)
     generated = source / "book" / "_generated"
     generated.mkdir()
@@ -100,11 +111,12 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "profiles": _profiles(),
         "idea": _idea(generated),
         "benchmark": _benchmark(generated),
+        "limits": limits.stage(generated),
     }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated)
-    table = claims.table(claims.load(profile, results)).to_markdown(index=False)
-    (generated / "claims.md").write_text(table + "\n")
+    _stage_claims(profile, results, notebooks, generated)
+    _stage_changelog(generated)
     numbers["exercises"] = exercises.stage(source, student)
     _stage_config(source, numbers)
     _stage_mathjax(source / "extra" / "_static" / "mathjax")
@@ -121,17 +133,32 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
         ) from None
     for index, output in runs.errors_in(notebook):
         raise BuildError(f"The notebook {name} ends in {output.ename} in cell {index}: run it again.")
-    if name == "mnist":
+    if name in explorer.SUBJECTS:
         assets = notebooks.parent / "extra" / "_static" / "explorer"
-        explorer.place(notebook, result, results / f"{name}.safetensors", assets)
+        explorer.place(name, notebook, result, results / f"{name}.safetensors", assets)
+    claims_table.mark_conclusion(notebook, result)
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
+    committed, downloads = ROOT / "notebooks" / f"{name}.ipynb", notebooks.parent / "downloads"
+    runbox.place(notebook, result, committed, downloads, results.parent, repository)
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
     for figure in SHARED_FIGURES.get(name, []):
         (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))
-    described = _described_parameters(name)
-    rows = "\n".join(f"| `{p}` | `{d['default']}` | {d['help']} |" for p, d in described.items())
-    (generated / f"parameters-{name}.md").write_text(f"| parameter | default | meaning |\n|---|---|---|\n{rows}\n")
     about = {part: result[part] for part in ("profile", "data", "manifest")}
     return result["values"] | about | {"parameters": _defaults(name) | result["manifest"]["parameters"]}
+
+
+def _stage_claims(profile: str, results: Path, notebooks: Sequence[str], generated: Path) -> None:
+    """The table of the landing page, the rules behind its verdicts, and what stands in for what."""
+    rows, reference = claims.load(profile, results), claims.load_reference(profile, results)
+    (generated / "claims.md").write_text(claims_table.table(rows, reference, notebooks))
+    (generated / "claims-rules.md").write_text(claims_table.rules(rows))
+    (generated / "claims-notes.md").write_text(claims_table.notes([*rows, *reference]))
+
+
+def _stage_changelog(generated: Path) -> None:
+    """The changelog without its title, which the page has of its own."""
+    _, _, changes = (ROOT / "CHANGELOG.md").read_text().partition("\n")
+    (generated / "changelog.md").write_text(changes.lstrip())
 
 
 @cache
@@ -220,9 +247,11 @@ def _stage_mathjax(target: Path) -> None:
 
 
 # What the theme puts on every page and no page here can use: font preloads, which a page opened from a file refuses
-# with an error (the fonts load without), and twice over the script of a service that runs code elsewhere.
+# with an error (the fonts load without), twice over the script of a service that runs code elsewhere, and a script of
+# 1.5 MB that draws the icons a second time (the fonts draw them too).
 _NOT_WANTED = re.compile(
-    r"""<link\ rel="preload"\ as="font"[^>]*> | <script>const\ THEBE_JS_URL.*?</script>
+    r"""<link\ rel="preload"\ as="font"[^>]*> | <link\ rel="preload"\ as="script"[^>]*fontawesome[^>]*>
+      | <script[^>]*fontawesome[^>]*></script> | <script>const\ THEBE_JS_URL.*?</script>
       | <script[^>]*sphinx-thebe\.js[^>]*></script> | <link[^>]*sphinx-thebe\.css[^>]*>""",
     re.VERBOSE | re.DOTALL,
 )
