@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import accessible
 import checks
 import claims_table
 import exercises
@@ -28,6 +29,7 @@ import explorer
 import limits
 import nbformat
 import pandas as pd
+import runbox
 import yaml
 
 from vaemi import claims, figures, runs
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         site = build(options.profile, options.results, options.build, options.student)
-    except (BuildError, exercises.ExerciseError, claims.ClaimsError, runs.RunError) as error:
+    except (BuildError, exercises.ExerciseError, claims.ClaimsError, runbox.RunBoxError, runs.RunError) as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
     print(f"The site is {site / 'index.html'}.")
@@ -78,6 +80,7 @@ def build(profile: str, results: Path, target: Path, student: bool = False) -> P
     faults = [f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}"] if built.returncode else []
     if (made / "index.html").exists():  # with a warning, too: whoever mends a page wants to know of all its faults
         _without_what_no_page_can_use(made)
+        accessible.mend(made)
         faults += checks.problems(source, made)
     if faults:
         raise BuildError("\n".join(faults))
@@ -96,8 +99,9 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     ]
     shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (source / "_static").mkdir()
-    for asset in (source / "book" / "_static").glob("*.css"):
-        shutil.copy(asset, source / "_static")
+    for asset in (source / "book" / "_static").iterdir():
+        if asset.suffix in (".css", ".js"):
+            shutil.copy(asset, source / "_static")
     shutil.copy(ROOT / "_toc.yml", source)
     generated = source / "book" / "_generated"
     generated.mkdir()
@@ -129,16 +133,16 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
         ) from None
     for index, output in runs.errors_in(notebook):
         raise BuildError(f"The notebook {name} ends in {output.ename} in cell {index}: run it again.")
-    if name == "mnist":
+    if name in explorer.SUBJECTS:
         assets = notebooks.parent / "extra" / "_static" / "explorer"
-        explorer.place(notebook, result, results / f"{name}.safetensors", assets)
+        explorer.place(name, notebook, result, results / f"{name}.safetensors", assets)
     claims_table.mark_conclusion(notebook, result)
+    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
+    committed, downloads = ROOT / "notebooks" / f"{name}.ipynb", notebooks.parent / "downloads"
+    runbox.place(notebook, result, committed, downloads, results.parent, repository)
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
     for figure in SHARED_FIGURES.get(name, []):
         (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))
-    described = _described_parameters(name)
-    rows = "\n".join(f"| `{p}` | `{d['default']}` | {d['help']} |" for p, d in described.items())
-    (generated / f"parameters-{name}.md").write_text(f"| parameter | default | meaning |\n|---|---|---|\n{rows}\n")
     about = {part: result[part] for part in ("profile", "data", "manifest")}
     return result["values"] | about | {"parameters": _defaults(name) | result["manifest"]["parameters"]}
 
@@ -243,9 +247,11 @@ def _stage_mathjax(target: Path) -> None:
 
 
 # What the theme puts on every page and no page here can use: font preloads, which a page opened from a file refuses
-# with an error (the fonts load without), and twice over the script of a service that runs code elsewhere.
+# with an error (the fonts load without), twice over the script of a service that runs code elsewhere, and a script of
+# 1.5 MB that draws the icons a second time (the fonts draw them too).
 _NOT_WANTED = re.compile(
-    r"""<link\ rel="preload"\ as="font"[^>]*> | <script>const\ THEBE_JS_URL.*?</script>
+    r"""<link\ rel="preload"\ as="font"[^>]*> | <link\ rel="preload"\ as="script"[^>]*fontawesome[^>]*>
+      | <script[^>]*fontawesome[^>]*></script> | <script>const\ THEBE_JS_URL.*?</script>
       | <script[^>]*sphinx-thebe\.js[^>]*></script> | <link[^>]*sphinx-thebe\.css[^>]*>""",
     re.VERBOSE | re.DOTALL,
 )

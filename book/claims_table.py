@@ -96,10 +96,10 @@ def rules(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def notes(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the signs in the table mean: where the paper gives no number, and what the stand-ins are."""
-    by_source: dict[str, list[str]] = {}
+    by_source: dict[str, dict[str, None]] = {}
     for claim in rows:
         if claim["data"]["stand_in"]:
-            by_source.setdefault(claim["data"]["source"], []).append(claim["id"])
+            by_source.setdefault(claim["data"]["source"], {})[claim["id"]] = None
     note = "Where there is a dash, no number is given."
     if by_source:
         parts = [f"{', '.join(ids)}: {source}" for source, ids in by_source.items()]

@@ -41,7 +41,7 @@ CHAPTERS = {
     "notebooks/mnist.ipynb": "mnist",
     "notebooks/celeba.ipynb": "faces",
     "notebooks/deap.ipynb": "eeg",
-    "book/own.md": "own",
+    "book/own_vae.md": "own",
 }
 EDITIONS = {
     False: "A click opens a solution. Try first; a solution that one has only read looks easier than it was.",
@@ -109,8 +109,13 @@ def read(page: str) -> list[Exercise]:
     for number, (one, two) in enumerate(zip(found[::2], found[1::2], strict=False), start=1):
         name = f"{page}-{number}"
         labels = [dict(_OPTION.findall(body)).get("label") for _, _, body in (one, two)]
-        if (one[0], two[0], two[1]) != ("exercise", "solution", f"ex-{name}") or labels != [f"ex-{name}", f"sol-{name}"]:
-            raise ExerciseError(f"{page}.md: number {number} must be an exercise ex-{name}, then its solution sol-{name}.")
+        if (one[0], two[0], two[1]) != ("exercise", "solution", f"ex-{name}") or labels != [
+            f"ex-{name}",
+            f"sol-{name}",
+        ]:
+            raise ExerciseError(
+                f"{page}.md: number {number} must be an exercise ex-{name}, then its solution sol-{name}."
+            )
         grade = _GRADE.search(one[2])
         if grade is None:
             raise ExerciseError(f"{page}.md: ex-{name} has no grade such as *Easy · pencil · 10 min*.")
@@ -186,7 +191,9 @@ def without_solutions(markdown: str) -> str:
     """
     stripped = _DIRECTIVE.sub(lambda match: "" if match[1] == "solution" else match[0], markdown)
     if left := _SOLUTION_LEFT.search(stripped):
-        raise ExerciseError(f"{left[0]} would stay in the student edition: write solutions as ::::{{solution}} ... ::::.")
+        raise ExerciseError(
+            f"{left[0]} would stay in the student edition: write solutions as ::::{{solution}} ... ::::."
+        )
     return stripped
 
 
@@ -207,11 +214,11 @@ def stage(source: Path, student: bool) -> dict[str, Any]:
         What the pages may name: `edition`, `minutes` of a page, and the numbers of every solution.
     """
     about = checks()
-    for extra in (NUMBERS, CHECKS):
-        (source / "book" / "exercises" / extra.name).unlink(missing_ok=True)
+    for extra in ("answers.json", "checks.yaml", "ruff.toml"):
+        (source / "book" / "exercises" / extra).unlink(missing_ok=True)
     for page in PAGES:
         path = source / "book" / "exercises" / f"{page}.md"
-        path.write_text(_DIRECTIVE.sub(lambda match: _with_check(match, about), path.read_text()))
+        path.write_text(_DIRECTIVE.sub(lambda match: _named_and_checked(match, about), path.read_text()))
     for chapter, page in CHAPTERS.items():
         _link(source / chapter, f"To practise: {{doc}}`exercises on this chapter </book/exercises/{page}>`.")
     if student:
@@ -225,21 +232,25 @@ def stage(source: Path, student: bool) -> dict[str, Any]:
     return {"edition": EDITIONS[student], "minutes": minutes} | shown
 
 
-def _with_check(directive: re.Match[str], about: Mapping[str, Any]) -> str:
-    """An exercise that asks for a number ends with how to check it."""
-    label = dict(_OPTION.findall(directive[3])).get("label", "")
-    check = about.get(label.removeprefix("ex-"))
-    if directive[1] != "exercise" or check is None:
+def _named_and_checked(directive: re.Match[str], about: Mapping[str, Any]) -> str:
+    """An exercise with its name beside its grade; if it asks for a number, it ends with how to check that."""
+    kind, title, body = directive.groups()
+    if kind != "exercise":
         return directive[0]
-    lines = (
-        "```python",
-        "from vaemi.selfcheck import check",
-        "",
-        f'check("{label.removeprefix("ex-")}", your_number)  # {check["unit"]}; right to {check["tolerance"]:g}',
-        "```",
-    )
-    body = directive[3].rstrip("\n")
-    return f"::::{{exercise}} {directive[2]}\n{body}\n\n" + "\n".join(lines) + "\n::::\n"
+    name = dict(_OPTION.findall(body)).get("label", "").removeprefix("ex-")
+    lines = [_GRADE.sub(lambda grade: f"{grade[0]} · `{name}`", body.rstrip("\n"))]
+    if name in about:
+        check = about[name]
+        lines += [
+            "",
+            "```python",
+            "from vaemi.selfcheck import check",
+            "",
+            f"# {check['unit']}; right to {check['tolerance']:g}",
+            f'check("{name}", your_number)',
+            "```",
+        ]
+    return "\n".join([f"::::{{exercise}} {title}", *lines, "::::", ""])
 
 
 def _link(chapter: Path, line: str) -> None:

@@ -102,18 +102,19 @@ def pictures_of(source: Path) -> Iterator[Picture]:
         If two figures would get the same file name.
     """
     contents = yaml.safe_load((source / "_toc.yml").read_text())
-    chapters = [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
+    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
+    pages = [contents["root"], *(page["file"] for one in chapters for page in [one, *one.get("sections", [])])]
     numbers = yaml.safe_load((source / "_config.yml").read_text())["sphinx"]["config"].get("myst_substitutions", {})
     seen: set[str] = set()
-    for chapter in chapters:
+    for page in pages:
         found = (
-            _of_notebook(source / f"{chapter}.ipynb")
-            if (source / f"{chapter}.ipynb").exists()
-            else _of_page(source / f"{chapter}.md", numbers)
+            _of_notebook(source / f"{page}.ipynb")
+            if (source / f"{page}.ipynb").exists()
+            else _of_page(source / f"{page}.md", numbers)
         )
         for picture in found:
             if picture.name in seen:
-                raise build.BuildError(f"Two figures would be called {picture.name}: rename one (page {chapter}).")
+                raise build.BuildError(f"Two figures would be called {picture.name}: rename one (page {page}).")
             seen.add(picture.name)
             yield picture
 
@@ -258,6 +259,7 @@ _SHEET = """<!DOCTYPE html>
   main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 2.5rem 2rem; }
   figure { margin: 0; min-width: 0; }
   img { width: 100%; height: auto; background: #fff; border: 1px solid #8886; box-sizing: border-box; }
+  main { margin-top: 2rem; }
   h2 { font-size: 1.05rem; margin: .6rem 0 .3rem; overflow-wrap: anywhere; }
   p { margin: .3rem 0; overflow-wrap: anywhere; }
   a { color: var(--link); }

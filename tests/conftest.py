@@ -16,12 +16,28 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
+import yaml
 
 import vaemi
 from vaemi.data import mnist
 from vaemi.models import ConvVAE
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pages_of_the_book():
+    """The addresses of the site's pages, in the order of the table of contents."""
+
+    def files(entry):
+        if isinstance(entry, dict):
+            entry = list(entry.items())
+            yield from (value for key, value in entry if key in ("root", "file"))
+            entry = [value for _, value in entry]
+        if isinstance(entry, list):
+            for part in entry:
+                yield from files(part)
+
+    return [f"{name}.html" for name in files(yaml.safe_load((ROOT / "_toc.yml").read_text()))]
 
 
 @pytest.fixture(scope="session", autouse=True)

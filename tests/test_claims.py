@@ -282,3 +282,52 @@ def test_eeg_holds_on_values_made_to_satisfy_the_claim(changes):
 def test_the_claim_on_eeg_can_fail(changes):
     (claim,) = claims.judge_eeg(eeg_values(**changes))
     assert not claim.holds
+
+
+@pytest.mark.parametrize(
+    ("judge", "values", "words"),
+    [
+        (
+            claims.judge_theory,
+            theory_values(least_excess_over_bound=-1e-4),
+            "an error lies 1.0e-04 of the bound under it",
+        ),
+        (
+            claims.judge_theory,
+            theory_values(linear_vae_excess_over_bound_all_active=0.02),
+            "the trained linear VAE lies 2 % above the bound",
+        ),
+        (
+            claims.judge_sparsity,
+            sparsity_values({4: [4] * 8 + [5, 5], 6: [6], 16: [15]}),
+            "as many factors as dimensions only in 8 of 10 at d = 4, 0 of 1 at d = 16",
+        ),
+        (
+            claims.judge_faces,
+            faces_values(influential_factors_without_a_label=2, lift_kept_percent={"influential": 89.0}),
+            "influential factors that tell nothing of any attribute: 2; "
+            "the influential factors keep 89.0 % of the gain in classification, less than 90 %",
+        ),
+        (
+            claims.judge_eeg,
+            eeg_values(map_correlation={"valence": 0.86, "arousal": -0.79}),
+            "a map correlates with the planted one by only 0.79",
+        ),
+    ],
+)
+def test_the_words_for_what_is_not_met(judge, values, words):
+    (claim,) = judge(values)
+    assert claim.shortfall == words
+
+
+def test_an_estimator_that_does_not_converge_is_said_to():
+    values = {
+        "slope": {"uniform": -0.5, "two groups": -0.3},
+        "true_information_nats": [0.5, 3.0],
+        "covered_percent": {"1000": [95.0, 20.0]},
+        "coverage_draws": 2000,
+    }
+    (claim,) = claims.judge_estimators(values)
+    assert claim.shortfall == "the error falls with a slope of -0.300"
+    (claim,) = claims.judge_estimators(values | {"slope": {"uniform": -0.5}, "true_information_nats": [0.5, 1.0]})
+    assert claim.shortfall == "the 95 % intervals hold the truth in 20.0 to 95.0 % of the draws"

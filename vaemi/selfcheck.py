@@ -1,9 +1,9 @@
 """Tells a student whether the answer to an exercise is right, without giving it away.
 
-`answers.json` does not hold the answers. Each is rounded to a grid as wide as its tolerance, and the number of the cell is
-kept as a salted, slow hash; so are the numbers that common mistakes lead to. A student's number is compared by the
-hashes of its cell and of the two beside it. Whoever wants to can try all numbers in turn, and will have solved the exercise
-sooner. `python book/exercises.py` writes the file from the code of the solutions.
+`answers.json` does not hold the answers. Each is rounded to a grid as wide as its tolerance, and the number of the cell
+is kept as a salted, slow hash; so are the numbers that common mistakes lead to. A student's number is compared by the
+hashes of its cell and of the two beside it. Whoever wants to can try all numbers in turn, and will have solved the
+exercise sooner. `python book/exercises.py` writes the file from the code of the solutions.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ ROUNDS = 5000
 # Grid of a number that is nearly right, in tolerances.
 _NEAR = 10
 
-# Common mistakes: what the number then is for the right answer a, and what to say. The number is None where a has no such.
+# Common mistakes: the number they lead to where a is right, and what to say of it.
 MISTAKES = {
     "bits": (lambda a: a / math.log(2), "that is the number in bits; a nat is the natural logarithm's unit"),
     "double": (lambda a: 2 * a, "that is twice the answer; look for a factor of one half"),
     "half": (lambda a: a / 2, "that is half of the answer; look for a factor of two"),
     "variance": (lambda a: a * a, "that is the square of the answer, a variance for a standard deviation"),
     "deviation": (
-        lambda a: math.sqrt(a) if a >= 0 else None,
+        lambda a: math.sqrt(a),
         "that is the square root of the answer, a standard deviation for a variance",
     ),
     "sign": (lambda a: -a, "the size is right and the sign is not"),
@@ -116,8 +116,8 @@ def judge(sealed: Mapping[str, Any], value: float) -> Verdict:
     if sealed["near"] in _hashes_around(sealed["salt"], value, _NEAR * tolerance):
         return Verdict(
             False,
-            f"Not yet, but close: off by more than {tolerance:g} and by less than {2 * _NEAR * tolerance:g}. Round later, "
-            f"or look for a small term that is missing. {asked}",
+            f"Not yet, but close: off by more than {tolerance:g} and by less than {2 * _NEAR * tolerance:g}. Round "
+            f"later, or look for a small term that is missing. {asked}",
         )
     far = f"off by more than {_NEAR * tolerance:g}"
     if sealed["sign"] != _hash(sealed["salt"], "sign", _sign(value)):
@@ -131,8 +131,8 @@ def seal(answer: float, tolerance: float, unit: str, mistakes: Mapping[str, floa
     Parameters
     ----------
     answer, tolerance : float
-        A number at most so far from the answer is right, one more than twice as far is not; in between it depends on the
-        grid.
+        A number at most so far from the answer is right, one more than twice as far is not; in between it depends on
+        the grid.
     unit : str
         What the answer counts, as in "Asked for: nats."
     mistakes : mapping of str to float
@@ -177,11 +177,10 @@ def _find(exercise: str) -> dict[str, Any]:
 
 
 def _as_number(exercise: str, value: Any) -> float:
-    if not isinstance(value, numbers.Real) and hasattr(value, "item"):
-        if getattr(value, "size", 1) == 1 or getattr(value, "numel", lambda: 0)() == 1:
-            value = value.item()
-        else:
-            raise TypeError(f"check({exercise!r}, ...) got {len(value)} numbers: give the one that the exercise asks for.")
+    if hasattr(value, "shape") and hasattr(value, "item"):  # of NumPy or torch
+        if (count := math.prod(value.shape)) != 1:
+            raise TypeError(f"check({exercise!r}, ...) got {count} numbers: give the one that the exercise asks for.")
+        value = value.item()
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"check({exercise!r}, {value!r}) got no real number: give it as 0.5, not in another form.")
     if not math.isfinite(value):
