@@ -103,9 +103,10 @@ ALLOWED = {
     },
     "notebooks/celeba.ipynb": {
         "Forty of the faces": "a choice of the figure",
-        "Forty faces in four rows": "a choice of the figure",
+        "Forty faces in five rows": "a choice of the figure",
         "fourteen generating factors": "how drawn faces are made",
         "Two rows of ten faces": "a choice of the figure",
+        "any of the ten faces": "a choice of the figure",
         "Three rows of ten generated faces": "a choice of the figure",
         "99.5 % of the": "the level of the test",
         "50 % is chance": "a coin",
