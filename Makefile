@@ -6,20 +6,27 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 CORES ?= all
+STUDENT ?= 0
 
-.PHONY: book test lint serve clean help
+.PHONY: book figures test lint links serve clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book [PROFILE=quick]  run the experiments and build the site into _build/html"
+	@echo "make figures [PROFILE=quick]  write every figure for slides into _build/figures (after make book)"
+	@echo "make book STUDENT=1         the same without the solutions of the exercises"
 	@echo "make test                  run the tests"
 	@echo "make lint                  check style and types"
+	@echo "make links                 ask every address outside the built site whether it is still there"
 	@echo "make serve [PORT=8000]     show the built site on this machine"
 	@echo "make clean                 remove the site and its intermediate files (results and data stay)"
 
 book: .venv/ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --rerun-incomplete --cores $(CORES) --quiet rules host progress --config profile=$(PROFILE)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --rerun-incomplete --cores $(CORES) --quiet rules host progress --config profile=$(PROFILE) student=$(if $(filter-out 0,$(STUDENT)),1,0)
 	@echo "The site is built: open $(CURDIR)/_build/html/index.html, or run make serve."
+
+figures: .venv/ready
+	@$(BIN)/python book/figures_export.py --profile $(PROFILE)
 
 test: .venv/ready
 	$(BIN)/python -m pytest
@@ -28,6 +35,9 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+links: .venv/ready
+	@$(BIN)/python book/checks.py --external
 
 serve: .venv/ready
 	@test -f _build/html/index.html || { echo "There is no site yet: run make book first."; exit 1; }

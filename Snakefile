@@ -7,6 +7,7 @@
 from pathlib import Path
 
 PROFILE = config.get("profile", "quick")
+STUDENT = bool(int(config.get("student", 0)))
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
 EXPERIMENTS = ["theory", "estimators", "sparsity", *ON_DATA]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
@@ -21,12 +22,16 @@ rule site:
         PAGES,
         claims=MARKS + "/claims.txt",
         benchmark="benchmarks/estimators.json",
+        changelog="CHANGELOG.md",
         config="_config.yml",
         contents="_toc.yml",
     output:
         touch(MARKS + "/site"),
+    params:
+        # A parameter, so that the other edition is built when the switch has changed.
+        edition="--student" if STUDENT else "",
     shell:
-        "python book/build.py --profile {PROFILE}"
+        "python book/build.py --profile {PROFILE} {params.edition}"
 
 
 # Longest first, so that no core waits at the end.

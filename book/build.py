@@ -1,9 +1,9 @@
 """Build the site: stage the pages with the executed notebooks of a profile, run Jupyter Book, put the result in place.
 
-    python book/build.py --profile quick
+    python book/build.py --profile quick [--student]
 
 The site takes its place as _build/html only when it is whole. The build fails on a notebook with an error, on a missing
-number and on any warning of Sphinx.
+number, on any warning of Sphinx, and on what checks.py finds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import accessible
+import checks
+import claims_table
+import exercises
 import explorer
+import limits
 import nbformat
 import pandas as pd
 import runbox
@@ -45,22 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--build", type=Path, default=ROOT / "_build", help="where the site goes, as html/ in it")
+    parser.add_argument("--student", action="store_true", help="leave out the solutions of the exercises")
     options = parser.parse_args(arguments)
     try:
-        site = build(options.profile, options.results, options.build)
-    except (BuildError, claims.ClaimsError, runbox.RunBoxError, runs.RunError) as error:
+        site = build(options.profile, options.results, options.build, options.student)
+    except (BuildError, exercises.ExerciseError, claims.ClaimsError, runbox.RunBoxError, runs.RunError) as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
     print(f"The site is {site / 'index.html'}.")
     return 0
 
 
-def build(profile: str, results: Path, target: Path) -> Path:
+def build(profile: str, results: Path, target: Path, student: bool = False) -> Path:
     """Build the site of a profile into `target/html` and return that folder."""
     source, work, site = target / "source", target / "work", target / "html"
     for folder in (source, work):
         shutil.rmtree(folder, ignore_errors=True)
-    stage(profile, results, source)
+    stage(profile, results, source, student)
     built = subprocess.run(
         # By this interpreter, whatever is on the PATH.
         [
@@ -71,16 +76,20 @@ def build(profile: str, results: Path, target: Path) -> Path:
         text=True,
         check=False,
     )
-    if built.returncode:
-        raise BuildError(f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}")
-    _without_what_no_page_can_use(work / "_build" / "html")
-    accessible.mend(work / "_build" / "html")
+    made = work / "_build" / "html"
+    faults = [f"Jupyter Book failed:\n{built.stderr.strip() or built.stdout[-3000:]}"] if built.returncode else []
+    if (made / "index.html").exists():  # with a warning, too: whoever mends a page wants to know of all its faults
+        _without_what_no_page_can_use(made)
+        accessible.mend(made)
+        faults += checks.problems(source, made)
+    if faults:
+        raise BuildError("\n".join(faults))
     shutil.rmtree(site, ignore_errors=True)
-    (work / "_build" / "html").rename(site)
+    made.rename(site)
     return site
 
 
-def stage(profile: str, results: Path, source: Path) -> None:
+def stage(profile: str, results: Path, source: Path, student: bool = False) -> None:
     """Put everything that Jupyter Book reads into one folder."""
     notebooks = [
         chapter["file"].removeprefix("notebooks/")
@@ -102,11 +111,13 @@ def stage(profile: str, results: Path, source: Path) -> None:
         "profiles": _profiles(),
         "idea": _idea(generated),
         "benchmark": _benchmark(generated),
+        "limits": limits.stage(generated),
     }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated)
-    table = claims.table(claims.load(profile, results)).to_markdown(index=False)
-    (generated / "claims.md").write_text(table + "\n")
+    _stage_claims(profile, results, notebooks, generated)
+    _stage_changelog(generated)
+    numbers["exercises"] = exercises.stage(source, student)
     _stage_config(source, numbers)
     _stage_mathjax(source / "extra" / "_static" / "mathjax")
 
@@ -122,9 +133,10 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
         ) from None
     for index, output in runs.errors_in(notebook):
         raise BuildError(f"The notebook {name} ends in {output.ename} in cell {index}: run it again.")
-    if name == "mnist":
+    if name in explorer.SUBJECTS:
         assets = notebooks.parent / "extra" / "_static" / "explorer"
-        explorer.place(notebook, result, results / f"{name}.safetensors", assets)
+        explorer.place(name, notebook, result, results / f"{name}.safetensors", assets)
+    claims_table.mark_conclusion(notebook, result)
     repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
     committed, downloads = ROOT / "notebooks" / f"{name}.ipynb", notebooks.parent / "downloads"
     runbox.place(notebook, result, committed, downloads, results.parent, repository)
@@ -133,6 +145,20 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
         (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))
     about = {part: result[part] for part in ("profile", "data", "manifest")}
     return result["values"] | about | {"parameters": _defaults(name) | result["manifest"]["parameters"]}
+
+
+def _stage_claims(profile: str, results: Path, notebooks: Sequence[str], generated: Path) -> None:
+    """The table of the landing page, the rules behind its verdicts, and what stands in for what."""
+    rows, reference = claims.load(profile, results), claims.load_reference(profile, results)
+    (generated / "claims.md").write_text(claims_table.table(rows, reference, notebooks))
+    (generated / "claims-rules.md").write_text(claims_table.rules(rows))
+    (generated / "claims-notes.md").write_text(claims_table.notes([*rows, *reference]))
+
+
+def _stage_changelog(generated: Path) -> None:
+    """The changelog without its title, which the page has of its own."""
+    _, _, changes = (ROOT / "CHANGELOG.md").read_text().partition("\n")
+    (generated / "changelog.md").write_text(changes.lstrip())
 
 
 @cache

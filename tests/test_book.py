@@ -1,5 +1,6 @@
 """The site: built without a warning, whole without a network, readable on a phone."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -8,9 +9,24 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from conftest import ROOT, pages_of_the_book
 
+import vaemi.influence
+import vaemi.information
+
 PAGES = pages_of_the_book()
+API = [page for page in PAGES if page.startswith("book/api/")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_begins_with_what_it_gives_takes_and_needs(page):
+    path = next(path for suffix in (".md", ".ipynb") if (path := (ROOT / page).with_suffix(suffix)).exists())
+    text = path.read_text() if path.suffix == ".md" else nbformat.read(path, as_version=4).cells[0].source
+    title, first, *_ = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).strip().split("\n\n")
+    assert title.startswith("# ")
+    words = " ".join(first.split())
+    assert re.fullmatch(r"\*After this page you .*\. Reading takes \d+ minutes?\b[^;]*; you need .*\.\*", words), words
 
 
 def test_every_page_is_there_and_so_is_every_link(site):
@@ -24,11 +40,75 @@ def test_every_page_is_there_and_so_is_every_link(site):
 
 def test_the_numbers_of_the_pages_are_those_of_the_run(site):
     text = (site / "book" / "index.html").read_text()
-    assert "it uses <strong>0</strong>" in text
+    assert "it uses <strong>0 of 16</strong>" in " ".join(text.split())
     assert "stand in for the full set" in text
     assert "{{" not in text
     assert "30 steps" in (site / "book" / "reproduce.html").read_text()
     assert "This is a stand-in" in (site / "notebooks" / "mnist.html").read_text()
+
+
+def test_the_reference_has_every_public_name_and_its_source(site):
+    text = "".join((site / page).read_text() for page in API)
+    documented = set(re.findall(r'<dt class="sig[^>]* id="([\w.]+)"', text))
+    public = {f"vaemi.information.{name}" for name in vaemi.information.__all__}
+    public |= {f"vaemi.influence.{name}" for name in vaemi.influence.__all__}
+    public |= {"vaemi.training.train", "vaemi.models.ConvVAE", "vaemi.data.mnist.load", "vaemi.figures.spectrum"}
+    assert public - documented == set()
+    assert 'href="../../_modules/vaemi/information/factors.html#factor_information"' in text
+
+
+def test_the_landing_page_answers_a_stranger(site):
+    """What the indicator is, how many factors MNIST used, how to run it with another beta: from this page alone."""
+    page = BeautifulSoup((site / "book" / "index.html").read_text(), "html.parser")
+    text = words(page.select_one("article"))
+    assert "mutual information" in text
+    assert "0 nats is nothing" in text
+    assert "handwritten digits of MNIST. After training it uses 0 of 16" in text
+    assert page.select_one(".ways pre").get_text().strip() == "$ .venv/bin/vaemi run mnist -p beta=4"
+    assert "Type make book" in text
+
+
+def test_the_table_of_claims_is_that_of_the_runs(site, smoke_results):
+    page = BeautifulSoup((site / "book" / "index.html").read_text(), "html.parser")
+    table = page.select_one(".claims-compact table")
+    assert [head.get_text() for head in table.select("th")] == ["claim", "published", "this build", "verdict"]
+    found = [
+        claim for path in (smoke_results / "smoke").glob("*.json") for claim in json.loads(path.read_text())["claims"]
+    ]
+    rows = table.select("tbody tr")
+    assert len(rows) == len(found) == 9
+    assert not all(claim["holds"] for claim in found)
+    for row, claim in zip(rows, sorted(found, key=lambda claim: claim["id"]), strict=True):
+        cells = [words(cell) for cell in row.select("td")]
+        assert cells[0].startswith(f"{claim['id']}. ")
+        assert same_number(cells[1], claim["published"])
+        assert same_number(cells[2], claim["value"])
+        assert ("±" in cells[2]) == bool(claim["stderr"])
+        assert cells[3] == ("holds" if claim["holds"] else "does not hold")
+        assert claim["holds"] or f"does not hold here: {claim['shortfall']}" in cells[0]
+        target, _, anchor = row.select_one("a")["href"].partition("#")
+        judged = BeautifulSoup((site / "book" / target).read_text(), "html.parser").find(id=anchor)
+        # What follows the target on its page shows this very verdict.
+        assert claim["statement"] in words(judged.find_next("table"))
+        assert f"{claim['id']} holds when {claim['rule']}" in words(page.select_one(".claims-compact details"))
+
+
+def words(part):
+    """Its text, with the quotation marks that were typed."""
+    return " ".join(part.get_text(" ").split()).replace("\u2019", "'")
+
+
+def same_number(shown, value):
+    """Shown to three digits or one decimal; a dash where there is none."""
+    if value is None:
+        return shown == "-"
+    return float(re.match(r"-?[0-9.e-]+", shown).group()) == pytest.approx(value, rel=6e-3, abs=1e-12)
+
+
+def test_the_changelog_is_on_the_site(site):
+    version = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).group(1)
+    page = BeautifulSoup((site / "book" / "changelog.html").read_text(), "html.parser")
+    assert page.select_one("article h2").get_text().startswith(version)
 
 
 def build(results, target):
@@ -67,7 +147,7 @@ def test_a_missing_number_fails_the_build_and_keeps_the_old_site(copied_results,
     path.write_text(path.read_text().replace('"influential_factors"', '"other"'))
     built = build(copied_results, tmp_path / "build")
     assert built.returncode == 1
-    assert "influential_factors" in built.stderr
+    assert "book/index.md: {{ mnist.influential_factors }} has no value" in built.stderr
     assert (tmp_path / "build" / "html" / "index.html").read_text() == "the site of yesterday"
 
 

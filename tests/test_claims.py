@@ -78,6 +78,8 @@ def test_each_claim_can_fail(case):
     found = verdicts(values)
     assert not found.pop(claim)
     assert all(found.values())
+    judged = {one.id: one for one in claims.judge_mnist(values)}
+    assert [id for id, one in judged.items() if one.shortfall] == [claim]
 
 
 def test_published_numbers_stand_beside_ours():
@@ -85,6 +87,18 @@ def test_published_numbers_stand_beside_ours():
     assert by_id["C1"].value == by_id["C1"].published == pytest.approx(100 * 15 / 128)
     assert by_id["C4"].published == 93.13
     assert by_id["C4"].stderr == pytest.approx(100 * (0.93 * 0.07 / 10_000) ** 0.5)
+
+
+def test_what_is_not_met_is_said_with_this_runs_numbers():
+    values = broken(influential_factors=60, influential_share_of_total=0.9395)
+    sparsity = claims.judge_mnist(values)[0]
+    assert sparsity.shortfall == (
+        "60 of 128 factors are influential, more than 20 %; "
+        "the influential factors hold 93.95 % of the information, less than 95 %"
+    )
+    (nothing, *_) = claims.judge_mnist(broken(influential_factors=0))
+    assert nothing.shortfall == "no factor holds more than 0.1 nats"
+    assert claims.in_words(sparsity.to_dict()) == f"does not hold here: {sparsity.shortfall}"
 
 
 def write_result(folder, name="mnist", **changes):
@@ -106,6 +120,19 @@ def test_claims_are_read_back_and_tabled(tmp_path):
     assert set(table["verdict"]) == {"holds"}
     # A bar would end a cell of the Markdown table.
     assert not any("|" in cell for column in table for cell in table[column])
+
+
+def test_the_reference_run_stands_beside_ours_if_there_is_one(tmp_path):
+    write_result(tmp_path / "quick")
+    assert claims.load_reference("quick", tmp_path) == []
+    reference = [claim.to_dict() for claim in claims.judge_mnist(broken(influential_factors=16))]
+    write_result(tmp_path / "paper", claims=reference[:1])
+    table = claims.table(claims.load("quick", tmp_path), claims.load_reference("quick", tmp_path))
+    assert list(table.columns) == ["claim", "published", "reference run", "this run", "verdict"]
+    assert list(table["reference run"]) == ["12.5", "-", "-", "-"]
+    assert table["this run"][0] == "11.7"
+    # The reference run is not compared with itself.
+    assert claims.load_reference("paper", tmp_path) == []
 
 
 def test_missing_and_damaged_results_are_named(tmp_path):
@@ -255,3 +282,52 @@ def test_eeg_holds_on_values_made_to_satisfy_the_claim(changes):
 def test_the_claim_on_eeg_can_fail(changes):
     (claim,) = claims.judge_eeg(eeg_values(**changes))
     assert not claim.holds
+
+
+@pytest.mark.parametrize(
+    ("judge", "values", "words"),
+    [
+        (
+            claims.judge_theory,
+            theory_values(least_excess_over_bound=-1e-4),
+            "an error lies 1.0e-04 of the bound under it",
+        ),
+        (
+            claims.judge_theory,
+            theory_values(linear_vae_excess_over_bound_all_active=0.02),
+            "the trained linear VAE lies 2 % above the bound",
+        ),
+        (
+            claims.judge_sparsity,
+            sparsity_values({4: [4] * 8 + [5, 5], 6: [6], 16: [15]}),
+            "as many factors as dimensions only in 8 of 10 at d = 4, 0 of 1 at d = 16",
+        ),
+        (
+            claims.judge_faces,
+            faces_values(influential_factors_without_a_label=2, lift_kept_percent={"influential": 89.0}),
+            "influential factors that tell nothing of any attribute: 2; "
+            "the influential factors keep 89.0 % of the gain in classification, less than 90 %",
+        ),
+        (
+            claims.judge_eeg,
+            eeg_values(map_correlation={"valence": 0.86, "arousal": -0.79}),
+            "a map correlates with the planted one by only 0.79",
+        ),
+    ],
+)
+def test_the_words_for_what_is_not_met(judge, values, words):
+    (claim,) = judge(values)
+    assert claim.shortfall == words
+
+
+def test_an_estimator_that_does_not_converge_is_said_to():
+    values = {
+        "slope": {"uniform": -0.5, "two groups": -0.3},
+        "true_information_nats": [0.5, 3.0],
+        "covered_percent": {"1000": [95.0, 20.0]},
+        "coverage_draws": 2000,
+    }
+    (claim,) = claims.judge_estimators(values)
+    assert claim.shortfall == "the error falls with a slope of -0.300"
+    (claim,) = claims.judge_estimators(values | {"slope": {"uniform": -0.5}, "true_information_nats": [0.5, 1.0]})
+    assert claim.shortfall == "the 95 % intervals hold the truth in 20.0 to 95.0 % of the draws"

@@ -118,7 +118,7 @@ def test_information_can_be_lifted_and_needs_nothing_but_torch(tmp_path):
     assert float(done.stdout) < 1e-12
 
 
-GROUND = {"models", "information", "data", "runs", "claims"}
+GROUND = {"models", "information", "data", "runs", "claims", "selfcheck"}
 TOP = {"training", "influence", "figures"}
 
 

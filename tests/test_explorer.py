@@ -1,4 +1,4 @@
-"""The factor explorer: the decoder in the page draws what PyTorch's draws, for whoever moves its factors, and how."""
+"""The factor explorers: the decoder in the page draws what PyTorch's draws, for whoever moves its factors, and how."""
 
 import base64
 import importlib.util
@@ -17,6 +17,7 @@ from vaemi import influence
 from vaemi.models import ConvVAE
 
 MOST_BYTES = 3_000_000
+PICTURE = ".explorer-pictures > canvas"
 MINUS, SIGMA = "\u2212", "\u03c3*"
 
 specification = importlib.util.spec_from_file_location("explorer", ROOT / "book" / "explorer.py")
@@ -24,70 +25,101 @@ explorer = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(explorer)
 
 
+FACES = {
+    "image_shape": (3, 64, 64),
+    "channels": (8, 16, 32, 64),
+    "output": "sigmoid",
+    "activation": "leaky_relu",
+}
+
+
 class Trained:
     """A model with weights wide enough that every factor moves the picture, but for the last, which is ignored."""
 
-    def __init__(self, **settings):
+    def __init__(self, name="mnist", **settings):
         torch.manual_seed(0)
+        self.name = name
+        self.noun = explorer.SUBJECTS[name].noun
+        self.start = explorer.SUBJECTS[name].start
+        settings = {"mnist": {}, "celeba": FACES}[name] | settings
         self.model = ConvVAE(latent_dim=12, hidden_dim=64, initialization="he", **settings).eval()
         self.nats = [0.5, 3.0, 0.01, 2.0, 0.0, 0.02, 1.5, 0.03, 0.0, 0.3, 0.0, -1e-9]
         with torch.no_grad():
             self.model.decoder[0].weight[:, 11] = 0
+            if name == "celeba":
+                # Pictures of five random layers under a sigmoid are all but grey.
+                self.model.decoder[-2].weight *= 20
         self.sigma = torch.linspace(0.8, 1.2, 12)
         self.mean = torch.randn(10, 12)
         self.values = {"information_nats": self.nats, "sigma_star": self.sigma.tolist()}
+        self.described = []
+        if name == "celeba":
+            self.values["aligned_labels"] = {"1": {"hair length": 0.75}, "6": {"pitch": 0.5}}
+            self.described = [f"face of kind {kind}" for kind in range(10)]
+        self.kept = explorer.Kept(self.model, self.mean, self.described)
 
-    def pictures(self, digit, positions):
-        """What PyTorch draws of a digit with factors (by index) at positions in sigma*, as a reader sees it."""
-        z = self.mean[digit].clone()
+    def pictures(self, start, positions):
+        """What PyTorch draws of a start with factors (by index) at positions in sigma*, as a reader sees it."""
+        z = self.mean[start].clone()
         for factor, position in positions.items():
             z[factor] = position * self.sigma[factor]
-        return influence.decode(self.model, z[None])[0, 0].clamp(0, 1)
+        return influence.decode(self.model, z[None])[0].clamp(0, 1)
+
+    def title(self, start):
+        """What the page calls a picture to start from."""
+        return f"{self.noun.capitalize()} {explorer.SUBJECTS[self.name].first + start}"
+
+    def choice(self, start):
+        """Accessible name of the control that chooses it."""
+        number = str(explorer.SUBJECTS[self.name].first + start)
+        return f"{number}: {self.described[start]}" if self.described else number
 
 
-@pytest.fixture(scope="module")
-def trained():
-    return Trained()
+@pytest.fixture(scope="module", params=["mnist", "celeba"])
+def trained(request):
+    return Trained(request.param)
 
 
-def run_folded(layers, positions, digit, shape):
+def run_folded(layers, positions, start, shape):
     """The folded layers by PyTorch, as `explorer.js` runs them."""
     size = [side // 2 ** sum(layer.kind == "upsample" for layer in layers) for side in shape]
     value = positions[None]
     for place, layer in enumerate(layers):
-        bias = layer.bias[digit] if place == 0 else layer.bias
+        bias = layer.bias[start] if place == 0 else layer.bias
         if layer.kind == "dense":
             value = value @ layer.weight.T + bias
         else:
             value = value.reshape(1, len(layer.weight), *size) if value.ndim == 2 else value
             value = torch.nn.functional.conv_transpose2d(value, layer.weight, bias, stride=2, padding=1)
         value = torch.maximum(value, layer.slope * value)
+        value = value.sigmoid() if layer.sigmoid else value
     return value
 
 
-@pytest.mark.parametrize("settings", [{}, {"activation": "leaky_relu", "output": "identity"}])
+@pytest.mark.parametrize("settings", [{}, {"activation": "leaky_relu", "output": "identity"}, {"name": "celeba"}])
 @torch.no_grad()
 def test_the_folded_decoder_is_the_decoder(settings):
     trained = Trained(**settings)
     factors = [6, 1, 9, 11]
     layers = explorer.fold(trained.model.decoder, trained.mean, factors, trained.sigma)
     assert layers[0].weight.shape == (64, 4)
-    for digit in (0, 7):
+    for start in (0, 7):
         positions = torch.tensor([-3.0, 0.7, 2.2, 3.0])
-        z = trained.mean[digit].clone()
+        z = trained.mean[start].clone()
         z[factors] = positions * trained.sigma[factors]
-        difference = run_folded(layers, positions, digit, (28, 28)) - trained.model.decoder(z[None])
+        expected = trained.model.decoder(z[None])
+        difference = run_folded(layers, positions, start, expected.shape[2:]) - expected
         assert difference.abs().max() < 1e-5
 
 
 def test_a_layer_that_the_page_cannot_run_is_refused():
-    model = Trained(output="sigmoid").model
-    with pytest.raises(ValueError, match="no layer Sigmoid"):
-        explorer.fold(model.decoder, torch.zeros(10, 12), [0], torch.ones(12))
+    decoder = torch.nn.Sequential(torch.nn.Linear(12, 4), torch.nn.Tanh())
+    with pytest.raises(ValueError, match="no layer Tanh"):
+        explorer.fold(decoder, torch.zeros(10, 12), [0], torch.ones(12))
 
 
-def test_the_factors_shown_are_the_influential_ones_and_one_ignored(trained):
-    assert explorer.shown_factors(trained.nats) == [1, 3, 6, 0, 9, 11]
+def test_the_factors_shown_are_the_influential_ones_and_one_ignored():
+    assert explorer.shown_factors(Trained().nats) == [1, 3, 6, 0, 9, 11]
     # Of a run that learned nothing, a few; of one that ignores none, all.
     assert explorer.shown_factors([0.0, 0.02, 0.01, 0.0, -0.1]) == [1, 2, 0, 4]
     assert explorer.shown_factors([1.0, 2.0, 3.0]) == [2, 1, 0]
@@ -98,7 +130,15 @@ def handed_over(script):
 
 
 def test_what_is_handed_to_the_page(trained):
-    handed = handed_over(explorer.script(trained.model, trained.mean, trained.values))
+    handed = handed_over(explorer.script(trained.name, trained.kept, trained.values))
+    assert handed["shape"] == list(trained.model.hyperparameters["image_shape"])
+    labels = [factor["label"] for factor in handed["factors"]]
+    if trained.name == "celeba":
+        assert labels == [{"name": "hair length", "nats": 0.75}, None, {"name": "pitch", "nats": 0.5}, None, None, None]
+        assert handed["names"] == [str(number) for number in range(1, 11)]
+    else:
+        assert labels == [None] * 6
+        assert handed["names"] == list("0123456789")
     assert [factor["index"] for factor in handed["factors"]] == [1, 3, 6, 0, 9, 11]
     assert [factor["ignored"] for factor in handed["factors"]] == [False] * 5 + [True]
     assert np.array(handed["positions"])[4, 2] == pytest.approx(float(trained.mean[4, 6] / trained.sigma[6]))
@@ -113,35 +153,66 @@ def test_a_notebook_gets_the_explorer_of_its_run_or_a_sentence(trained, tmp_path
         cells[1].metadata["tags"] = list(tags)
         return nbformat.v4.new_notebook(cells=cells)
 
-    tensors = tmp_path / "mnist.safetensors"
+    name, result = trained.name, {"values": trained.values, "data": {"stand_in": True}}
+    tensors = tmp_path / f"{name}.safetensors"
     for tagged in (notebook("explorer"), notebook()):
-        explorer.place(tagged, {"values": trained.values}, tensors, tmp_path / "nothing")
+        explorer.place(name, tagged, result, tensors, tmp_path / "nothing")
         assert "kept no decoder" in tagged.cells[-1].source
+        assert f"`vaemi run {name}`" in tagged.cells[-1].source
         assert tagged.cells[0].source == "text"
         assert not (tmp_path / "nothing").exists()
 
     decoder = {f"decoder.{name}": weights for name, weights in trained.model.decoder.state_dict().items()}
-    save_file({"mean": trained.mean, **decoder}, tensors, {"about": json.dumps(trained.model.hyperparameters)})
-    tagged = notebook("explorer")
-    explorer.place(tagged, {"values": trained.values}, tensors, tmp_path / "assets")
+    about = trained.model.hyperparameters | ({"described": trained.described} if trained.described else {})
+    save_file({"mean": trained.mean, **decoder}, tensors, {"about": json.dumps(about)})
+    # Explorers of several pages share a folder.
+    for _ in range(2):
+        tagged = notebook("explorer")
+        explorer.place(name, tagged, result, tensors, tmp_path / "assets")
     assert 'id="factor-explorer"' in tagged.cells[1].source
-    written = (tmp_path / "assets" / "mnist.js").read_text()
-    assert written == explorer.script(trained.model, trained.mean, trained.values)
+    assert f"_static/explorer/{name}.js" in tagged.cells[1].source
+    assert ("the label that it tells most of" in tagged.cells[1].source) == (name == "celeba")
+    written = (tmp_path / "assets" / f"{name}.js").read_text()
+    assert written == explorer.script(name, trained.kept, trained.values)
+
+
+def test_who_may_see_faces_learned_from_photographs_is_said():
+    values = Trained("celeba").values
+    for stand_in in (True, False):
+        said = explorer.text("celeba", {"values": values, "data": {"stand_in": stand_in}})
+        assert ("keep this page to yourself" in said) != stand_in
 
 
 def test_the_files_of_the_site_are_small(site):
     folder = site / "_static" / "explorer"
-    assert {path.name for path in folder.iterdir()} == {"explorer.css", "explorer.js", "mnist.js"}
-    assert sum(path.stat().st_size for path in folder.iterdir()) < MOST_BYTES
+    shared = ["explorer.css", "explorer.js"]
+    assert {path.name for path in folder.iterdir()} == {*shared, *(f"{name}.js" for name in explorer.SUBJECTS)}
+    for name in explorer.SUBJECTS:
+        assert sum((folder / file).stat().st_size for file in [*shared, f"{name}.js"]) < MOST_BYTES
+        assert "factor-explorer" in (site / "notebooks" / f"{name}.html").read_text()
     # No page but its own loads it.
-    assert "factor-explorer" in (site / "notebooks" / "mnist.html").read_text()
     assert "_static/explorer" not in (site / "notebooks" / "theory.html").read_text()
+
+
+@pytest.mark.parametrize("name", explorer.SUBJECTS)
+def test_a_decoder_of_full_width_is_small(name):
+    # The site of the smoke run has few influential factors, and the widths of the experiments' models are their own.
+    notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
+    latent_dim = 128 if name == "mnist" else 64
+    assert f"latent_dim: int = {latent_dim} " in "".join("".join(cell["source"]) for cell in notebook["cells"])
+    model = ConvVAE(latent_dim=latent_dim, **(FACES if name == "celeba" else {}))
+    kept = explorer.Kept(model, torch.randn(10, latent_dim), [])
+    values = {"information_nats": [1.0] * latent_dim, "sigma_star": [1.0] * latent_dim}
+    page = explorer.script(name, kept, values)
+    shared = sum(path.stat().st_size for path in (ROOT / "book" / "_explorer").iterdir())
+    assert len(page.encode()) + shared < MOST_BYTES
 
 
 class Page:
     """A page with the explorer in it, with the network off."""
 
-    def __init__(self, browser, path, **context):
+    def __init__(self, browser, path, shape, **context):
+        self.shape = tuple(shape)
         self.context = browser.new_context(offline=True, **context)
         self.page = self.context.new_page()
         self.complaints, self.left = [], []
@@ -161,15 +232,19 @@ class Page:
         return self.page.locator(f"#explorer-factor-{factor}")
 
     def drawn(self):
-        """Pixels of the canvas, once the frame in which they are drawn is over."""
+        """Pixels of the canvas (channels, height, width), once the frame in which they are drawn is over."""
+        channels, height, width = self.shape
         self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         pixels = self.page.evaluate(
-            "[...document.querySelector('#factor-explorer canvas').getContext('2d').getImageData(0, 0, 28, 28).data]"
+            f"[...document.querySelector('{PICTURE}').getContext('2d').getImageData(0, 0, {width}, {height}).data]"
         )
-        return torch.tensor(pixels).reshape(28, 28, 4)[:, :, 0] / 255
+        red_green_blue = torch.tensor(pixels).reshape(height, width, 4).permute(2, 0, 1)[:3] / 255
+        if channels == 1:
+            assert (red_green_blue == red_green_blue[:1]).all(), "grey"
+        return red_green_blue[:channels]
 
     def description(self):
-        return self.page.locator("#factor-explorer canvas").first.get_attribute("aria-label")
+        return self.page.locator(PICTURE).get_attribute("aria-label")
 
     def says(self, words):
         """Wait until the live region says so."""
@@ -182,75 +257,115 @@ def page_of_trained(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("explorer")
     target = folder / "_static" / "explorer"
     shutil.copytree(ROOT / "book" / "_explorer", target)
-    (target / "mnist.js").write_text(explorer.script(trained.model, trained.mean, trained.values))
-    fragment = (target / "explorer.md").read_text().split("```")[1].removeprefix("{raw} html")
+    (target / f"{trained.name}.js").write_text(explorer.script(trained.name, trained.kept, trained.values))
+    text = explorer.text(trained.name, {"values": trained.values, "data": {"stand_in": True}})
+    fragment = text.split("```")[1].removeprefix("{raw} html")
     (folder / "notebooks").mkdir()
-    page = folder / "notebooks" / "mnist.html"
+    page = folder / "notebooks" / f"{trained.name}.html"
     page.write_text(f"<!doctype html><html lang=en><meta name=viewport content='width=device-width'>{fragment}</html>")
     return page
 
 
 @pytest.fixture
-def opened(browser, page_of_trained):
-    page = Page(browser, page_of_trained)
+def opened(browser, page_of_trained, trained):
+    page = Page(browser, page_of_trained, trained.model.hyperparameters["image_shape"])
     yield page
     page.close()
 
 
 def test_pictures_are_those_of_pytorch(opened, trained):
-    assert (opened.drawn() - trained.pictures(3, {})).abs().max() < 1e-2
-    assert trained.pictures(3, {}).std() > 0.05, "a test with grey pictures would show nothing"
+    as_opened = trained.pictures(trained.start, {})
+    assert (opened.drawn() - as_opened).abs().max() < 1e-2
+    assert as_opened.std() > 0.05, "a test with grey pictures would show nothing"
+    if len(as_opened) == 3:
+        assert (as_opened[0] - as_opened[2]).abs().max() > 0.1, "nor would one without colours"
     drawn = []
-    for digit, positions in [(3, {1: -3}), (8, {6: 2.5, 0: -1.2}), (0, {3: 3, 9: -3, 11: 3}), (9, {1: 3, 6: -3})]:
-        opened.page.get_by_label(str(digit), exact=True).check()
+    for start, positions in [(3, {1: -3}), (8, {6: 2.5, 0: -1.2}), (0, {3: 3, 9: -3, 11: 3}), (9, {1: 3, 6: -3})]:
+        opened.page.get_by_label(trained.choice(start), exact=True).check()
         for factor, position in positions.items():
             opened.slider(factor).fill(str(position))
         drawn.append(opened.drawn())
-        assert (drawn[-1] - trained.pictures(digit, positions)).abs().max() < 1e-2
-        as_encoded = trained.pictures(digit, {})
+        assert (drawn[-1] - trained.pictures(start, positions)).abs().max() < 1e-2
+        as_encoded = trained.pictures(start, {})
         assert (drawn[-1] - as_encoded).abs().max() > 0.1, "the factors must have moved the picture"
 
 
-def test_an_ignored_factor_changes_nothing_and_an_influential_one_something(opened):
+def test_faces_are_chosen_by_what_they_look_like(opened, trained):
+    small = opened.page.locator(".explorer-starts canvas")
+    if trained.name == "mnist":
+        assert small.count() == 0
+        return
+    assert small.count() == 10
+    pixels = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 64, 64).data]"
+    for start in (0, 9):
+        shown = torch.tensor(small.nth(start).evaluate(pixels)).reshape(64, 64, 4).permute(2, 0, 1)[:3] / 255
+        assert (shown - trained.pictures(start, {})).abs().max() < 1e-2
+
+
+def test_an_ignored_factor_changes_nothing_and_an_influential_one_something(opened, trained):
     before = opened.drawn()
     opened.slider(11).fill("3")
     assert (opened.drawn() == before).all()
     opened.says(f"Factor 11 at +3.0 {SIGMA}: it holds 0.00 nats and is ignored. The picture stays as it was")
     opened.slider(1).fill("-2.5")
     assert (opened.drawn() - before).abs().max() > 0.1
-    opened.says(f"Factor 1 at {MINUS}2.5 {SIGMA}: it holds 3.00 nats. On average it changes a pixel by")
+    of_label = ", 0.75 on hair length" if trained.name == "celeba" else ""
+    opened.says(f"Factor 1 at {MINUS}2.5 {SIGMA}: it holds 3.00 nats{of_label}. On average it changes a pixel by")
 
 
 def test_by_keyboard(opened, trained):
-    page = opened.page
+    page, after = opened.page, trained.start + 1
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.value") == "3"
+    assert page.evaluate("document.activeElement.value") == trained.title(trained.start).split()[1]
     page.keyboard.press("ArrowRight")
-    assert (opened.drawn() - trained.pictures(4, {})).abs().max() < 1e-2
-    opened.says("Digit 4, all factors as encoded.")
+    assert (opened.drawn() - trained.pictures(after, {})).abs().max() < 1e-2
+    what = f" ({trained.described[after]})" if trained.described else ""
+    opened.says(f"{trained.title(after)}{what}, all factors as encoded.")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Reset factors"
     page.keyboard.press("Tab")
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    assert (opened.drawn() - trained.pictures(4, {1: -2.9})).abs().max() < 1e-2
+    assert (opened.drawn() - trained.pictures(after, {1: -2.9})).abs().max() < 1e-2
     assert opened.slider(1).get_attribute("aria-valuetext") == f"{MINUS}2.9 sigma star"
-    assert opened.description() == f"Digit 4 from the decoder: factor 1 at {MINUS}2.9 {SIGMA}, the others as encoded."
+    drawn = f"{trained.title(after)} from the decoder: "
+    assert opened.description() == f"{drawn}factor 1 at {MINUS}2.9 {SIGMA}, the others as encoded."
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
-    assert (opened.drawn() - trained.pictures(4, {})).abs().max() < 1e-2
-    assert opened.description() == "Digit 4 from the decoder: all factors as encoded."
+    assert (opened.drawn() - trained.pictures(after, {})).abs().max() < 1e-2
+    assert opened.description() == f"{drawn}all factors as encoded."
 
 
-def test_every_control_has_a_name_and_says_what_it_holds(opened):
+def test_every_control_has_a_name_and_says_what_it_holds(opened, trained):
     tree = opened.page.locator("#factor-explorer").aria_snapshot()
-    assert 'group "Digit to start from"' in tree
-    assert 'radio "3" [checked]' in tree
-    assert 'slider "Factor 1 3.00 nats"' in tree
+    assert f'group "{trained.noun.capitalize()} to start from"' in tree
+    assert f'radio "{trained.choice(trained.start)}" [checked]' in tree
+    assert ('slider "Factor 1 3.00 nats, 0.75 on hair length"' in tree) == (trained.name == "celeba")
+    assert ('slider "Factor 1 3.00 nats"' in tree) == (trained.name == "mnist")
+    assert 'slider "Factor 3 2.00 nats"' in tree
     assert 'slider "Factor 11 0.00 nats, ignored"' in tree
     assert 'button "Reset factors"' in tree
-    assert 'img "Digit 3 from the decoder: all factors as encoded."' in tree
+    assert f'img "{trained.title(trained.start)} from the decoder: all factors as encoded."' in tree
     assert tree.count("slider") == 6
+
+
+def test_more_than_a_dozen_factors_unfold(browser, tmp_path):
+    shutil.copytree(ROOT / "book" / "_explorer", tmp_path / "_static" / "explorer")
+    trained = Trained()
+    values = trained.values | {"information_nats": [0.0, *(2 - h / 10 for h in range(15))]}
+    values["sigma_star"] = [1.0] * 16
+    model = ConvVAE(latent_dim=16, hidden_dim=8)
+    script = explorer.script("mnist", explorer.Kept(model, torch.zeros(10, 16), []), values)
+    (tmp_path / "_static" / "explorer" / "mnist.js").write_text(script)
+    text = explorer.text("mnist", {"values": values, "data": {"stand_in": True}})
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "mnist.html").write_text(text.split("```")[1].removeprefix("{raw} html"))
+    page = Page(browser, tmp_path / "notebooks" / "mnist.html", (1, 28, 28))
+    sliders = page.page.locator("input[type=range]")
+    assert [sliders.nth(row).is_visible() for row in range(16)] == [True] * 12 + [False] * 3 + [True]
+    page.page.get_by_text("3 more factors").press("Enter")
+    assert all(sliders.nth(row).is_visible() for row in range(16))
+    page.close()
 
 
 def test_a_picture_takes_little_time(opened):
@@ -258,7 +373,7 @@ def test_a_picture_takes_little_time(opened):
     taken = opened.page.evaluate(
         """async () => {
           const slider = document.querySelector("#factor-explorer input[type=range]");
-          const canvas = document.querySelector("#factor-explorer canvas");
+          const canvas = document.querySelector(".explorer-pictures > canvas");
           const times = [];
           for (let i = 0; i < 20; i++) {
             const drawn = new Promise(done => new MutationObserver(done).observe(canvas, {attributes: true}));
@@ -276,16 +391,19 @@ def test_a_picture_takes_little_time(opened):
 
 
 def test_without_javascript_a_sentence_stands_there(browser, page_of_trained):
-    page = Page(browser, page_of_trained, java_script_enabled=False)
+    page = Page(browser, page_of_trained, (), java_script_enabled=False)
     assert "need JavaScript" in page.page.locator("#factor-explorer").inner_text()
     page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_phone_in_the_book(site, browser, smoke_results, scheme):
+@pytest.mark.parametrize("name", explorer.SUBJECTS)
+def test_on_a_phone_in_the_book(site, browser, smoke_results, name, scheme):
+    kept = explorer.load(smoke_results / "smoke" / f"{name}.safetensors")
     page = Page(
         browser,
-        site / "notebooks" / "mnist.html",
+        site / "notebooks" / f"{name}.html",
+        kept.model.hyperparameters["image_shape"],
         viewport={"width": 390, "height": 844},
         has_touch=True,
         is_mobile=True,
@@ -293,22 +411,21 @@ def test_on_a_phone_in_the_book(site, browser, smoke_results, scheme):
     )
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.page.evaluate(overflow) <= 0
-    model, mean = explorer.load(smoke_results / "smoke" / "mnist.safetensors")
-    values = json.loads((smoke_results / "smoke" / "mnist.json").read_text())["values"]
+    values = json.loads((smoke_results / "smoke" / f"{name}.json").read_text())["values"]
     factor = explorer.shown_factors(values["information_nats"])[0]
-    page.page.get_by_role("radio", name="7", exact=True).tap()
+    page.page.locator("#factor-explorer input[type=radio]").nth(7).tap()
     slider = page.slider(factor)
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     assert box["height"] >= 40, "too small for a finger"
     page.page.touchscreen.tap(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
     assert float(slider.input_value()) > 2.5
-    z = mean[7].clone()
+    z = kept.mean[7].clone()
     z[factor] = float(slider.input_value()) * values["sigma_star"][factor]
-    expected = influence.decode(model, z[None])[0, 0].clamp(0, 1)
+    expected = influence.decode(kept.model, z[None])[0].clamp(0, 1)
     assert (page.drawn() - expected).abs().max() < 1e-2
     # The picture stays in sight while the last slider is moved.
     page.page.locator("#factor-explorer input[type=range]").last.scroll_into_view_if_needed()
-    top = page.page.locator("#factor-explorer canvas").first.bounding_box()["y"]
+    top = page.page.locator(PICTURE).bounding_box()["y"]
     assert 0 <= top < 844
     page.close()

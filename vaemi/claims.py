@@ -16,6 +16,8 @@ import pandas as pd
 
 # What counts as influential, in nats.
 THRESHOLD = 0.1
+# The profile of the reference run, which other runs are compared with.
+REFERENCE = "paper"
 
 
 class ClaimsError(Exception):
@@ -42,6 +44,8 @@ class Claim:
         Standard error of `value` over the samples it was measured on.
     unit : str
         What value and published count.
+    shortfall : str
+        What of the rule is not met, in plain words with this run's numbers; empty where the claim holds.
     """
 
     id: str
@@ -52,6 +56,7 @@ class Claim:
     stderr: float | None
     unit: str
     published: float | None
+    shortfall: str
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as a run's results hold them."""
@@ -83,12 +88,19 @@ def judge_mnist(values: Mapping[str, Any]) -> list[Claim]:
 
 def _sparsity(values: Mapping[str, Any], paper: Mapping[str, Any], latent_dim: int) -> Claim:
     share = values["influential_share_of_total"]
-    percent = 100 * values["influential_factors"] / latent_dim
+    count = values["influential_factors"]
+    percent = 100 * count / latent_dim
+    unmet = {f"no factor holds more than {THRESHOLD} nats": count > 0}
+    if count:
+        unmet = {
+            f"{count} of {latent_dim} factors are influential, more than 20 %": percent <= 20,
+            f"the influential factors hold {100 * share:.2f} % of the information, less than 95 %": share >= 0.95,
+        }
     return Claim(
         id="C1",
         statement="A small part of the factors carries almost all the information.",
         rule=f"factors above {THRESHOLD} nats are at most 20 % of all and hold at least 95 % of the information",
-        holds=0 < percent <= 20 and share >= 0.95,
+        **_verdict(unmet),
         value=percent,
         stderr=None,
         unit="% of the factors",
@@ -102,7 +114,7 @@ def _variance_is_blind(values: Mapping[str, Any], paper: Mapping[str, Any]) -> C
         id="C2",
         statement="The marginal standard deviation sigma* is about 1 for used and for ignored factors.",
         rule="every sigma* lies between 0.8 and 1.25",
-        holds=low >= 0.8 and high <= 1.25,
+        **_verdict({f"sigma* reaches from {low:.3f} to {high:.3f}": low >= 0.8 and high <= 1.25}),
         value=max(abs(low - 1), abs(high - 1)),
         stderr=None,
         unit="largest distance of sigma* from 1",
@@ -117,13 +129,20 @@ def _reconstruction(values: Mapping[str, Any]) -> Claim:
     excess = {name: sum(curve) / sum(ours) - 1 for name, curve in errors.items()}
     # KL(q(z_h|x) || p) is I_h plus the marginal's distance from the prior: nearly the same order by identity 1.
     kl = excess.pop("kl")
+    best = min(excess, key=lambda name: excess[name])
+    order = "a random order" if best.startswith("random") else f"the order by {best}"
     return Claim(
         id="C3",
         statement="Keeping the most informative factors keeps the picture; other orders do worse.",
         rule="the order by information has the least mean error over the counts kept: under random and variance "
         "order, and not more than 1 % above KL order",
-        holds=min(excess.values()) > 0 and kl > -0.01,
-        value=100 * min(excess.values()),
+        **_verdict(
+            {
+                f"{order} has no more error ({100 * excess[best]:+.2g} %)": excess[best] > 0,
+                f"the order by KL divergence has less error ({100 * kl:+.2g} %)": kl > -0.01,
+            }
+        ),
+        value=100 * excess[best],
         stderr=None,
         unit="% more error in the next best order (variance or random)",
         published=None,
@@ -135,9 +154,9 @@ def _classification(values: Mapping[str, Any], paper: Mapping[str, Any]) -> Clai
     falling = [accuracy[ratio] for ratio in sorted(accuracy, key=float, reverse=True)]
     # Two accuracies on the same n test digits differ by chance by no more than this, four times in five hundred.
     slack = 100 * 3 * math.sqrt(0.5 / values["test_digits"])
-    falls = all(later <= earlier + slack for earlier, later in pairwise(falling))
-    below = all(
-        measured <= bound + slack
+    rise = max(later - earlier for earlier, later in pairwise(falling))
+    above = max(
+        measured - bound
         for name in ("most", "least")
         for measured, bound in zip(
             values[f"sampled_accuracy_percent_{name}_informative_kept"],
@@ -145,18 +164,31 @@ def _classification(values: Mapping[str, Any], paper: Mapping[str, Any]) -> Clai
             strict=True,
         )
     )
-    share = accuracy["0.1"] / 100
+    top, full = accuracy["0.1"], accuracy["1.0"]
+    share = top / 100
     return Claim(
         id="C4",
         statement="Accuracy falls with the information removed, and never exceeds Fano's bound.",
         rule="accuracy by ratio kept never rises as factors are removed, and accuracy from sampled factors stays under "
         "the bound (both within three standard errors); the top 10 % keep at least 85 % of the full accuracy",
-        holds=falls and below and accuracy["0.1"] >= 0.85 * accuracy["1.0"],
-        value=accuracy["0.1"],
+        **_verdict(
+            {
+                f"accuracy rises by {rise:.1f} points as factors are removed": rise <= slack,
+                f"accuracy exceeds the bound by {above:.1f} points": above <= slack,
+                f"the top 10 % of the factors keep {top:.1f} of {full:.1f} % accuracy": top >= 0.85 * full,
+            }
+        ),
+        value=top,
         stderr=100 * math.sqrt(share * (1 - share) / values["test_digits"]),
         unit="% accuracy with 10 % of the factors",
         published=paper["accuracy_percent_by_ratio_kept"]["0.1"],
     )
+
+
+def _verdict(rule: Mapping[str, bool]) -> dict[str, Any]:
+    """Whether all parts of a rule are met, and the words for those that are not."""
+    shortfall = "; ".join(words for words, met in rule.items() if not met)
+    return {"holds": not shortfall, "shortfall": shortfall}
 
 
 def judge_estimators(values: Mapping[str, Any]) -> list[Claim]:
@@ -177,7 +209,14 @@ def judge_estimators(values: Mapping[str, Any]) -> list[Claim]:
             rule="on every simulated encoder the error falls with the number of samples with a slope of -0.5 +- 0.05 "
             "on logarithmic axes, and with 1,000 samples and up to 1.5 nats the 95 % intervals hold the truth in 93 to "
             "97 % of the draws (within three standard errors of the count)",
-            holds=abs(worst + 0.5) <= 0.05 and min(covered) >= 93 - slack and max(covered) <= 97 + slack,
+            **_verdict(
+                {
+                    f"the error falls with a slope of {worst:.3f}": abs(worst + 0.5) <= 0.05,
+                    f"the 95 % intervals hold the truth in {min(covered):.1f} to {max(covered):.1f} % of the draws": (
+                        min(covered) >= 93 - slack and max(covered) <= 97 + slack
+                    ),
+                }
+            ),
             value=worst,
             stderr=None,
             unit="slope of the error against M, the furthest from -0.5",
@@ -190,6 +229,7 @@ def judge_theory(values: Mapping[str, Any]) -> list[Claim]:
     """Claim C5 from the values of a theory run (the names are those of `results/<profile>/theory.json`)."""
     gap = 100 * values["linear_vae_excess_over_bound_all_active"]
     lowest = min(values["least_excess_over_bound"], min(values["linear_vae_excess_over_bound"]))
+    equality = values["bound_equality_error"]
     return [
         Claim(
             id="C5",
@@ -197,7 +237,13 @@ def judge_theory(values: Mapping[str, Any]) -> list[Claim]:
             # The models are float32: their errors carry some 1e-7 of rounding.
             rule="no code of Gaussian data has an error under the bound by more than 1e-6 of it; where the best code "
             "uses all components, it meets the bound to 1e-9 and the trained linear VAE to 1 %",
-            holds=lowest >= -1e-6 and values["bound_equality_error"] <= 1e-9 and gap <= 1,
+            **_verdict(
+                {
+                    f"an error lies {-lowest:.1e} of the bound under it": lowest >= -1e-6,
+                    f"the best code misses the bound by {equality:.1e} of it": equality <= 1e-9,
+                    f"the trained linear VAE lies {gap:.3g} % above the bound": gap <= 1,
+                }
+            ),
             value=gap,
             stderr=None,
             unit="% error above the bound, trained linear VAE with all components active",
@@ -228,13 +274,15 @@ def judge_sparsity(values: Mapping[str, Any]) -> list[Claim]:
     for dimension, count in zip(dimensions, counts, strict=True):
         equal.setdefault(dimension, []).append(count == dimension)
     share = sum(map(sum, equal.values())) / len(dimensions)
+    # In whole numbers, so that nine of ten are enough.
+    enough = {dimension: 10 * sum(runs) >= 9 * len(runs) for dimension, runs in equal.items()}
+    count = {d: f"{sum(equal[d])} of {len(equal[d])} at d = {d}" for d in enough if not enough[d]}
     return [
         Claim(
             id="C7",
             statement="Beyond the intrinsic dimension d of the data further factors stay empty.",
             rule=f"at every d the number of factors above {THRESHOLD} nats equals d in at least 90 % of the runs",
-            # In whole numbers, so that nine of ten are enough.
-            holds=all(10 * sum(runs) >= 9 * len(runs) for runs in equal.values()),
+            **_verdict({"as many factors as dimensions only in " + ", ".join(count.values()): not count}),
             value=100 * share,
             stderr=100 * math.sqrt(share * (1 - share) / len(dimensions)),
             unit="% of the runs with as many influential factors as dimensions",
@@ -250,11 +298,7 @@ def judge_faces(values: Mapping[str, Any]) -> list[Claim]:
     random = [curve for name, curve in errors.items() if name.startswith("random")]
     by_chance = [sum(at_count) / len(random) for at_count in zip(*random, strict=True)]
     redraws = all(ours < theirs for ours, theirs in zip(errors["information"], by_chance, strict=True))
-    meant = (
-        values["influential_factors"] > 0
-        and values["influential_factors_without_a_label"] == 0
-        and values["ignored_factors_with_a_label"] == 0
-    )
+    mute, telling = values["influential_factors_without_a_label"], values["ignored_factors_with_a_label"]
     kept = values["lift_kept_percent"]["influential"]
     return [
         Claim(
@@ -264,7 +308,16 @@ def judge_faces(values: Mapping[str, Any]) -> list[Claim]:
             "ignored one does (permutation test, corrected for all cells); keeping the most informative factors has "
             "less error than random ones at every count; and the influential factors keep at least 90 % of what "
             "classification by all factors gains over chance",
-            holds=meant and redraws and kept >= 90,
+            **_verdict(
+                {
+                    "no factor is influential": values["influential_factors"] > 0,
+                    f"influential factors that tell nothing of any attribute: {mute}": mute == 0,
+                    f"ignored factors that tell something of one: {telling}": telling == 0,
+                    "random factors redraw the faces as well": redraws,
+                    f"the influential factors keep {kept:.1f} % of the gain in classification, less than 90 %": kept
+                    >= 90,
+                }
+            ),
             value=kept,
             stderr=None,
             unit="% of the gain in balanced accuracy kept by the influential factors",
@@ -279,6 +332,8 @@ def judge_eeg(values: Mapping[str, Any]) -> list[Claim]:
     told = any(low[f"influential, {rating}"] > 0.5 for rating in ("valence", "arousal"))
     # Only where effects were planted: not in DEAP.
     maps = values["map_correlation"].values()
+    p = min(values["corrected_p_value"].values())
+    telling = values["ignored_factors_with_a_rating"]
     return [
         Claim(
             id="C9",
@@ -288,10 +343,16 @@ def judge_eeg(values: Mapping[str, Any]) -> list[Claim]:
             "p <= 0.01); in people not seen, the influential factors tell high from low valence or arousal (95 % "
             "interval of the area under the ROC curve above 0.5); and where effects were planted, the map of the "
             "factor that goes with each correlates with the planted one by 0.8 or more",
-            holds=min(values["corrected_p_value"].values()) <= 0.01
-            and values["ignored_factors_with_a_rating"] == 0
-            and told
-            and all(abs(correlation) >= 0.8 for correlation in maps),
+            **_verdict(
+                {
+                    f"no factor goes with valence or arousal (corrected p = {p:.2g})": p <= 0.01,
+                    f"ignored factors that go with a rating: {telling}": telling == 0,
+                    "valence and arousal of people not seen are not told better than by chance": told,
+                    f"a map correlates with the planted one by only {min(map(abs, maps), default=1):.2f}": all(
+                        abs(correlation) >= 0.8 for correlation in maps
+                    ),
+                }
+            ),
             value=max(map(abs, values["rating_correlation"].values())),
             stderr=None,
             unit="largest rank correlation of a factor with valence or arousal, over trials within people",
@@ -323,6 +384,18 @@ def load(profile: str, results: Path) -> list[dict[str, Any]]:
     return sorted(claims, key=lambda claim: claim["id"])
 
 
+def load_reference(profile: str, results: Path) -> list[dict[str, Any]]:
+    """The claims of the reference run, to stand beside those of a profile; none if there is no such run or it is that.
+
+    Raises
+    ------
+    ClaimsError
+        If a file of the reference run is damaged.
+    """
+    there = profile != REFERENCE and any((results / REFERENCE).glob("*.json"))
+    return load(REFERENCE, results) if there else []
+
+
 def accuracy_table(
     accuracy_percent: Mapping[str, float], counts: Sequence[int], swapped_percent: Sequence[float]
 ) -> pd.DataFrame:
@@ -340,19 +413,49 @@ def accuracy_table(
     )
 
 
-def table(claims: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A row a claim: claim - published - this run - verdict."""
+def table(claims: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
+    """A row a claim: claim - published - reference run - this run - verdict.
 
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
-
+    Parameters
+    ----------
+    claims : sequence of mapping
+        The claims of a run, as its results hold them.
+    reference : sequence of mapping, optional
+        Those of the reference run; without any there is no column for it.
+    """
+    columns = {
+        "claim": [f"{claim['id']} {claim['statement']} ({claim['unit']})" for claim in claims],
+        "published": [published_in_numbers(claim) for claim in claims],
+    }
+    if reference:
+        found = {claim["id"]: in_numbers(claim) for claim in reference}
+        columns["reference run"] = [found.get(claim["id"], "-") for claim in claims]
     return pd.DataFrame(
         {
-            "claim": [f"{claim['id']} {claim['statement']} ({claim['unit']})" for claim in claims],
-            "published": [number(claim["published"]) for claim in claims],
-            "this run": [
-                number(claim["value"]) + (f" ± {claim['stderr']:.2g}" if claim["stderr"] else "") for claim in claims
-            ],
-            "verdict": ["holds" if claim["holds"] else "does not hold" for claim in claims],
+            **columns,
+            "this run": [in_numbers(claim) for claim in claims],
+            "verdict": [in_words(claim) for claim in claims],
         }
     )
+
+
+def in_numbers(claim: Mapping[str, Any]) -> str:
+    """What a run found, with its standard error where there is one."""
+    return _number(claim["value"]) + (f" ± {claim['stderr']:.2g}" if claim["stderr"] else "")
+
+
+def published_in_numbers(claim: Mapping[str, Any]) -> str:
+    """What the paper found, or a dash where it gives no number."""
+    return _number(claim["published"])
+
+
+def in_words(claim: Mapping[str, Any]) -> str:
+    """The verdict, and if the claim does not hold what of its rule is not met."""
+    if claim["holds"]:
+        return "holds"
+    # Results of earlier versions do not say it.
+    return f"does not hold here: {claim.get('shortfall') or 'its rule is not met'}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"

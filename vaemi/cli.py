@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--source", default="auto", choices=("auto", *sources), help="where to get it from")
     data.set_defaults(command=_data)
 
-    table = commands.add_parser("claims", help="the table claim - published - this run - verdict")
+    table = commands.add_parser("claims", help="the table claim - published - reference run - this run - verdict")
     table.add_argument("--profile", default="quick")
     table.set_defaults(command=_claims)
     return parser
@@ -114,7 +114,8 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _claims(options: argparse.Namespace) -> None:
-    rows = claims.load(options.profile, runs.project_root() / "results")
-    print(claims.table(rows).to_string(index=False))
+    results = runs.project_root() / "results"
+    rows = claims.load(options.profile, results)
+    print(claims.table(rows, claims.load_reference(options.profile, results)).to_string(index=False))
     for source in sorted({row["data"]["source"] for row in rows}):
         print(f"Data: {source}.")

@@ -16,7 +16,7 @@ _OUTPUTS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
 
 
 class GaussianLikelihood(nn.Module):
-    """p(x|z) = N(x; decode(z), sigma^2 I) with one sigma for all pixels, learned as log sigma.
+    """``p(x|z) = N(x; decode(z), sigma^2 I)`` with one sigma for all pixels, learned as log sigma.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class GaussianLikelihood(nn.Module):
         return self.log_sigma.exp().item()
 
     def negative_log_likelihood(self, x: Tensor, reconstruction: Tensor) -> Tensor:
-        """-log p(x|z) of every sample in nats, (B,): n (log sigma + 1/2 log 2 pi) + |x - xhat|^2 / (2 sigma^2)."""
+        """Of every sample in nats, (B,): ``n (log sigma + 1/2 log 2 pi) + |x - xhat|^2 / (2 sigma^2)``."""
         squared_error = (x - reconstruction).flatten(1).square().sum(1)
         n = x[0].numel()
         return n * (self.log_sigma + 0.5 * math.log(2 * math.pi)) + 0.5 * squared_error * (-2 * self.log_sigma).exp()

@@ -1,11 +1,12 @@
-// The factor explorer of the MNIST page: the trained decoder, run in the reader's browser, and the controls that move
-// its factors. What it works on comes from mnist.js, which book/explorer.py writes: a page that is opened from a file
-// may load scripts, but not fetch data.
+// The factor explorer: a trained decoder, run in the reader's browser, and the controls that move its factors. What it
+// works on comes from a script of the page's name, which book/explorer.py writes: a page that is opened from a file may
+// load scripts, but not fetch data.
 "use strict";
 
 (() => {
   const SPAN = 3; // how far a slider reaches to both sides, in sigma*
-  const START = 3; // the digit of the page's first figure
+  const MOST = 12; // influential factors that are shown at once; the rest unfolds
+  const FINE = 64; // pixels a side from which a picture looks better smooth
   const QUIET = 300; // milliseconds without movement after which the new state is read out
   const VISIBLE = 0.05; // a picture whose pixels all change by less, of the step from black to white, looks the same
 
@@ -29,22 +30,30 @@
     return numbers;
   }
 
-  /** weight (outputs, inputs) times input, plus bias, then max(x, slope x). */
-  function dense({ weight, bias, slope }, input) {
+  /** Activation of a layer: max(x, slope x), then a sigmoid if it has one. */
+  const activated = ({ slope, sigmoid }, sum) => {
+    const value = Math.max(sum, slope * sum);
+    return sigmoid ? 1 / (1 + Math.exp(-value)) : value;
+  };
+
+  /** weight (outputs, inputs) times input, plus bias, then the activation. */
+  function dense(layer, input) {
+    const { weight, bias } = layer;
     const output = new Float32Array(bias.length);
     for (let o = 0, w = 0; o < output.length; o++) {
       let sum = bias[o];
       for (let i = 0; i < input.length; i++, w++) sum += weight[w] * input[i];
-      output[o] = Math.max(sum, slope * sum);
+      output[o] = activated(layer, sum);
     }
     return output;
   }
 
   /**
    * Transposed convolution of pictures (inputs, height, width) with 4x4 kernels (inputs, outputs, 4, 4), stride 2 and
-   * padding 1, plus bias, then max(x, slope x): pictures (outputs, 2 height, 2 width).
+   * padding 1, plus bias, then the activation: pictures (outputs, 2 height, 2 width).
    */
-  function upsample({ weight, bias, slope }, input, height, width) {
+  function upsample(layer, input, height, width) {
+    const { weight, bias } = layer;
     const inputs = input.length / (height * width);
     const outputs = bias.length;
     // Every pixel paints a 4x4 patch, those at the edge beyond it: a frame of one pixel catches that.
@@ -54,35 +63,30 @@
     for (let o = 0, place = 0; o < outputs; o++) {
       framed.fill(bias[o]);
       for (let i = 0; i < inputs; i++) {
-        const kernel = 16 * (i * outputs + o);
-        for (let y = 0, pixel = i * height * width; y < height; y++) {
-          for (let x = 0; x < width; x++, pixel++) {
-            const value = input[pixel];
-            if (value === 0) continue; // frequent after a ReLU
-            for (let k = 0; k < 16; k++) {
-              framed[(2 * y + (k >> 2)) * across + 2 * x + (k & 3)] += value * weight[kernel + k];
-            }
+        // One of the 16 weights at a time for all pixels, so that the innermost loop is as short as can be.
+        for (let k = 0; k < 16; k++) {
+          const factor = weight[16 * (i * outputs + o) + k];
+          for (let y = 0, pixel = i * height * width; y < height; y++) {
+            let target = (2 * y + (k >> 2)) * across + (k & 3);
+            for (let x = 0; x < width; x++, pixel++, target += 2) framed[target] += factor * input[pixel];
           }
         }
       }
       for (let y = 1; y <= 2 * height; y++) {
-        for (let x = 1; x <= 2 * width; x++, place++) {
-          const sum = framed[y * across + x];
-          output[place] = Math.max(sum, slope * sum);
-        }
+        for (let x = 1; x <= 2 * width; x++, place++) output[place] = activated(layer, framed[y * across + x]);
       }
     }
     return output;
   }
 
   const layers = given.layers.map((layer) => ({ ...layer, weight: decoded(layer.weight), bias: decoded(layer.bias) }));
-  const [height, width] = given.shape;
+  const [channels, height, width] = given.shape;
   const halvings = layers.filter((layer) => layer.kind === "upsample").length;
 
-  /** Pixels of the picture with the factors at `positions`, in sigma*, all others as the encoder read them off `digit`. */
-  function decode(digit, positions) {
+  /** Pixels (channels, height, width) with the factors at `positions`, in sigma*, all others as encoded in `start`. */
+  function decode(start, positions) {
     const hidden = layers[0].bias.length / given.positions.length;
-    const first = { ...layers[0], bias: layers[0].bias.subarray(digit * hidden, (digit + 1) * hidden) };
+    const first = { ...layers[0], bias: layers[0].bias.subarray(start * hidden, (start + 1) * hidden) };
     let values = dense(first, positions);
     let [h, w] = [height / 2 ** halvings, width / 2 ** halvings];
     for (const layer of layers.slice(1)) {
@@ -103,7 +107,10 @@
     return (text === "0.0" ? "" : value < 0 ? "\u2212" : "+") + text;
   };
   const inSigma = (value) => `${signed(value)} \u03c3*`;
-  const holds = (factor) => `${Math.max(factor.nats, 0).toFixed(2)} nats`;
+  const holds = ({ nats, label }) =>
+    `${Math.max(nats, 0).toFixed(2)} nats` + (label ? `, ${label.nats.toFixed(2)} on ${label.name}` : "");
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const nameOf = (start) => `${capital(given.noun)} ${given.names[start]}`;
 
   // ---- the controls -----------------------------------------------------------------------------------------------
 
@@ -115,20 +122,30 @@
     return made;
   }
 
-  const state = { digit: START, positions: [...given.positions[START]] };
+  const state = { start: given.start, positions: [...given.positions[given.start]] };
 
-  const digits = element("fieldset", { class: "explorer-digits" }, element("legend", {}, "Digit to start from"));
-  given.positions.forEach((_, digit) => {
-    const choice = element("input", { type: "radio", name: "explorer-digit", value: digit });
-    choice.checked = digit === START;
-    choice.addEventListener("change", () => begin(digit, `Digit ${digit}, all factors as encoded.`));
-    digits.append(element("label", {}, choice, element("span", {}, String(digit))));
+  const starts = element("fieldset", { class: "explorer-starts" });
+  starts.append(element("legend", {}, `${capital(given.noun)} to start from`));
+  given.names.forEach((name, start) => {
+    const described = given.described[start];
+    const choice = element("input", { type: "radio", name: "explorer-start", value: name });
+    if (described) choice.setAttribute("aria-label", `${name}: ${described}`);
+    choice.checked = start === state.start;
+    const words = nameOf(start) + (described ? ` (${described})` : "");
+    choice.addEventListener("change", () => begin(start, `${words}, all factors as encoded.`));
+    const shown = element("span", {}, name);
+    if (given.thumbnails) {
+      const small = element("canvas", { width, height, "aria-hidden": "true" });
+      paint(small, decode(start, given.positions[start]));
+      shown.prepend(small);
+    }
+    starts.append(element("label", described ? { title: described } : {}, choice, shown));
   });
 
   const picture = element("canvas", { width, height, role: "img" });
   const original = element("canvas", { width, height, role: "img" });
   const reset = element("button", { type: "button", class: "explorer-reset" }, "Reset factors");
-  reset.addEventListener("click", () => begin(state.digit, "All factors are back where the encoder put them."));
+  reset.addEventListener("click", () => begin(state.start, "All factors are back where the encoder put them."));
   const status = element("p", { class: "explorer-status", role: "status", "aria-live": "polite" });
   const pictures = element(
     "div",
@@ -145,7 +162,10 @@
     const bar = element("span", { class: "explorer-nats" });
     bar.style.width = `${(100 * Math.max(factor.nats, 0)) / most}%`;
     const label = element("label", { for: id }, `Factor ${factor.index}`);
-    label.append(element("span", {}, holds(factor) + (factor.ignored ? ", ignored" : "")), bar);
+    for (const words of (holds(factor) + (factor.ignored ? ", ignored" : "")).split(/(?<=, )/)) {
+      label.append(element("span", {}, words));
+    }
+    label.append(bar);
     const slider = element("input", { type: "range", id, min: -SPAN, max: SPAN, step: 0.1 });
     const shown = element("span", { class: "explorer-value", "aria-hidden": "true" }); // the slider says it itself
     slider.addEventListener("input", () => {
@@ -156,13 +176,24 @@
     return { factor, slider, shown, line };
   });
   const factors = element("div", { role: "group", "aria-label": "Factors" }, ...rows.map(({ line }) => line));
+  const surplus = rows.filter(({ factor }) => !factor.ignored).slice(MOST);
+  if (surplus.length) {
+    const more = element("details", { class: "explorer-more" });
+    surplus[0].line.before(more);
+    more.append(element("summary", {}, `${surplus.length} more ${surplus.length === 1 ? "factor" : "factors"}`), ...surplus.map(({ line }) => line));
+  }
 
   // ---- what is seen and read out ------------------------------------------------------------------------------------
 
   function paint(canvas, pixels) {
     const context = canvas.getContext("2d");
     const image = context.createImageData(width, height);
-    pixels.forEach((value, i) => image.data.set([255 * value, 255 * value, 255 * value, 255], 4 * i));
+    const plane = width * height;
+    for (let i = 0; i < plane; i++) {
+      // Red, green and blue of a picture in colour, three times the same of one in grey.
+      for (let c = 0; c < 3; c++) image.data[4 * i + c] = 255 * pixels[channels === 3 ? c * plane + i : i];
+      image.data[4 * i + 3] = 255;
+    }
     context.putImageData(image, 0, 0);
   }
 
@@ -170,10 +201,10 @@
   function report(row, pixels) {
     const { factor } = rows[row];
     const without = [...state.positions];
-    without[row] = given.positions[state.digit][row];
-    const before = decode(state.digit, without);
+    without[row] = given.positions[state.start][row];
+    const before = decode(state.start, without);
     const changes = pixels.map((value, i) => Math.abs(value - before[i]));
-    const largest = Math.max(...changes);
+    const largest = changes.reduce((most, change) => Math.max(most, change), 0);
     const average = changes.reduce((sum, change) => sum + change, 0) / changes.length;
     const percent = (share) => `${(100 * share).toFixed(1)} % of the step from black to white`;
     return (
@@ -186,13 +217,13 @@
   }
 
   function describe() {
-    const start = given.positions[state.digit];
+    const start = given.positions[state.start];
     const moved = rows.flatMap(({ factor }, row) =>
       state.positions[row] === start[row] ? [] : [`factor ${factor.index} at ${inSigma(state.positions[row])}`],
     );
     picture.setAttribute(
       "aria-label",
-      `Digit ${state.digit} from the decoder: ` +
+      `${nameOf(state.start)} from the decoder: ` +
         (moved.length ? `${moved.join(", ")}, the others as encoded.` : "all factors as encoded."),
     );
   }
@@ -210,7 +241,7 @@
     // However many events a moving finger sends, a picture a frame is enough.
     cancelAnimationFrame(drawing);
     drawing = requestAnimationFrame(() => {
-      const pixels = decode(state.digit, state.positions);
+      const pixels = decode(state.start, state.positions);
       paint(picture, pixels);
       describe();
       clearTimeout(readOut);
@@ -218,14 +249,15 @@
     });
   }
 
-  function begin(digit, words) {
-    state.digit = digit;
-    state.positions = [...given.positions[digit]];
-    paint(original, decode(digit, state.positions));
-    original.setAttribute("aria-label", `Digit ${digit} from the decoder, all factors as encoded.`);
+  function begin(start, words) {
+    state.start = start;
+    state.positions = [...given.positions[start]];
+    paint(original, decode(start, state.positions));
+    original.setAttribute("aria-label", `${nameOf(start)} from the decoder, all factors as encoded.`);
     show(undefined, words);
   }
 
-  root.append(digits, element("div", { class: "explorer-body" }, pictures, factors));
-  begin(START, "");
+  root.classList.toggle("explorer-fine", Math.min(height, width) >= FINE);
+  root.append(starts, element("div", { class: "explorer-body" }, pictures, factors));
+  begin(state.start, "");
 })();

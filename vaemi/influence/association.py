@@ -355,8 +355,8 @@ def discretized(values: Any, bins: int = 10) -> Tensor:
 def correlated_groups(labels: Any, names: Sequence[str], least: float = 0.5) -> list[list[str]]:
     """Groups of labels that go together, so that what holds one of them seems to hold the others.
 
-    Two labels are linked if their Cramer's V, which is |phi| for two classes each, is at least `least`; groups are
-    what links connect, directly or over others. Labels without a link are in no group.
+    Two labels are linked if their Cramer's V, which is the absolute phi for two classes each, is at least `least`;
+    groups are what links connect, directly or over others. Labels without a link are in no group.
 
     Parameters
     ----------

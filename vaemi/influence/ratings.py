@@ -36,9 +36,9 @@ class RatingAssociation:
     p_value : Tensor, shape (H, R)
         Two-sided, of every cell alone.
     corrected_p_value : Tensor, shape (H, R)
-        Corrected for the number of cells: chance that unrelated ratings give a largest |correlation| so high.
+        Corrected for the number of cells: chance that unrelated ratings give a correlation as far from 0.
     threshold : float
-        |correlation| that a cell must exceed to be significant at `alpha` after the correction.
+        Absolute correlation that a cell must exceed to be significant at `alpha` after the correction.
     subjects : tuple, length S
     permutations : int
     alpha : float
@@ -93,7 +93,7 @@ def rating_association(
     rating by ranks, so neither a subject's level of the factor nor its use of the scale matters; subjects are combined
     by the mean of Fisher's z with trials - 3 as weights. Permutations shuffle the rows of the ratings over the trials
     of each subject, which keeps the ratings' correlations among each other and the windows of a trial together; the
-    largest |mean z| over all cells corrects for their number (Westfall and Young, single step). A perfect rank
+    largest absolute mean z over all cells corrects for their number (Westfall and Young, single step). A perfect rank
     correlation, whose z is infinite, counts for half of the step to it.
 
     Parameters

@@ -29,8 +29,8 @@ def entropy_of_labels(labels: Any) -> float:
 def fano_accuracy_bound(information: Any, label_entropy: float, n_classes: int) -> torch.Tensor:
     """Highest accuracy that a classifier can reach from a variable that holds so much information on the labels.
 
-    Fano's inequality, P_error >= (H(Y) - I(Y; Z_S) - log 2) / log|Y|, turned round; sum_{h in S} I(X; Z_h) >= I(X; Z_S)
-    >= I(Y; Z_S) may stand for the information and only loosens the bound.
+    Fano's inequality, ``P_error >= (H(Y) - I(Y; Z_S) - log 2) / log|Y|``, turned round; ``sum_{h in S} I(X; Z_h)
+    >= I(X; Z_S) >= I(Y; Z_S)`` may stand for the information and only loosens the bound.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def fano_accuracy_bound(information: Any, label_entropy: float, n_classes: int) 
     label_entropy : float
         H(Y) in nats.
     n_classes : int
-        |Y|, two or more.
+        ``|Y|``, two or more.
 
     Returns
     -------
@@ -61,8 +61,8 @@ def fano_accuracy_bound(information: Any, label_entropy: float, n_classes: int) 
 def fano_accuracy_bound_exact(information: Any, label_entropy: float, n_classes: int) -> torch.Tensor:
     """Highest accuracy that Fano's inequality allows, without the relaxation of `fano_accuracy_bound`.
 
-    The largest 1 - e with h_b(e) + e log(|Y| - 1) >= H(Y) - I(Y; Z_S), where h_b is the binary entropy. The relaxed
-    bound puts log 2 for h_b(e) and log|Y| for log(|Y| - 1), and says nothing of two classes. This one is met by
+    The largest 1 - e with ``h_b(e) + e log(|Y| - 1) >= H(Y) - I(Y; Z_S)``, where h_b is the binary entropy. The relaxed
+    bound puts log 2 for h_b(e) and ``log|Y|`` for ``log(|Y| - 1)``, and says nothing of two classes. This one is met by
     labels that are equally frequent and told right with probability 1 - e, else any other with the same probability.
 
     Parameters
@@ -166,7 +166,7 @@ def gaussian_entropy_from_samples(samples: Any) -> float:
 def reconstruction_bound(information: Any, entropy: float, dimension: int) -> torch.Tensor:
     """Least mean squared error a coordinate with which X can be told from a variable that holds so much information.
 
-    (1/n) E||X - Xhat||^2 >= exp((2/n) (h(X) - I(X; Z))) / (2 pi e), with equality for a Gaussian X whose error is
+    ``(1/n) E||X - Xhat||^2 >= exp((2/n) (h(X) - I(X; Z))) / (2 pi e)``, with equality for a Gaussian X whose error is
     the same in all directions: reverse water-filling with all components active.
 
     Parameters

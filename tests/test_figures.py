@@ -1,0 +1,88 @@
+"""How figures are stored, and what the pages with them weigh."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from vaemi import figures
+from vaemi.data import drawn_faces
+from vaemi.models import as_float
+
+MOST_BYTES = 2_000_000
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with plt.rc_context():
+        figures.use_style()
+        yield
+    plt.close("all")
+
+
+def as_matplotlib_stores_it(figure):
+    stored = io.StringIO()
+    figure.savefig(stored, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return stored.getvalue()
+
+
+def pictures(svg):
+    """Kind and pixels of every picture in an SVG."""
+    found = re.findall(r"data:image/(\w+);base64,([\w+/=\s]+)", svg)
+    return [(kind, np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))) for kind, content in found]
+
+
+@pytest.fixture
+def faces():
+    return as_float(drawn_faces.render(drawn_faces.sample_factors(16)))
+
+
+def test_a_sheet_of_faces_takes_a_third_and_looks_the_same(faces):
+    # A figure each, as being drawn may move the axes of one a little.
+    before = as_matplotlib_stores_it(figures.contact_sheet(faces))
+    after = figures.as_svg(figures.contact_sheet(faces))
+    assert len(after) < len(before) / 3
+    for (_, exact), (kind, stored) in zip(pictures(before), pictures(after), strict=True):
+        assert kind == "jpeg"
+        difference = stored.astype(float) - exact[:, :, :3]
+        assert np.sqrt((difference**2).mean()) < 4, "of 255"
+    assert figures.as_svg(figures.contact_sheet(faces)) == after
+
+
+def test_grey_pictures_stay_grey(embedded_digits):
+    rows = {"digits": embedded_digits.validation.images[:8] / 255}
+    before, after = as_matplotlib_stores_it(figures.strips(rows)), figures.as_svg(figures.strips(rows))
+    (_, exact), (kind, stored) = pictures(before) + pictures(after)
+    assert stored.ndim == 2
+    assert np.abs(stored.astype(float) - exact[:, :, 0]).mean() < 2, kind
+
+
+def test_a_heat_map_is_stored_without_loss():
+    figure, axes = plt.subplots()
+    axes.pcolormesh(np.random.default_rng(0).random((4, 5)), cmap="viridis", rasterized=True)
+    before, after = pictures(as_matplotlib_stores_it(figure)), pictures(figures.as_svg(figure))
+    assert after[0][0] == "png"
+    assert (after[0][1] == before[0][1][:, :, :3]).all()
+
+
+def test_what_shows_the_page_through_it_is_left_alone():
+    figure, axes = plt.subplots()
+    half = np.random.default_rng(0).random((30, 30, 4))
+    axes.imshow(half)
+    assert figures.as_svg(figure) == as_matplotlib_stores_it(figure)
+
+
+def test_notebooks_store_figures_so(smoke_results):
+    assert "data:image/jpeg;base64," in (smoke_results / "smoke" / "celeba.ipynb").read_text()
+
+
+def test_no_page_weighs_more_than_2_megabytes(site):
+    # What a page loads of its own: its text and pictures, without the explorer and what all pages share.
+    for page in site.glob("*/*.html"):
+        text = page.read_text()
+        own = {(page.parent / name).resolve() for name in re.findall(r'<img[^>]*src="([^":]+)"', text)}
+        assert len(text.encode()) + sum(path.stat().st_size for path in own) < MOST_BYTES, page

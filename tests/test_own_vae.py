@@ -1,0 +1,159 @@
+"""The page on one's own VAE: every block of code runs as it stands, and says what the page says it does."""
+
+import math
+import re
+import warnings
+
+import lightning
+import pytest
+import torch
+from conftest import ROOT
+from torch import nn
+
+import vaemi
+
+LATENT, USED, INPUTS = 6, 3, 600
+
+
+class SomebodysVAE(nn.Module):
+    """Three factors that copy a coordinate each with little noise, and three that do not look; dropout and all."""
+
+    def __init__(self):
+        super().__init__()
+        self.normalize = nn.BatchNorm1d(8)
+        self.drop = nn.Dropout(0.5)
+        self.decoder = nn.Sequential(nn.Linear(LATENT, 16), nn.Tanh(), nn.Linear(16, 8))
+        with torch.no_grad():
+            self.decoder[0].weight[:, USED:] *= 0.01
+
+    def encode(self, x):
+        x = self.drop(self.normalize(x))
+        mean, log_variance = torch.zeros(len(x), LATENT), torch.zeros(len(x), LATENT)
+        mean[:, :USED] = math.sqrt(0.96) * x[:, :USED]
+        log_variance[:, :USED] = math.log(0.04)
+        return mean, log_variance
+
+    def decode(self, z):
+        return self.decoder(z)
+
+
+class SpatialEncoder:
+    """The first channel copies the first coordinates to four places, the second says nothing."""
+
+    def encode(self, x):
+        mean, log_variance = torch.zeros(len(x), 2, 2, 2), torch.zeros(len(x), 2, 2, 2)
+        mean[:, 0] = x[:, :4].view(-1, 2, 2)
+        log_variance[:, 0] = math.log(0.04)
+        return mean, log_variance
+
+
+class SomebodysModule(lightning.LightningModule):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def validation_step(self, batch, index):
+        return None
+
+
+def blocks():
+    text = (ROOT / "book" / "own_vae.md").read_text()
+    return re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """The namespace in which all blocks of the page have run, in order."""
+    torch.manual_seed(0)
+    model = SomebodysVAE()
+    x = torch.randn(INPUTS, 8)
+    batches = list(x.split(100))
+    namespace = {
+        "model": model,
+        "batches": batches,
+        "spatial": SpatialEncoder(),
+        "module": SomebodysModule(model),
+        "loader": torch.utils.data.DataLoader(x, batch_size=100),
+    }
+    assert model.training  # the page must switch it off
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("own"))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for number, block in enumerate(blocks()):
+                exec(compile(block, f"block {number} of book/own_vae.md", "exec"), namespace)
+    # Lightning's, about its own use of torch and about loaders without workers.
+    known = ("treespec", "does not have many workers")
+    assert [str(w.message) for w in caught if not any(words in str(w.message) for words in known)] == []
+    return namespace
+
+
+def test_the_five_lines_find_the_factors(ran):
+    assert sorted(ran["kept"].tolist()) == list(range(USED))
+    expected = 0.5 * math.log(1 / 0.04)
+    # Their means are normal with variance 0.96, up to the draw of the inputs.
+    off = (ran["info"].nats[:USED] - expected).abs()
+    assert torch.all(off < 4 * ran["info"].stderr[:USED])
+    assert ran["info"].stderr.max() < 0.05
+    assert ran["info"].nats[USED:].abs().max() < 1e-9
+    assert "3 above 0.1 nats" in repr(ran["info"])
+    assert torch.all((ran["low"] <= ran["info"].nats) & (ran["info"].nats <= ran["high"]))
+
+
+def test_a_deviation_is_converted_and_the_trap_shows(ran):
+    for name in ("from_std", "from_variance"):
+        torch.testing.assert_close(ran[name].nats, ran["info"].nats, atol=1e-5, rtol=0)
+    assert abs(ran["wrong"].total - ran["info"].total) > 1
+    assert float(ran["info"].marginal_std.median()) == pytest.approx(1, abs=0.1)
+    assert float(ran["wrong"].marginal_std.median()) > 1.4
+    # The KL term from the definition, by torch.
+    q = torch.distributions.Normal(ran["mean"], ran["std"])
+    kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert float(ran["kl"]) == pytest.approx(float(kl), rel=1e-5)
+
+
+@pytest.mark.parametrize("part", ["drop", "normalize"])
+def test_the_check_for_training_mode_fails_in_training_mode(ran, part):
+    """The block that asserts must notice either part alone."""
+    (check,) = (block for block in blocks() if "dropout is on" in block)
+    model = SomebodysVAE().eval()
+    getattr(model, part).train()
+    with torch.no_grad():
+        mean = torch.cat([model.encode(x)[0] for x in ran["batches"]])
+    with pytest.raises((AssertionError, ValueError)):
+        exec(check, {"torch": torch, "model": model, "mean": mean, "batches": ran["batches"]})
+
+
+def test_too_few_samples_are_seen(ran):
+    assert ran["open_question"][:USED].min() > 5 * ran["settled"][:USED].max() > 0
+
+
+def test_clusters_change_the_error_and_nothing_else(ran):
+    assert torch.equal(ran["by_film"].nats, ran["info"].nats)
+    assert not torch.equal(ran["by_film"].stderr, ran["info"].stderr)
+
+
+def test_maps(ran):
+    assert ran["nats_by_place"].shape == (2, 2, 2)
+    assert ran["nats_by_place"][0].min() > 1
+    assert ran["nats_by_place"][1].abs().max() < 1e-9
+    assert ran["by_channel"].influential(0.1).tolist() == [0]
+    assert len(ran["rows"][0]) == len(ran["owner"]) == 4 * len(ran["map_mean"])
+    # Row by row: input, then place.
+    torch.testing.assert_close(ran["rows"][0][5], ran["map_mean"][1, :, 0, 1])
+    assert ran["owner"][:5].tolist() == [0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["info_of_all", "info_by_metric"])
+def test_sketch_metric_and_callback_agree_with_the_five_lines(ran, name):
+    for found in (ran[name], ran["spectrum"].information):
+        assert isinstance(found, vaemi.FactorInformation)
+        assert found.n_samples == INPUTS
+        torch.testing.assert_close(found.nats, ran["info"].nats, atol=1e-6, rtol=0)
+
+
+def test_pruning_changes_nothing_that_matters(ran):
+    assert float(ran["change"]) < 1e-6
+    with torch.no_grad():
+        small = ran["small_decoder"](ran["mean"][:, ran["kept"]])
+    torch.testing.assert_close(small, ran["pruned"])
