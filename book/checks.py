@@ -90,9 +90,9 @@ def problems(source: Path, site: Path) -> list[str]:
 
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 # Tags in whose midst a word goes on.
-_INLINE = {"a", "abbr", "b", "cite", "dfn", "em", "i", "mark", "q", "s", "small", "span", "strong", "sub", "sup", "u"}
+_INLINE = {"a", "abbr", "b", "dfn", "em", "i", "mark", "q", "s", "small", "span", "strong", "sub", "sup", "u"}
 # What is no prose: code, formulas, and names and titles that others wrote.
-_NO_PROSE_TAGS = {"button", "code", "kbd", "math", "nav", "pre", "samp", "script", "style", "svg", "template"}
+_NO_PROSE_TAGS = {"button", "cite", "code", "kbd", "math", "nav", "pre", "samp", "script", "style", "svg", "template"}
 _NO_PROSE_CLASSES = {"bibtex-citation", "citation", "classifier", "headerlink", "math", "sig"}
 # A formula or a piece of code stands in the text as a digit, so that "$d$-th" is not read as a word "th".
 _STAND_IN = "0"
@@ -139,15 +139,19 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
         """An element begins: its names, links and pictures are taken, and what it means for the text in it."""
         given = {name: value or "" for name, value in attrs}
-        above = self._open[-1] if self._open else _Open("", False, False, False, False, False)
+        above = self._open[-1] if self._open else _Open("", *[False] * 6)
         classes = set(given.get("class", "").split())
         here = _Open(
             tag,
             above.article or tag == "article",
-            above.skipped or tag in _NO_PROSE_TAGS or bool(classes & _NO_PROSE_CLASSES),
+            above.skipped
+            or tag in _NO_PROSE_TAGS
+            or bool(classes & _NO_PROSE_CLASSES)
+            or (above.fields and tag in ("em", "strong")),  # types and names of parameters
             above.output or "cell_output" in classes,
             above.printed or (above.output and tag == "pre"),
             above.hidden or given.get("aria-hidden") == "true",
+            above.fields or "field-list" in classes,
         )
         self.ids.update(given[name] for name in ("id", "name") if given.get(name) and (name == "id" or tag == "a"))
         self._take_links(tag, given)
@@ -220,6 +224,7 @@ class _Open(NamedTuple):
     output: bool
     printed: bool
     hidden: bool
+    fields: bool
 
 
 def read(site: Path) -> dict[str, Page]:
@@ -248,11 +253,11 @@ _CODE = re.compile(
     r"^(`{3,}|~{3,})(?!\{(?!code)).*?^\1[`~]*\s*$|(?<!`)(`{1,2})(?!`)(?:(?!\n\n).)+?(?<!`)\2(?!`)",
     re.DOTALL | re.MULTILINE,
 )
-# How Python prints what is no number, where a number was expected. "None" is an English word, too: in prose it counts
-# alone in a cell of a table and behind a colon or an equals sign.
-_NO_NUMBER = re.compile(r"\{\{|\}\}|\{%|(?<![\w-])-?(?:nan|NaN|inf)(?![\w-])|<(?:built-in|bound|function|object)\b")
+# How Python prints what is no number, where a number was expected. "None" is an English word, and a page may speak of
+# NaN: in prose these count alone in a cell of a table and behind a colon or an equals sign.
+_NO_NUMBER = re.compile(r"\{\{|\}\}|\{%|(?<![\w-])-?(?:nan|inf)(?![\w-])|<(?:built-in|bound|function|object)\b")
 _NO_NUMBER_PRINTED = re.compile(r"(?<![\w-])-?(?:nan|NaN|inf)(?![\w-])|\bNone\b")
-_NONE_IN_PROSE = re.compile(r"^None$|(?<=[:=] )None\b")
+_NONE_IN_PROSE = re.compile(r"^(?:None|NaN)$|(?<=[:=] )(?:None|NaN)\b")
 
 
 def missing_numbers(source: Path) -> list[str]:
@@ -420,7 +425,7 @@ def words_of(text: str) -> list[str]:
 def _is_known(word: str, known: set[str]) -> bool:
     if {word, word.lower(), word.removesuffix("s"), word.lower().removesuffix("s")} & known:
         return True
-    if re.fullmatch(r"[A-Z]+s?", word):  # VAE, VAEs
+    if re.fullmatch(r"[A-Z]+s?", word) or re.search(r"[a-z][A-Z]", word):  # VAEs; a name like CelebA or that of a class
         return True
     if _british_form(word):
         return False

@@ -32,7 +32,7 @@ LINES = {
     "C4": Line("Accuracy falls with the information removed", "accuracy with a tenth of the factors"),
     "C5": Line("Information bounds the error of redrawing", "error of a linear VAE above the bound"),
     "C6": Line("The estimate converges to the truth", "slope of its error; theory says -0.5"),
-    "C7": Line("Factors beyond the data's dimension stay empty", "runs with as many factors as dimensions"),
+    "C7": Line("No factors beyond the data's dimension", "runs with as many factors as dimensions"),
     "C8": Line("Factors of faces mean something and suffice", "gain in classification that they keep"),
     "C9": Line("A factor of EEG goes with emotion", "rank correlation with how people felt"),
 }
@@ -100,7 +100,7 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> str:
     for claim in rows:
         if claim["data"]["stand_in"]:
             by_source.setdefault(claim["data"]["source"], {})[claim["id"]] = None
-    note = "Where there is a dash, no number is given."
+    note = "[The rules](#rules) behind the verdicts are below. Where there is a dash, no number is given."
     if by_source:
         parts = [f"{', '.join(ids)}: {source}" for source, ids in by_source.items()]
         note += f" † On a stand-in for the data of the paper; {'; '.join(parts)}."

@@ -202,6 +202,7 @@ def test_a_missing_number_is_found_on_pages_in_directives_and_in_notebooks(sourc
         ("<p>an error of nan nats</p>", "nan"),
         ("<p>an error of -inf nats</p>", "-inf"),
         ("<td>None</td>", "None"),
+        ("<td>NaN</td>", "NaN"),
         ("<p>factors: None of 128</p>", "None"),
         ("<p>on &lt;built-in method items&gt;</p>", "<built-in"),
         ('<img src="a.svg" alt="A curve that ends at nan nats.">', "nan"),
@@ -216,7 +217,7 @@ def test_what_is_no_number_is_found_on_a_page(site, article, shown):
 
 
 def test_words_and_code_that_look_like_no_number_are_fine(site):
-    article = """<p>None of them; infinite nanometres, info. By default <code>None</code>, none of these matters.</p>
+    article = """<p>None of them holds NaN; infinite nanometres.</p><p>By default <code>None</code>, none of these.</p>
         <div class="cell_input"><pre>x = None; {{y}}; nan</pre></div><span class="math">\\({{a}}\\)</span>"""
     _, pages = site(a=article)
     assert checks.unreadable_numbers(pages) == []
@@ -234,6 +235,8 @@ def test_right_words_are_known(site):
         <p>It doesn't matter: a reader's, readers' and the VAEs' well-known labels, modelled and analysed in grey;
         the <em>factor</em>s, the <code>autoencodr</code>s, the <span class="math">\\(d\\)</span>-th in 3D and C5.
         See <a href="autoencodr.html">this</a>.</p><pre>autoencodr</pre><svg><text>autoencodr</text></svg>
+        FactorInformations and CelebA; <cite>autoencodr</cite>
+        <dl class="field-list"><dd><strong>ndarry</strong> (<em>Tensr</em>) - What is meant.</dd></dl>
         <div class="citation">Kullbck</div><span class="bibtex-citation">Leiblr 1951</span>"""
     _, pages = site(a=article)
     assert unknown(pages) == {}
@@ -252,6 +255,7 @@ def test_right_words_are_known(site):
         "<p>well-nto</p>",
         "<p>n<em>t</em>o</p>",
         "<p>(nto)</p>",
+        '<dl class="field-list"><dd><strong>x</strong> - a nto b</dd></dl>',
     ],
 )
 def test_a_misspelling_is_found_wherever_it_stands(site, article):

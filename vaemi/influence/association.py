@@ -355,7 +355,7 @@ def discretized(values: Any, bins: int = 10) -> Tensor:
 def correlated_groups(labels: Any, names: Sequence[str], least: float = 0.5) -> list[list[str]]:
     """Groups of labels that go together, so that what holds one of them seems to hold the others.
 
-    Two labels are linked if their Cramer's V, which is the absolute phi for two classes each, is at least `least`;
+    Two labels are linked if their Cramér's V, which is the absolute phi for two classes each, is at least `least`;
     groups are what links connect, directly or over others. Labels without a link are in no group.
 
     Parameters
@@ -381,7 +381,7 @@ def correlated_groups(labels: Any, names: Sequence[str], least: float = 0.5) -> 
 
 
 def _cramers_v(labels: Tensor) -> Tensor:
-    """Cramer's V of all pairs of labels (M, A), shape (A, A); 0 where one is constant."""
+    """Cramér's V of all pairs of labels (M, A), shape (A, A); 0 where one is constant."""
     indicators = [one_hot(label.unique(return_inverse=True)[1]).double() for label in labels.T]
     result = torch.zeros(len(indicators), len(indicators), dtype=torch.float64)
     for a, first in enumerate(indicators):
