@@ -18,6 +18,12 @@ _MENDED = [
     ),
 ]
 
+# In the list of pages, the arrow that shows the pages below one says nothing of what it opens.
+_ARROW = re.compile(
+    r'(<a class="[^"]*" href="[^"]*">((?:(?!</a>).)*)</a><details[^>]*>)'
+    r'<summary>(<span class="toctree-toggle") role="presentation"'
+)
+
 
 def mend(site: Path) -> None:
     """Mend every page of a site.
@@ -29,8 +35,14 @@ def mend(site: Path) -> None:
     """
     for page in site.rglob("*.html"):
         text = page.read_text()
-        mended = text
+        mended = _ARROW.sub(_named_arrow, text)
         for fault, better in _MENDED:
             mended = fault.sub(better, mended)
         if mended != text:
             page.write_text(mended)
+
+
+def _named_arrow(found: re.Match[str]) -> str:
+    before, title, arrow = found.groups()
+    name = re.sub(r"<[^>]*>", "", title)
+    return f'{before}<summary aria-label="{name}, its pages">{arrow} aria-hidden="true"'
