@@ -319,7 +319,7 @@ def test_the_pages_show_exercises_checks_and_closed_solutions(site, browser):
     solution = page.locator("#sol-idea-1")
     assert "exactly one bit" in solution.text_content()
     assert not solution.locator("section").is_visible()
-    solution.locator("button").click()
+    solution.locator("button.toggle-button").click()
     assert solution.locator("section").is_visible()
     assert 'check("idea-1", your_number)' in page.locator("#ex-idea-1").inner_text()
     assert "0.693 nats" in solution.inner_text()
