@@ -144,6 +144,7 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
     for figure in SHARED_FIGURES.get(name, []):
         (generated / f"{figure}.svg").write_text(_picture(notebook, name, figure))
     about = {part: result[part] for part in ("profile", "data", "manifest")}
+    about["whole_seconds"] = runs.whole_seconds(result["manifest"])
     return result["values"] | about | {"parameters": _defaults(name) | result["manifest"]["parameters"]}
 
 
@@ -257,9 +258,14 @@ _NOT_WANTED = re.compile(
 )
 
 
+# On the page of results it marks what was found; on all others it would go on doing so from page to page.
+_MARKS_OF_A_SEARCH = re.compile(r"<script[^>]*sphinx_highlight\.js[^>]*></script>")
+
+
 def _without_what_no_page_can_use(site: Path) -> None:
     for page in site.rglob("*.html"):
-        page.write_text(_NOT_WANTED.sub("", page.read_text()))
+        text = _NOT_WANTED.sub("", page.read_text())
+        page.write_text(text if page.name == "search.html" else _MARKS_OF_A_SEARCH.sub("", text))
 
 
 if __name__ == "__main__":

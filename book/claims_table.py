@@ -28,12 +28,12 @@ class Line(NamedTuple):
 LINES = {
     "C1": Line("A few factors hold almost all the information", "share of the factors in use"),
     "C2": Line(r"The spread $\sigma^*$ is about 1, used or not", "largest distance from 1"),
-    "C3": Line("The most informative factors redraw best", "extra error of the next best ranking"),
+    "C3": Line("The most informative factors redraw best", "extra error by spread or at random"),
     "C4": Line("Accuracy falls with the information removed", "accuracy with a tenth of the factors"),
     "C5": Line("Information bounds the error of redrawing", "error of a linear VAE above the bound"),
     "C6": Line("The estimate converges to the truth", "slope of its error; theory says -0.5"),
     "C7": Line("No factors beyond the data's dimension", "runs with as many factors as dimensions"),
-    "C8": Line("Factors of faces mean something and suffice", "gain in classification that they keep"),
+    "C8": Line("Used factors tell of faces, and suffice", "gain in classification that they keep"),
     "C9": Line("A factor of EEG goes with emotion", "rank correlation with how people felt"),
 }
 
@@ -100,7 +100,7 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> str:
     for claim in rows:
         if claim["data"]["stand_in"]:
             by_source.setdefault(claim["data"]["source"], {})[claim["id"]] = None
-    note = "[The rules](#rules) behind the verdicts are below. Where there is a dash, no number is given."
+    note = "[The rules](#rules) behind the verdicts are below. A dash: the paper gives no number."
     if by_source:
         parts = [f"{', '.join(ids)}: {source}" for source, ids in by_source.items()]
         note += f" † On a stand-in for the data of the paper; {'; '.join(parts)}."

@@ -29,7 +29,7 @@ FOLDER = ROOT / "book" / "exercises"
 NUMBERS = FOLDER / "answers.json"
 CHECKS = FOLDER / "checks.yaml"
 SEALED = ROOT / "vaemi" / "answers.json"
-PAGES = ("idea", "theory", "estimator", "sparsity", "mnist", "faces", "eeg", "own")
+PAGES = ("idea", "theory", "mnist", "faces", "eeg", "estimator", "sparsity", "own")
 # Pages of the book that end in a link to exercises; those that are not there get none.
 CHAPTERS = {
     "book/idea.md": "idea",

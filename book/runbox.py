@@ -21,7 +21,7 @@ from vaemi import runs
 
 _ON_GITHUB = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+?)(?:\.git)?/?")
 # How a device is called in a manifest if it is no GPU: "AMD EPYC, 2 threads".
-_WITHOUT_GPU = re.compile(r"(\d+) threads$")
+_WITHOUT_GPU = re.compile(r"\d+ threads?$")
 # What a notebook's parameters cell proposes to try.
 _EXAMPLE = re.compile(r"`vaemi run \w+ -p (\w+=\S+)`")
 
@@ -142,20 +142,13 @@ def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None
 
 
 def _duration(result: Mapping[str, Any]) -> str:
-    manifest = result["manifest"]
-    seconds = manifest["duration_seconds"]
-    # Training that an earlier run had done, in part or whole, is in its own figure only.
-    if seconds < manifest["training_seconds"]:
-        seconds += manifest["training_seconds"]
+    seconds = runs.whole_seconds(result["manifest"])
     return f"{max(seconds, 1):.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _device(result: Mapping[str, Any]) -> str:
     device = result["manifest"]["device"]
-    threads = _WITHOUT_GPU.search(device)
-    if threads is None:
-        return f"on a GPU ({device})"
-    return f"without a GPU ({_WITHOUT_GPU.sub('1 thread', device) if threads[1] == '1' else device})"
+    return f"{'without' if _WITHOUT_GPU.search(device) else 'on'} a GPU ({device})"
 
 
 def _published(results: Path, name: str) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ NOWHERE = {"url": "", "branch": "main"}
 PUBLIC = {"url": "https://github.com/somebody/influential", "branch": "main"}
 
 
-def result(profile="quick", device="AMD EPYC, 1 threads", seconds=90.5, training=63.8, **parameters):
+def result(profile="quick", device="AMD EPYC, 1 thread", seconds=90.5, training=63.8, **parameters):
     manifest = {
         "parameters": parameters, "device": device, "duration_seconds": seconds, "training_seconds": training
     }  # fmt: skip

@@ -134,8 +134,8 @@ def _reconstruction(values: Mapping[str, Any]) -> Claim:
     return Claim(
         id="C3",
         statement="Keeping the most informative factors keeps the picture; other orders do worse.",
-        rule="the order by information has the least mean error over the counts kept: under random and variance "
-        "order, and not more than 1 % above KL order",
+        rule="the order by information has less mean error over the counts kept than random order and that by sigma*, "
+        "and at most 1 % more than that by KL divergence",
         **_verdict(
             {
                 f"{order} has no more error ({100 * excess[best]:+.2g} %)": excess[best] > 0,
@@ -206,7 +206,7 @@ def judge_estimators(values: Mapping[str, Any]) -> list[Claim]:
         Claim(
             id="C6",
             statement="The estimate converges to the truth, and its error bars hold.",
-            rule="on every simulated encoder the error falls with the number of samples with a slope of -0.5 +- 0.05 "
+            rule="on every simulated encoder the error falls with the number of samples with a slope of -0.5 ± 0.05 "
             "on logarithmic axes, and with 1,000 samples and up to 1.5 nats the 95 % intervals hold the truth in 93 to "
             "97 % of the draws (within three standard errors of the count)",
             **_verdict(

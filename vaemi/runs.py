@@ -355,6 +355,12 @@ def _execute(
             leftover.unlink(missing_ok=True)
 
 
+def whole_seconds(manifest: Mapping[str, Any]) -> float:
+    """What a run takes from beginning to end, in seconds, also where its training was taken from an earlier run."""
+    seconds, training = manifest["duration_seconds"], manifest["training_seconds"]
+    return seconds if seconds >= training else seconds + training
+
+
 def provenance_in_words(result: Mapping[str, Any]) -> str:
     """Where a result comes from, as a Markdown quotation: data, profile, parameters, seed, device, versions, date."""
     data, manifest = result["data"], result["manifest"]
@@ -365,7 +371,7 @@ def provenance_in_words(result: Mapping[str, Any]) -> str:
         f"Data: {data['source']} ({data['n']:,} samples, checksum {data['checksum'][:12]})."
         + (" **This is a stand-in for the paper's data.**" if data["stand_in"] else ""),
         f"Profile: {result['profile']}; parameters: {changed}; seed {manifest['seed']}.",
-        f"Computed on {manifest['device']} in {manifest['duration_seconds']:.0f} s, "
+        f"Computed on {manifest['device']} in {whole_seconds(manifest):.0f} s, "
         f"{manifest['training_seconds']:.0f} s of it training, on {manifest['date'][:10]}.",
         f"Code: commit {manifest['git_commit']}; {versions}.",
     ]
@@ -438,4 +444,5 @@ def _device_in_words(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     capabilities = torch.cpu.get_capabilities()
-    return f"{capabilities.get('cpu_name') or platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{capabilities.get('cpu_name') or platform.machine()}, {threads} thread{'s' * (threads != 1)}"
