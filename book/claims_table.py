@@ -84,7 +84,7 @@ def table(
         cells = [name, _unit(claims.published_in_numbers(claim), claim)]
         if reference:
             cells.append(_measured(by_id[claim["id"]]) if claim["id"] in by_id else _NOTHING)
-        cells += [_measured(claim), "holds" if claim["holds"] else "[does not hold]{.fails}"]
+        cells += [_measured(claim), ("holds" if claim["holds"] else "[does not hold]{.fails}") + _stand_in(claim)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -108,7 +108,11 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _measured(claim: Mapping[str, Any]) -> str:
-    return _unit(claims.in_numbers(claim), claim) + _STAND_IN * claim["data"]["stand_in"]
+    return _unit(claims.in_numbers(claim), claim) + _stand_in(claim)
+
+
+def _stand_in(claim: Mapping[str, Any]) -> str:
+    return _STAND_IN * claim["data"]["stand_in"]
 
 
 def _unit(number: str, claim: Mapping[str, Any]) -> str:
