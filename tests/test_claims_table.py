@@ -68,6 +68,7 @@ def test_stand_ins_are_marked_and_named():
     table = cells(claims_table.table(rows))
     assert "†" not in table[2][2]
     assert table[3][2] == "12.5\u00a0%\u00a0†"
+    assert table[3][3] == "holds\u00a0†"
     # Once, though the reference run used it too.
     assert claims_table.notes([*rows, stand_in]).endswith("of the paper; C8: drawn faces.\n")
     assert "†" not in claims_table.notes([claim()])
