@@ -1,4 +1,4 @@
-"""Mends, in the finished site, what the tools behind it write and a screen reader stumbles over."""
+"""Mends, in the finished site, what the tools behind it write and a reader or a screen reader stumbles over."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ _MENDED = [
     (
         re.compile(r'<div class="bd-sidebar-primary bd-sidebar"'),
         '<div class="bd-sidebar-primary bd-sidebar" role="complementary" aria-label="Contents and search"',
+    ),
+    # A formula is a box to the browser, which may begin a line with the full stop behind it.
+    (
+        re.compile(
+            r'(?<!<span class="glued">)(<span class="math notranslate nohighlight">[^<]*</span>(?:[.,;:?!)\]]+|-\w+))'
+        ),
+        r'<span class="glued">\1</span>',
     ),
 ]
 

@@ -40,6 +40,17 @@ def test_references_are_no_list_without_items(tmp_path):
     assert mended(tmp_path, text) == '<div class="citation-list"><div class="citation" id="x">X</div></div>'
 
 
+def test_what_follows_a_formula_stays_with_it(tmp_path):
+    formula = '<span class="math notranslate nohighlight">\\(x &lt; 1\\)</span>'
+    text = f"<p>Is {formula}? The {formula}-th ({formula}), and {formula} here.</p>"
+    glued = '<span class="glued">{}</span>'
+    assert mended(tmp_path, text) == (
+        f"<p>Is {glued.format(formula + '?')} The {glued.format(formula + '-th')} "
+        f"({glued.format(formula + '),')} and {formula} here.</p>"
+    )
+    assert mended(tmp_path, mended(tmp_path, text)) == mended(tmp_path, text)
+
+
 def test_the_rest_stays(tmp_path):
     text = '<ul role="list"><li>one</li></ul><details><summary>Proof</summary>...</details><table><th>a</th></table>'
     assert mended(tmp_path, text) == text

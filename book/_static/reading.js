@@ -7,6 +7,7 @@
   "use strict";
   const REGIONS = [
     ['mjx-container[display="true"]', "equation, scrolls sideways"],
+    ["span.math", "formula, scrolls sideways"],
     [".pst-scrollable-table-container", "table, scrolls sideways"],
     ["pre", "code, scrolls sideways"],
     [".cell_output > .output", "output, scrolls"],
