@@ -38,8 +38,10 @@ class Claim:
         When it counts as holding.
     holds : bool
         The verdict.
-    value, published : float or None
-        What this run and the paper found, in `unit`; None where the paper gives no number.
+    value : float
+        What this run found, in `unit`.
+    published : float or None
+        What the paper found; None where it gives no number.
     stderr : float or None
         Standard error of `value` over the samples it was measured on.
     unit : str
@@ -441,7 +443,7 @@ def table(claims: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, 
 
 def in_numbers(claim: Mapping[str, Any]) -> str:
     """What a run found, with its standard error where there is one."""
-    return _number(claim["value"]) + (f" ± {claim['stderr']:.2g}" if claim["stderr"] else "")
+    return _number(claim["value"]) + (f"\u00a0±\u00a0{claim['stderr']:.2g}" if claim["stderr"] else "")
 
 
 def published_in_numbers(claim: Mapping[str, Any]) -> str:

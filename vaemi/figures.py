@@ -408,7 +408,7 @@ def error_against_samples(
     Parameters
     ----------
     samples : sequence of int
-        M.
+        Numbers of samples M.
     errors : mapping of encoder to sequence of float
         In nats, for every M.
     paper : sequence of float

@@ -56,8 +56,12 @@ class History:
     ----------
     step : Tensor, shape (T,)
         Optimizer steps taken.
-    negative_log_likelihood, kl, objective : Tensor, shape (T,)
-        Terms of the negative ELBO in nats a sample; objective = negative_log_likelihood + beta kl.
+    negative_log_likelihood : Tensor, shape (T,)
+        First term of the negative ELBO, in nats a sample.
+    kl : Tensor, shape (T,)
+        KL(q(z|x) || p(z)) in nats a sample.
+    objective : Tensor, shape (T,)
+        negative_log_likelihood + beta kl, in nats a sample.
     sigma : Tensor, shape (T,)
         Standard deviation of the likelihood, in units of x.
     information : Tensor, shape (T, H)

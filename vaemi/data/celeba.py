@@ -73,8 +73,12 @@ class Report:
         Ones that are there and not listed, and so are not used.
     corrupt : tuple of str
         Names of pictures that could not be used, each with the reason.
-    train, validation, test : int
-        Pictures in use.
+    train : int
+        Pictures in use for training.
+    validation : int
+        For validation.
+    test : int
+        For the test.
     remarks : tuple of str
         Sentences on what is unusual: missing text files, another split than the official one.
     """

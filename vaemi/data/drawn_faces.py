@@ -38,8 +38,10 @@ class Factor:
     name : str
     kind : {"continuous", "binary"}
         Continuous: uniform between `low` and `high`. Binary: 0 or 1, each with probability 1/2.
-    low, high : float
-        Smallest and largest value.
+    low : float
+        Smallest value.
+    high : float
+        Largest value.
     words : str
         What changes from `low` to `high`, for the label of an axis.
     """

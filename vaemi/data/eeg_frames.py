@@ -56,10 +56,16 @@ class EEGFrames:
         Standardized log band power against baseline: (log ratio - `mean`) / `std` of the window's subject and band,
         clipped to [-5, 5]. Mean and standard deviation are over the subject's windows and all electrodes at once, so
         that the map's shape stays; they use nothing of other subjects, nor any rating.
-    mean, std : Tensor, float32, shape (S, 4)
+    mean : Tensor, float32, shape (S, 4)
         In nats (natural logarithm of a ratio of powers).
-    subject, trial, window : Tensor, int64, shape (N,)
-        Index into `subjects`, index into `ratings`, number of the window in its trial.
+    std : Tensor, float32, shape (S, 4)
+        In nats.
+    subject : Tensor, int64, shape (N,)
+        Index into `subjects`.
+    trial : Tensor, int64, shape (N,)
+        Index into `ratings`.
+    window : Tensor, int64, shape (N,)
+        Number of the window in its trial.
     ratings : Tensor, float32, shape (T, 4)
         From 1 to 9, columns as in `deap.RATINGS`.
     trial_subject : Tensor, int64, shape (T,)

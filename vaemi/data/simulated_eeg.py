@@ -75,8 +75,10 @@ class Planted:
     effect : float
         What the changes were multiplied by; 0 is no effect.
     seed : int
-    bands, electrodes : tuple of str
-        What the topographies' axes are.
+    bands : tuple of str
+        The first axis of the topographies.
+    electrodes : tuple of str
+        The second.
     """
 
     valence: PlantedEffect

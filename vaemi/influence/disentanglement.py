@@ -23,8 +23,10 @@ class DisentanglementScores:
     ----------
     mig : float
         Mutual information gap: mean of `gap`.
-    dci_disentanglement, dci_completeness : float
-        Whether a factor holds one generating factor only, and whether a generating factor is held by one factor only.
+    dci_disentanglement : float
+        Whether a factor holds one generating factor only.
+    dci_completeness : float
+        Whether a generating factor is held by one factor only.
     sap : float or None
         Separated attribute predictability: mean of `predictability_gap`; None where values were not given.
     captured : Tensor, shape (A,)

@@ -35,12 +35,16 @@ class JointInformation:
 
     Attributes
     ----------
-    plug_in, plug_in_stderr : float
-        Nats with q(z) summed over all components, the own one included, and their standard error. At most `ceiling`;
-        its expectation over the draw of the samples lies under the information of the population.
-    leave_one_out, leave_one_out_stderr : float
-        Nats with q(z) summed over all components but the own one, and their standard error. Its expectation lies
-        above the information of the population.
+    plug_in : float
+        Nats with q(z) summed over all components, the own one included. At most `ceiling`; its expectation over the
+        draw of the samples lies under the information of the population.
+    plug_in_stderr : float
+        Its standard error.
+    leave_one_out : float
+        Nats with q(z) summed over all components but the own one. Its expectation lies above the information of the
+        population.
+    leave_one_out_stderr : float
+        Its standard error.
     ceiling : float
         log M: no plug-in estimate from M samples can exceed it.
     n_samples : int
@@ -73,13 +77,19 @@ class TotalCorrelation:
 
     Attributes
     ----------
-    plug_in, plug_in_stderr : float
-        Nats of the mixture of the M given posteriors, and their standard error.
-    lower, lower_stderr : float
+    plug_in : float
+        Nats of the mixture of the M given posteriors.
+    plug_in_stderr : float
+        Its standard error.
+    lower : float
         sum_h I(X; Z_h) by plug-in less I(X; Z) by leave-one-out: its expectation lies under the total correlation of
         the population. It may be negative where the samples are too few; the total correlation never is.
-    upper, upper_stderr : float
+    lower_stderr : float
+        Its standard error.
+    upper : float
         sum_h I(X; Z_h) by leave-one-out less I(X; Z) by plug-in: its expectation lies above.
+    upper_stderr : float
+        Its standard error.
     ceiling : float
         log M, the ceiling of the I(X; Z) by plug-in that `upper` and `plug_in` rest on.
     n_samples : int
@@ -114,9 +124,11 @@ class Separation:
     factors : Tensor, shape (H,)
         I(X; Z_h) in nats of every factor, as given or by plug-in from the same draws.
     total_correlation : TotalCorrelation
-    residual, residual_stderr : float or None
-        I(X; Z) + TC - sum_h I(X; Z_h) in nats with the plug-in values, and its standard error for the given samples.
-        None if `factors` comes from the same draws, where it is zero by construction.
+    residual : float or None
+        I(X; Z) + TC - sum_h I(X; Z_h) in nats with the plug-in values. None if `factors` comes from the same draws,
+        where it is zero by construction.
+    residual_stderr : float or None
+        Its standard error for the given samples.
     tolerance : float
         Widest bracket of I(X; Z), in nats, that still counts as known.
     known : bool

@@ -24,7 +24,7 @@ class FactorInformationMetric(Metric):
     Parameters
     ----------
     n_factors : int
-        H.
+        How many latent factors, H.
     precision : {"default", "high"}
         As of `InformationSketch`.
     **settings

@@ -27,7 +27,7 @@ class InformationSketch:
     Parameters
     ----------
     n_factors : int
-        H.
+        How many latent factors, H.
     precision : {"default", "high"}
         Numerical error of the information: below 1e-6 nats, or below 1e-9 nats in three to four times the memory and
         two to three times the time.
