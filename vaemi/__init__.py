@@ -15,6 +15,7 @@ from vaemi.data.sources import data_root, set_data_root  # noqa: E402 - the oper
 from vaemi.information import FactorInformation, InformationSketch, factor_information  # noqa: E402
 
 if TYPE_CHECKING:
+    from vaemi.auditing import audit
     from vaemi.information.metric import FactorInformationMetric
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FactorInformationMetric",
     "InformationSketch",
     "__version__",
+    "audit",
     "data_root",
     "factor_information",
     "set_data_root",
@@ -34,4 +36,8 @@ def __getattr__(name: str) -> Any:
         from vaemi.information.metric import FactorInformationMetric
 
         return FactorInformationMetric
+    if name == "audit":
+        from vaemi.auditing import audit
+
+        return audit
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

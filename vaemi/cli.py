@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from vaemi import __version__, claims, runs
+from vaemi.auditing import SCALES, AuditError
 from vaemi.data import DataError, celeba, data_root, eeg_frames, mnist
 
 # Each has SOURCES, load(source), status() and check().
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (DataError, runs.RunError, claims.ClaimsError) as error:
+    except (DataError, runs.RunError, claims.ClaimsError, AuditError) as error:
         print(f"vaemi: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -61,6 +62,25 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("claims", help="the table claim - published - reference run - this run - verdict")
     table.add_argument("--profile", default="quick")
     table.set_defaults(command=_claims)
+
+    audit = commands.add_parser(
+        "audit", help="which latent factors of any VAE matter",
+        description="Which latent factors of any VAE matter, from its encoder and inputs or from posteriors in a file. "
+        "The Python file that holds the encoder is run, and may do anything you may do.",
+    )  # fmt: skip
+    audit.add_argument(
+        "target", metavar="FILE.py:NAME | MODULE:NAME | POSTERIORS",
+        help="a function of a batch, or a model with a method encode; or a file with arrays mean and log_variance",
+    )  # fmt: skip
+    audit.add_argument(
+        "data", nargs="?", metavar="DATA", help="inputs: .npy, .npz, .pt, .safetensors, or a folder of them"
+    )
+    audit.add_argument("--threshold", type=float, default=0.1, metavar="NATS", help="from where a factor counts (0.1)")
+    audit.add_argument("--scale", choices=SCALES, help="what the second output is (log_variance)")
+    audit.add_argument("--batch-size", type=int, default=256, help="inputs encoded at a time (256)")
+    audit.add_argument("--device", help="such as cuda; where the model's weights are, if left out")
+    audit.add_argument("--html", metavar="REPORT.html", help="write a report of one page as well")
+    audit.set_defaults(command=_audit)
     return parser
 
 
@@ -119,3 +139,22 @@ def _claims(options: argparse.Namespace) -> None:
     print(claims.table(rows, claims.load_reference(options.profile, results)).to_string(index=False))
     for source in sorted({row["data"]["source"] for row in rows}):
         print(f"Data: {source}.")
+
+
+def _audit(options: argparse.Namespace) -> None:
+    from vaemi._audit_command import audited
+
+    found, about = audited(
+        options.target,
+        options.data,
+        scale=options.scale,
+        threshold=options.threshold,
+        batch_size=options.batch_size,
+        device=options.device,
+    )
+    print(found.to_frame().to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+    print(found)
+    if options.html:
+        from vaemi import report  # brings matplotlib, which takes seconds
+
+        print(f"Report: {report.write(found, options.html, about)}")
