@@ -541,8 +541,8 @@ def _remarks_on_samples(information: FactorInformation, threshold: float) -> lis
     worst = int((gap * few).argmax())
     return [
         f"{information.n_samples:,} inputs are too few to measure {int(few.sum())} of the factors: z{worst} lies "
-        f"between {information.nats[worst]:.2f} and {information.leave_one_out[worst]:.2f} nats, further apart than its "
-        f"standard error ({information.stderr[worst]:.2g}). Give more inputs; their number limits information to "
+        f"between {information.nats[worst]:.2f} and {information.leave_one_out[worst]:.2f} nats, further apart than "
+        f"its standard error ({information.stderr[worst]:.2g}). Give more inputs; their number limits information to "
         f"{np.log(information.n_samples):.2f} nats."
     ]
 
@@ -602,8 +602,8 @@ def _read(output: Any, scale: str | None, name: str) -> _Answer:
             return _read(inner, scale, name)
     center = _named(output, _MEANS)
     for kind, keys in _SECONDS.items():
-        if center is not None and (second := _named(output, keys)) is not None:
-            return _Answer(center, second, kind)
+        if center is not None and (width := _named(output, keys)) is not None:
+            return _Answer(center, width, kind)
     kind = f"a {type(output).__name__}" + (
         f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
     )
@@ -645,14 +645,12 @@ def _modules_within(function: Any) -> list[nn.Module]:
     if isinstance(function, partial):
         within = [*function.args, *function.keywords.values()]
         return [part for part in within if isinstance(part, nn.Module)] + _modules_within(function.func)
+    # Of a method its object, of an object that can be called itself.
+    owner = getattr(function, "__self__", function)
+    enclosed = list(getattr(owner, "__dict__", {}).values())
     code = getattr(function, "__code__", None)
     if code is None:
-        return (
-            [part for part in vars(function).values() if isinstance(part, nn.Module)]
-            if hasattr(function, "__dict__")
-            else []
-        )
-    enclosed = []
+        return [part for part in enclosed if isinstance(part, nn.Module)]
     for cell in function.__closure__ or ():
         try:
             enclosed.append(cell.cell_contents)
