@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import pickle
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -168,12 +169,16 @@ def _read(path: Path) -> Iterator[tuple[str, Tensor]]:
         # Mapped, as it may be larger than memory; copy-on-write, as torch wants to be able to write.
         yield "x", torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
     elif path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves a file that it opened itself open when it is damaged.
+        with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
             yield from (
                 (name, torch.from_numpy(np.array(file[name]))) for name in file.files if _is_numeric(file[name])
             )
     elif path.suffix == ".pt":
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of a file that is refused anyhow, torch says first that it was pickled unusually.
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(loaded, Tensor):
             yield "x", loaded
         elif isinstance(loaded, Mapping):
