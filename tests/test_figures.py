@@ -6,11 +6,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
 from vaemi import figures
 from vaemi.data import drawn_faces
+from vaemi.information import FactorInformation
 from vaemi.models import as_float
 
 MOST_BYTES = 2_000_000
@@ -86,3 +88,22 @@ def test_no_page_weighs_more_than_2_megabytes(site):
         text = page.read_text()
         own = {(page.parent / name).resolve() for name in re.findall(r'<img[^>]*src="([^":]+)"', text)}
         assert len(text.encode()) + sum(path.stat().st_size for path in own) < MOST_BYTES, page
+
+
+def test_maps_of_channels_show_the_most_informative_ones():
+    maps = torch.zeros(10, 3, 5)
+    maps[7, 1, 2], maps[4] = 2.0, 0.5
+    figure = figures.information_maps(maps, shown=3)
+    shown = [axes for axes in figure.axes if axes.get_images()]
+    assert [axes.get_title() for axes in shown] == ["channel 4", "channel 7", "channel 0"]
+    np.testing.assert_array_equal(shown[1].get_images()[0].get_array(), maps[7])
+    assert {axes.get_images()[0].get_clim() for axes in shown} == {(0, 2)}
+    assert figures.information_maps(torch.ones(2, 6)).axes[0].get_images()[0].get_array().shape == (1, 6)
+    with pytest.raises(ValueError, match=r"maps has shape \(4,\)"):
+        figures.information_maps(torch.zeros(4))
+
+
+def test_a_deviation_beyond_the_usual_is_not_cut_off():
+    information = FactorInformation(*(torch.tensor([1.0, value]) for value in (0.5, 0.1, 4.0)), 100, "mixture")
+    _, deviations = figures.spectrum_and_deviations(information).axes
+    assert deviations.get_ylim()[1] > 4

@@ -77,7 +77,8 @@ def ran(tmp_path_factory):
     }
     assert model.training  # the page must switch it off
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("own"))
+        namespace["folder"] = tmp_path_factory.mktemp("own")
+        patch.chdir(namespace["folder"])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for number, block in enumerate(blocks()):
@@ -142,6 +143,18 @@ def test_maps(ran):
     # Row by row: input, then place.
     torch.testing.assert_close(ran["rows"][0][5], ran["map_mean"][1, :, 0, 1])
     assert ran["owner"][:5].tolist() == [0, 0, 0, 0, 1]
+
+
+def test_an_audit_says_the_same_and_notices_the_trap(ran):
+    for name in ("audit", "audit_of_deviations"):
+        torch.testing.assert_close(ran[name].information.nats, ran["info"].nats, atol=1e-5, rtol=0)
+        assert ran[name].remarks == []
+    assert (ran["audit"].latent_dim, ran["audit"].latent_dim_range, len(ran["audit"].uncertain)) == (USED, (3, 3), 0)
+    (remark,) = ran["forgotten"].remarks
+    assert "read as std it is 0.99" in remark
+    assert remark.endswith("say scale='std'.")
+    assert (ran["audit_of_maps"].maps > 1).tolist() == (ran["nats_by_place"] > 1).tolist()
+    assert "3 of 6 factors" in (ran["folder"] / "report.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["info_of_all", "info_by_metric"])

@@ -11,7 +11,7 @@ import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import seaborn as sns
@@ -292,7 +292,8 @@ def information_maps(maps: Tensor, shown: int = 8) -> Figure:
         axes.set_axis_off()
         if channel is not None:
             values = maps[channel].numpy() if maps.ndim == 3 else maps[channel, None].numpy()
-            drawn = axes.imshow(values, cmap="viridis", vmin=0, vmax=max(float(maps.max()), 1e-3), aspect="auto")
+            aspect: Literal["equal", "auto"] = "equal" if maps.ndim == 3 else "auto"
+            drawn = axes.imshow(values, cmap="viridis", vmin=0, vmax=max(float(maps.max()), 1e-3), aspect=aspect)
             axes.set_title(f"channel {channel}")
     figure.colorbar(drawn, ax=panels, label=r"$I(X;Z_h)$ (nats)")
     return figure
