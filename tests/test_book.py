@@ -53,6 +53,7 @@ def test_the_reference_has_every_public_name_and_its_source(site):
     public = {f"vaemi.information.{name}" for name in vaemi.information.__all__}
     public |= {f"vaemi.influence.{name}" for name in vaemi.influence.__all__}
     public |= {"vaemi.training.train", "vaemi.models.ConvVAE", "vaemi.data.mnist.load", "vaemi.figures.spectrum"}
+    public |= {"vaemi.auditing.audit", "vaemi.auditing.Audit", "vaemi.report.write"}
     assert public - documented == set()
     assert 'href="../../_modules/vaemi/information/factors.html#factor_information"' in text
 

@@ -262,7 +262,8 @@ def audit(
     dividing the decoder's first weights by it leaves the reconstruction as it is, so a trained model sits where the KL
     term is stationary in c. Its derivative c sigma*_h^2 - 1/c vanishes at c = 1 only if sigma*_h = 1: whatever beta is,
     and for silent factors too. The reading under which most factors have sigma* next to 1 is the right one, as long as
-    the prior is N(0, I).
+    the prior is N(0, I). A root taken for its square, or the reverse, moves sigma* little; it is told from the pattern
+    of the departures over the factors, if three or more are used.
 
     Examples
     --------
@@ -468,6 +469,17 @@ class _Gathered:
                 f"where a N(0, 1) prior pulls it to 1; read {found}. If that is what the network answers with, "
                 f"say scale={' or scale='.join(map(repr, likely))}."
             ]
+        other = _SQUARE_OR_ROOT[self.scale]
+        if other in off and abs(off[other]) < _NEAR_ONE:
+            of_both = (variances[SCALES.index(name)][~silent] for name in (self.scale, other))
+            share, error = _share_explained(second_moment[~silent], *of_both)
+            if share > max(0.6, 1.3 * error):
+                return [
+                    f"The second output was read as {self.scale}. Over the factors that are used, sigma* departs "
+                    f"from 1 as if it were the {other}: that explains {share:.0%} (+-{error:.0%}) of what is "
+                    f"missing. If that is what the network answers with, say scale={other!r}; compare the KL term with that of the "
+                    "training."
+                ]
         if self.scale.startswith("log_") and self.least >= 0 and self.most > 0.5:
             return [
                 f"The second output was read as {self.scale} and is never negative (from {self.least:.3g} to "
@@ -493,6 +505,27 @@ _AS_LOG_VARIANCE: dict[str, Callable[[Tensor], Tensor]] = {
 
 def _in_double(values: Tensor) -> Tensor:
     return (values.cpu() if values.device.type == "mps" else values).double()  # it has no float64
+
+
+_SQUARE_OR_ROOT = {"log_variance": "log_std", "log_std": "log_variance", "variance": "std", "std": "variance"}
+
+
+def _share_explained(second_moment: Tensor, given: Tensor, other: Tensor) -> tuple[float, float]:
+    """How far the departures of sigma*^2 from 1 are those that one reading makes of the other, and the error of that.
+
+    Least squares of the departures on the difference of the readings, factor by factor: about 0 if the given one is
+    right, about 1 if the other is. A root taken for its square moves sigma* by a tenth at most, and by most where the
+    deviation is neither small nor near 1, which a median does not see.
+    """
+    if len(given) < 3:
+        return 0.0, float("inf")
+    # A few factors far off, which no reading explains, do not decide.
+    departure = (second_moment + given - 1).clamp(-0.3, 0.3)
+    difference = given - other
+    weight = difference.square().sum().clamp_min(1e-12)
+    share = (departure * difference).sum() / weight
+    left = (departure - share * difference).square().sum() / (len(given) - 1)
+    return float(share), float((left / weight).sqrt())
 
 
 def _worst_median(deviation: Tensor, silent: Tensor) -> float:
