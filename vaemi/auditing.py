@@ -477,8 +477,8 @@ class _Gathered:
                 return [
                     f"The second output was read as {self.scale}. Over the factors that are used, sigma* departs "
                     f"from 1 as if it were the {other}: that explains {share:.0%} (+-{error:.0%}) of what is "
-                    f"missing. If that is what the network answers with, say scale={other!r}; compare the KL term with that of the "
-                    "training."
+                    f"missing. If that is what the network answers with, say scale={other!r}; compare the KL "
+                    "term with that of the training."
                 ]
         if self.scale.startswith("log_") and self.least >= 0 and self.most > 0.5:
             return [
