@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
 from conftest import vaemi_command
 from safetensors.torch import save_file
 
@@ -149,6 +150,20 @@ def test_the_report_is_one_accessible_file(folder, name):
     assert ("Read this first" in text) == (name == "spread")
     assert ("None of the known traps" in text) == (name != "spread")
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["spread", "maps"])
+def test_axe_finds_nothing_in_the_report_and_a_phone_shows_all_of_it(folder, name, browser):
+    found = vaemi.audit(_audit_command.load_encoder(f"my_vae.py:{name}"), torch.from_numpy(np.load("x.npy")))
+    report.write(found, "report.html", {"data": f"/{'a-long-folder/' * 20}x.npy"})
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.goto((folder / "report.html").as_uri())
+        violations = Axe().run(page, None, {"resultTypes": ["violations"]}).response["violations"]
+        assert [(rule["id"], rule["nodes"][0]["target"]) for rule in violations] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.close()
 
 
 def test_the_report_says_the_numbers_and_escapes_names(folder):

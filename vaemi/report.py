@@ -28,7 +28,7 @@ figure { margin: 1.5rem 0; } figure svg { max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #7d8389; }
-td:only-of-type { text-align: left; }
+td:only-of-type { text-align: left; overflow-wrap: anywhere; }
 caption { text-align: left; padding-bottom: .5rem; }
 .remarks { border-left: .3rem solid #d9661f; padding-left: 1rem; }
 """
