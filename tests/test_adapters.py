@@ -52,6 +52,7 @@ def test_pythae(name, embedded_digits):
         torch.testing.assert_close(draws.mean(0), (0.5 * own.log_covariance).exp().mean(0), rtol=0.05, atol=0.01)
     assert found.source == name
     assert found.scale == "log_variance"
+    assert found.remarks == []
     assert 1 <= found.latent_dim <= 8
     # The same from tensors, and from pythae's own batches.
     again = vaemi.audit(model, [{"data": images[:200]}, {"data": images[200:]}], progress=False)
@@ -87,6 +88,7 @@ def test_diffusers_autoencoder():
     assert found.maps.shape == (3, 8, 8)
     torch.testing.assert_close(found.by_channel.sum(), found.by_place.sum())
     assert 1 <= found.latent_dim <= 3
+    assert found.remarks == []
     # The same in the other form of diffusers' answers.
     again = vaemi.audit(lambda batch: model.encode(batch, return_dict=False), x, progress=False)
     torch.testing.assert_close(again.information.nats, expected.nats, atol=1e-4, rtol=0)
@@ -127,3 +129,4 @@ def test_scvi():
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-4, rtol=0)
     assert (found.source, found.scale, found.information.n_samples) == ("SCVI", "std", 1000)
     assert found.latent_dim == programs
+    assert found.remarks == []

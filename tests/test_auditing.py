@@ -210,6 +210,22 @@ def test_a_variance_given_to_a_normal_as_its_scale_is_noticed(x):
     assert "as if it were the variance" in remark
 
 
+def test_a_name_is_believed_unless_sigma_star_is_far_off(x):
+    """Such a departure is that of a model that has not been trained to the end."""
+
+    def deviations(batch):
+        mean, log_variance = encode(batch)
+        return {"mu": mean, "logvar": 0.5 * log_variance}
+
+    assert audit(deviations, x).remarks == []
+    assert audit(lambda batch: tuple(deviations(batch).values()), x).remarks != []
+    (remark,) = audit(lambda batch: dict(zip(("mu", "logvar"), posterior(batch), strict=True)), x).remarks
+    assert "scale='variance'" in remark
+    # The advice can be followed.
+    assert_as_it_is(audit(deviations, x, scale="log_std"), x)
+    assert_as_it_is(audit(lambda batch: Normal(*posterior(batch)), x, scale="variance"), x)
+
+
 @pytest.mark.parametrize("width", [0.97, 1.0, 1.03])
 def test_marginals_a_little_off_are_no_trap(x, width):
     assert audit(lambda batch: (width * encode(batch)[0], encode(batch)[1]), x).remarks == []

@@ -106,10 +106,10 @@ def _of_posteriors(path: Path, scale: str | None, threshold: float, batch_size: 
         shapes = f"{tuple(arrays['mean'].shape)} and {tuple(arrays[second].shape)}"
         raise AuditError(f"{path} holds mean and {second} of shapes {shapes}: they must be the same.")
 
-    def posteriors(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return pair
+    def posteriors(pair: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        return {"mean": pair[0], second: pair[1]}
 
-    found = audit(posteriors, zip(*parts, strict=True), scale=second, threshold=threshold, whole_batch=True)
+    found = audit(posteriors, zip(*parts, strict=True), threshold=threshold, whole_batch=True)
     return found, {"data": str(path)}
 
 

@@ -44,6 +44,9 @@ _AS_VARIANCE: dict[str, Callable[[Tensor], Tensor]] = {
 _SILENT = 0.05
 # |log sigma*^2| of most factors below which nothing is wrong; 0.1 is a sigma* of 0.95 or 1.05.
 _NEAR_ONE = 0.1
+# A name such as log_covariance is better evidence than a sigma* a little off, as it is before training has ended. A
+# torch Normal is no such name: whatever is given to it becomes its scale.
+_FAR_FOR_A_NAME = 0.4
 # And above which it is worth a sentence even if no other reading does better: a sigma* of 0.67 or 1.5.
 _FAR_FROM_ONE = 0.8
 _DEPENDS_ON_MODE = (nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.modules.batchnorm._BatchNorm)
@@ -229,7 +232,8 @@ def audit(
     batches : iterable, DataLoader, Dataset, tensor or array
         Inputs in batches; a tensor, an array or a Dataset is cut into batches. For scvi-tools an AnnData, too.
     scale : {"log_variance", "variance", "std", "log_std"}, optional
-        What the second of a pair is; ``"log_variance"`` if left out. Answers that say it themselves need none.
+        What the second of a pair is; ``"log_variance"`` if left out. Answers that say it themselves need none; if it is
+        given, it holds against their word.
     threshold : float
         Nats above which a factor counts as influential.
     whole_batch : bool
@@ -310,11 +314,12 @@ def audit(
 
 @dataclass(frozen=True)
 class _Answer:
-    """Of one batch: mean and second output, (B, ...), and what the second is."""
+    """Of one batch: mean and second output, (B, ...), what the second is, and whether its own name says so."""
 
     mean: Tensor
     second: Tensor
     scale: str
+    named: bool = False
 
 
 class _Encoder:
@@ -421,6 +426,7 @@ class _Gathered:
             except ValueError as error:
                 raise AuditError(str(error)) from None
             self.shape, self.scale, self.device = shape, answer.scale, str(answer.mean.device)
+            self.named = answer.named
             self.first = torch.stack([mean[0], second[0]])
             self.constant = True
             self.sums = mean.new_zeros(2 + len(SCALES), mean.shape[1])
@@ -461,16 +467,17 @@ class _Gathered:
             if name in possible
         }
         given, best = off[self.scale], min(map(abs, off.values()))
-        if abs(given) > _NEAR_ONE and best < abs(given) / 2:
+        if abs(given) > (_FAR_FOR_A_NAME if self.named else _NEAR_ONE) and best < abs(given) / 2:
             likely = [name for name, deviation in off.items() if abs(deviation) < best + 0.03 and name != self.scale]
             found = " or ".join(f"as {name} it is {np.exp(off[name] / 2):.2f}" for name in likely)
             return [
                 f"The second output was read as {self.scale}, and sigma* then has a median of {np.exp(given / 2):.2f}, "
                 f"where a N(0, 1) prior pulls it to 1; read {found}. If that is what the network answers with, "
-                f"say scale={' or scale='.join(map(repr, likely))}."
+                f"say scale={' or scale='.join(map(repr, likely))}; a model that was not trained to the end "
+                "is off, too."
             ]
         other = _SQUARE_OR_ROOT[self.scale]
-        if other in off and abs(off[other]) < _NEAR_ONE:
+        if not self.named and other in off and abs(off[other]) < _NEAR_ONE:
             of_both = (variances[SCALES.index(name)][~silent] for name in (self.scale, other))
             share, error = _share_explained(second_moment[~silent], *of_both)
             if share > max(0.6, 1.3 * error):
@@ -478,7 +485,7 @@ class _Gathered:
                     f"The second output was read as {self.scale}. Over the factors that are used, sigma* departs "
                     f"from 1 as if it were the {other}: that explains {share:.0%} (+-{error:.0%}) of what is "
                     f"missing. If that is what the network answers with, say scale={other!r}; compare the KL "
-                    "term with that of the training."
+                    "term with that of the training. A model that was not trained to the end is off, too."
                 ]
         if self.scale.startswith("log_") and self.least >= 0 and self.most > 0.5:
             return [
@@ -616,7 +623,7 @@ def _read(output: Any, scale: str | None, name: str) -> _Answer:
     if isinstance(output, torch.distributions.Independent):
         return _read(output.base_dist, scale, name)
     if isinstance(output, torch.distributions.Normal):
-        return _Answer(output.loc, output.scale, "std")
+        return _Answer(output.loc, output.scale, scale or "std")
     if isinstance(output, torch.distributions.Distribution):
         raise AuditError(
             f"{name} answers with a {type(output).__name__}: only normal posteriors with independent factors can be "
@@ -636,7 +643,7 @@ def _read(output: Any, scale: str | None, name: str) -> _Answer:
     center = _named(output, _MEANS)
     for kind, keys in _SECONDS.items():
         if center is not None and (width := _named(output, keys)) is not None:
-            return _Answer(center, width, kind)
+            return _Answer(center, width, scale or kind, named=scale is None)
     kind = f"a {type(output).__name__}" + (
         f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
     )
