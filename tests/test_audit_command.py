@@ -1,7 +1,7 @@
 """`vaemi audit`: from files to a table and a report, and one sentence for what a user does wrong."""
 
 import html.parser
-import pickle
+import os
 import re
 import sys
 
@@ -185,11 +185,15 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(folder, monkeypatch)
 
 
 def test_drawing_leaves_the_callers_style_alone(folder):
-    import matplotlib
+    from matplotlib import pyplot as plt
 
-    before = dict(matplotlib.rcParams), matplotlib.get_backend()
-    report.page(vaemi.audit(_audit_command.load_encoder("my_vae.py:maps"), torch.from_numpy(np.load("x.npy"))))
-    assert (dict(matplotlib.rcParams), matplotlib.get_backend()) == before
+    found = vaemi.audit(_audit_command.load_encoder("my_vae.py:maps"), torch.from_numpy(np.load("x.npy")))
+    backend = plt.get_backend()
+    with plt.rc_context({"font.size": 3, "backend": "svg"}):
+        plt.switch_backend("svg")
+        report.page(found)
+        assert (plt.rcParams["font.size"], plt.get_backend()) == (3, "svg")
+    plt.switch_backend(backend)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +228,7 @@ def test_a_users_mistake_is_one_sentence(folder, arguments, words, capsys):
     (folder / "empty").mkdir()
     np.save(folder / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save(folder / "single.npy", np.float64(3))
-    (folder / "pickle.pt").write_bytes(pickle.dumps(Page))
+    torch.save({"x": torch.zeros(4, 5), "run": print}, folder / "pickle.pt")
     (folder / "damaged.safetensors").write_bytes(b"nonsense")
     (folder / "damaged.npz").write_bytes(b"PK\x03\x04 nonsense")
     np.savez(folder / "two.npz", a=np.zeros((4, 5)), b=np.zeros((4, 5)))
@@ -233,3 +237,25 @@ def test_a_users_mistake_is_one_sentence(folder, arguments, words, capsys):
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vaemi: ")]
     assert words in error[-1]
     assert not (folder / "report.html").exists()
+
+
+class Trap:
+    """A pickle that leaves a folder where it is loaded."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "pt"])
+def test_a_file_of_data_runs_nothing(folder, kind, capsys):
+    path = folder / f"trap.{kind}"
+    objects = np.array([Trap()], dtype=object)
+    if kind == "npy":
+        np.save(path, objects, allow_pickle=True)
+    elif kind == "npz":
+        np.savez(path, x=objects)
+    else:
+        torch.save({"x": Trap()}, path)
+    assert cli.main(["audit", "my_vae.py:encode", path.name]) == 1
+    assert f"{path.name} cannot be read as arrays of numbers" in capsys.readouterr().err
+    assert not (folder / "ran").exists()
