@@ -323,8 +323,8 @@ def masking_curves(errors: Mapping[str, Sequence[float]], counts: Sequence[int])
     axes.plot(place, draws.mean(0), color=GREY, ls=":", marker="s", ms=4, label=f"random ({len(draws)} draws, range)")
     # The order by KL divergence lies on that by information nearly everywhere: wider and below, so that both are seen.
     for name, marker, width in (("variance", "^", 1.5), ("kl", "D", 4.0), ("information", "o", 1.5)):
-        look = {"color": _ORDER_COLOURS[name], "marker": marker, "ms": 3 + width, "lw": width}
-        axes.plot(place, errors[name], label=_ORDER_NAMES[name], **look)
+        colour, label = _ORDER_COLOURS[name], _ORDER_NAMES[name]
+        axes.plot(place, errors[name], color=colour, marker=marker, ms=3 + width, lw=width, label=label)
     axes.set_xticks(place, [str(count) for count in counts])
     axes.set(xlabel="factors kept (the others set to 0)", ylabel="mean squared error a pixel", ylim=(0, None))
     axes.legend(title="kept first by", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
