@@ -418,6 +418,7 @@ class AVAE(Objective):
         return draw.negative_log_likelihood + beta * draw.kl + consistency, {"self_consistency": consistency}
 
 
+#: Every objective by its name.
 OBJECTIVES: dict[str, type[Objective]] = {
     objective.name: objective for objective in (BetaVAE, BetaTCVAE, FactorVAE, InfoVAE, AVAE)
 }
