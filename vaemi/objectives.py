@@ -250,7 +250,8 @@ class FactorVAE(Objective):
     weight : float
         The weight w of the total correlation, gamma in the paper.
     hidden_dims : sequence of int
-        Widths of the discriminator's hidden layers, each followed by a leaky ReLU; the default is the paper's.
+        Widths of the discriminator's hidden layers, each followed by a leaky ReLU. The default is the paper's: five
+        million weights, which on a CPU cost more than most models; (256, 256) is enough for a handful of factors.
     learning_rate : float
         Of the discriminator's Adam, whose moments decay with 0.5 and 0.9 as in the paper. It follows the same
         schedule as the model's.
