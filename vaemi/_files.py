@@ -60,7 +60,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 @contextmanager
-def only_one(path: Path, say: Callable[[], None]) -> Iterator[bool]:
+def only_one(path: Path, say: Callable[[], None], inherited: bool = False) -> Iterator[bool]:
     """Be the only process, and the only thread, inside; who comes second waits.
 
     The system takes the lock from a process that ends, however it ends: a lock file that lies about holds nobody up.
@@ -71,6 +71,8 @@ def only_one(path: Path, say: Callable[[], None]) -> Iterator[bool]:
         The lock file, which is deleted in the end.
     say : callable
         Called before a wait.
+    inherited : bool
+        Whether a program that this process becomes goes on holding the lock.
 
     Yields
     ------
@@ -83,6 +85,7 @@ def only_one(path: Path, say: Callable[[], None]) -> Iterator[bool]:
         If the file cannot be made.
     """
     file, locked = _acquired(path, say)
+    os.set_inheritable(file.fileno(), inherited)
     try:
         yield locked
     finally:

@@ -338,10 +338,7 @@ def _execute(
         "result": str(_json(scratch)),
         "fresh": fresh,
     }
-    # Of runs that were killed; none is at work, or this one would wait.
-    for leftover in kept.parent.glob(f".{kept.name}.*"):
-        if leftover.suffix in (".ipynb", ".json", ".safetensors"):
-            leftover.unlink(missing_ok=True)
+    _remove_scratch(kept)
     before = os.environ.get(_ENVIRONMENT)
     os.environ[_ENVIRONMENT] = json.dumps(told)
     try:
@@ -380,8 +377,14 @@ def _execute(
             del os.environ[_ENVIRONMENT]
         else:
             os.environ[_ENVIRONMENT] = before
-        for leftover in (_ipynb(scratch), _json(scratch), _tensors(scratch)):
-            leftover.unlink(missing_ok=True)
+        _remove_scratch(kept)
+
+
+def _remove_scratch(kept: Path) -> None:
+    """Delete what this run, and runs of the same that were killed, had begun; none is at work, or this one would wait."""
+    for path in kept.parent.glob(f".{kept.name}.*"):
+        if path.suffix in (".ipynb", ".json", ".safetensors"):
+            path.unlink(missing_ok=True)
 
 
 def whole_seconds(manifest: Mapping[str, Any]) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import pickle
 import signal
 import sys
@@ -534,7 +533,7 @@ def _alone(checkpoint: Path) -> Iterator[None]:
         print(f"training: another process makes {checkpoint}; waiting for it.", file=sys.stderr)
 
     # The processes of one data-parallel training wait for each other elsewhere.
-    if rank_zero_only.rank != 0:
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
         yield
         return
     with ExitStack() as stack:

@@ -343,8 +343,8 @@ def _embedded_arrays() -> tuple[np.ndarray, np.ndarray]:
     images, labels = pixels.astype(np.uint8).reshape(-1, 1, 28, 28), digits.astype(np.int64)
     try:
         writable_folder(cache.parent)
-        with written_whole(cache) as scratch, scratch.open("wb") as file:
-            np.savez(file, images=images, labels=labels)
+        with written_whole(cache) as scratch, scratch.open("wb") as made:
+            np.savez(made, images=images, labels=labels)
     except (DataError, OSError):
         pass  # A read-only or full data root costs the parsing time again, nothing else.
     return images, labels
