@@ -17,8 +17,8 @@ TARGET = ROOT / "LICENSES-third-party.md"
 HEAD = """\
 # Licences of the packages that vaemi is run with
 
-vaemi itself is under the licence in `LICENSE` and contains none of these packages: pip installs them, in the versions of
-`requirements.lock`, from where their authors publish them. Made by `make licences` from what the packages say.
+vaemi itself is under the licence in `LICENSE` and contains none of these packages: pip installs them, in the versions
+of `requirements.lock`, from where their authors publish them. Made by `make licences` from what the packages say.
 
 | package | version | licence |
 |---|---|---|

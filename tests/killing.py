@@ -23,6 +23,7 @@ from pathlib import Path
 import nbformat
 import torch
 import yaml
+from safetensors import safe_open
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book"))
 import build
@@ -176,6 +177,10 @@ def found_in(folder):
         elif path.suffix == ".ipynb" and "results" in path.parts:  # with an identifier of its own in every run
             cells = nbformat.read(path, as_version=4).cells
             found[name] = str([output.get("text") for cell in cells for output in cell.outputs])
+        elif path.suffix == ".safetensors":  # whose header comes in any order
+            with safe_open(path, framework="np") as file:
+                content = {key: hashlib.sha256(file.get_tensor(key).tobytes()).hexdigest() for key in file.keys()}  # noqa: SIM118
+                found[name] = str([sorted((file.metadata() or {}).items()), sorted(content.items())])
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     if (result := folder / "results" / "quick" / "tiny.json").exists():

@@ -99,13 +99,14 @@ def _acquired(path: Path, say: Callable[[], None]) -> tuple[IO[str], bool]:
     while True:
         file = path.open("a")
         try:
-            if not _locked(file, wait=told):
-                file.close()
-                say()
-                told = True
-                continue
+            locked = _locked(file, wait=told)
         except OSError:
             return file, False
+        if not locked:
+            file.close()
+            say()
+            told = True
+            continue
         # The one before deleted the file that this one had opened: what counts is the file that others find.
         try:
             same = os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -381,7 +381,7 @@ def _execute(
 
 
 def _remove_scratch(kept: Path) -> None:
-    """Delete what this run, and runs of the same that were killed, had begun; none is at work, or this one would wait."""
+    """Delete what this run, and killed ones of the same, had begun; none is at work, or this one would wait."""
     for path in kept.parent.glob(f".{kept.name}.*"):
         if path.suffix in (".ipynb", ".json", ".safetensors"):
             path.unlink(missing_ok=True)

