@@ -6,10 +6,11 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from vaemi import figures
+from vaemi import factor_information, figures
 from vaemi.data import drawn_faces
 from vaemi.models import as_float
 
@@ -86,3 +87,25 @@ def test_no_page_weighs_more_than_2_megabytes(site):
         text = page.read_text()
         own = {(page.parent / name).resolve() for name in re.findall(r'<img[^>]*src="([^":]+)"', text)}
         assert len(text.encode()) + sum(path.stat().st_size for path in own) < MOST_BYTES, page
+
+
+def test_several_spectra_are_each_sorted_and_counted():
+    # Means of one size each way, and a log-variance that says how much a factor knows.
+    sign = torch.tensor([1.0, -1.0]).repeat(50)[:, None]
+    informations = {
+        "few": factor_information(sign * torch.tensor([0.0, 3.0, 0.0, 0.0]), torch.zeros(100, 4)),
+        "many": factor_information(sign * torch.tensor([2.0, 1.0, 3.0, 0.0]), torch.zeros(100, 4)),
+    }
+    (axes,) = figures.spectra(informations, shown_beyond=0).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["few: 1", "many: 3"]
+    for line, information in zip(axes.get_lines(), informations.values(), strict=False):
+        expected = information.nats.sort(descending=True).values[:3]
+        np.testing.assert_allclose(line.get_ydata(), expected, atol=1e-12)
+        assert line.get_xdata().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("n", [0, 6])
+def test_more_spectra_than_can_be_told_apart(n):
+    information = factor_information(torch.zeros(4, 1), torch.zeros(4, 1))
+    with pytest.raises(ValueError, match=f"There are {n} spectra: give 1 to 5"):
+        figures.spectra({str(i): information for i in range(n)})

@@ -240,14 +240,14 @@ def test_too_little_memory_is_one_sentence(tiny_images, tmp_path, monkeypatch, e
     def full(*_):
         raise error
 
-    monkeypatch.setattr(training_module, "elbo_terms", full)
+    monkeypatch.setattr(training_module._LightningVAE, "training_step", full)
     with pytest.raises(TrainingError, match=words):
         train_tiny(tiny_images, checkpoints=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_errors_keep_their_name(tiny_images, monkeypatch):
-    monkeypatch.setattr(training_module, "elbo_terms", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    monkeypatch.setattr(training_module._LightningVAE, "training_step", lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="inconsistent tensor size"):
         train_tiny(tiny_images)
 

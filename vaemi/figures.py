@@ -228,6 +228,47 @@ def spectrum(
     return figure
 
 
+def spectra(informations: Mapping[str, FactorInformation], threshold: float = 0.1, shown_beyond: int = 4) -> Figure:
+    """Several spectra over each other, each sorted by itself, with 95 % intervals; the legend counts the factors.
+
+    Parameters
+    ----------
+    informations : mapping of name to FactorInformation
+        At most five, as many as the style tells apart.
+    threshold : float
+        Nats above which a factor counts as influential.
+    shown_beyond : int
+        Ranks shown beyond the last influential factor of any.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or there are more than five.
+    """
+    looks = list(zip((BLUE, ORANGE, GREEN, PURPLE, GREY), "osD^v", strict=True))
+    if not 1 <= len(informations) <= len(looks):
+        raise ValueError(f"There are {len(informations)} spectra: give 1 to {len(looks)}.")
+    figure, axes = plt.subplots(figsize=(_WIDTH, 3.6), layout="constrained")
+    counts = {name: len(information.influential(threshold)) for name, information in informations.items()}
+    for (name, information), (colour, marker) in zip(informations.items(), looks, strict=False):
+        shown = information.ranking[: max(counts.values()) + shown_beyond]
+        axes.errorbar(
+            np.arange(1, len(shown) + 1),
+            information.nats[shown].numpy(),
+            yerr=1.96 * information.stderr[shown].numpy(),
+            color=colour,
+            marker=marker,
+            ms=4,
+            lw=1.2,
+            label=f"{name}: {counts[name]}",
+        )
+    axes.axhline(threshold, color=GREY, lw=0.8, ls=":")
+    axes.set(xlabel="factor, ranked by information", ylabel=r"$I(X;Z_h)$ (nats)", ylim=(0, None))
+    axes.locator_params(axis="x", integer=True)
+    axes.legend(title=f"factors above {threshold:g} nats")
+    return figure
+
+
 def spectrum_and_deviations(information: FactorInformation, threshold: float = 0.1) -> Figure:
     """The upper part of `spectrum`: information of every factor, and sigma* below it."""
     figure = plt.figure(figsize=(_WIDTH, 3.4), layout="constrained")
@@ -323,8 +364,8 @@ def masking_curves(errors: Mapping[str, Sequence[float]], counts: Sequence[int])
     axes.plot(place, draws.mean(0), color=GREY, ls=":", marker="s", ms=4, label=f"random ({len(draws)} draws, range)")
     # The order by KL divergence lies on that by information nearly everywhere: wider and below, so that both are seen.
     for name, marker, width in (("variance", "^", 1.5), ("kl", "D", 4.0), ("information", "o", 1.5)):
-        look = {"color": _ORDER_COLOURS[name], "marker": marker, "ms": 3 + width, "lw": width}
-        axes.plot(place, errors[name], label=_ORDER_NAMES[name], **look)
+        colour, label = _ORDER_COLOURS[name], _ORDER_NAMES[name]
+        axes.plot(place, errors[name], color=colour, marker=marker, ms=3 + width, lw=width, label=label)
     axes.set_xticks(place, [str(count) for count in counts])
     axes.set(xlabel="factors kept (the others set to 0)", ylabel="mean squared error a pixel", ylim=(0, None))
     axes.legend(title="kept first by", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)

@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,10 @@ from tqdm import tqdm
 from vaemi._files import only_one, remove_leftovers, written_whole
 from vaemi.data.sources import checksum
 from vaemi.information import FactorInformation
-from vaemi.information.gaussian import gaussian_information, kl_to_prior
+from vaemi.information.gaussian import gaussian_information
 from vaemi.information.metric import FactorInformationMetric
 from vaemi.models import VAE, as_float
+from vaemi.objectives import BetaVAE, Objective, elbo_terms, objective_named
 
 # Raised whenever a change here makes another model of the same settings: older checkpoints are then left alone.
 _RECIPE = 1
@@ -63,11 +64,13 @@ class History:
     kl : Tensor, shape (T,)
         KL(q(z|x) || p(z)) in nats a sample.
     objective : Tensor, shape (T,)
-        negative_log_likelihood + beta kl, in nats a sample.
+        What is minimized, in nats a sample: negative_log_likelihood + beta kl, or another objective.
     sigma : Tensor, shape (T,)
         Standard deviation of the likelihood, in units of x.
     information : Tensor, shape (T, H)
         Information of every factor in nats by the paper's Gaussian estimate.
+    extra : dict of str to Tensor
+        Terms of the objective that the ELBO does not have, each of shape (T,): see `vaemi.objectives`.
     """
 
     step: Tensor
@@ -76,6 +79,7 @@ class History:
     objective: Tensor
     sigma: Tensor
     information: Tensor
+    extra: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def train(
     held_out: Tensor,
     *,
     steps: int,
+    objective: str | Objective = "beta-vae",
     beta: float = 1.0,
     beta_warmup: float = 0.0,
     batch_size: int = 100,
@@ -110,7 +115,7 @@ def train(
     devices: Any = "auto",
     progress: bool = True,
 ) -> Training:
-    """Minimize -log p(x|z) + beta KL(q(z|x) || p(z)) with Adam, for a number of optimizer steps.
+    """Minimize -log p(x|z) + beta KL(q(z|x) || p(z)), or another objective, with Adam for a number of optimizer steps.
 
     Parameters
     ----------
@@ -121,8 +126,11 @@ def train(
         scaled to [0, 1] batch by batch.
     steps : int
         Budget in optimizer steps.
+    objective : {"beta-vae", "beta-tcvae", "factor-vae", "info-vae", "avae"} or Objective
+        What is minimized. A name stands for the objective of that name with its defaults; for other parameters give
+        the objective itself, as in ``objective=FactorVAE(weight=35)``: see `vaemi.objectives`.
     beta : float
-        Weight of the KL term.
+        Weight of the KL term; with "beta-tcvae" of the total correlation alone.
     beta_warmup : float
         Share of the steps, from 0 to 1, over which the weight grows evenly from 0 to `beta`. Factors that a model with
         fresh weights would never try at the full price are found, and dropped again if they are not worth it.
@@ -158,12 +166,17 @@ def train(
     Raises
     ------
     TrainingError
-        If a setting is out of range, there are fewer samples than one batch, a checkpoint cannot be used or written,
-        the memory is too small for a batch, or the objective is no longer finite (with the step).
+        If a setting is out of range or a name unknown, there are fewer samples than one batch or the objective needs,
+        a checkpoint cannot be used or written, the memory is too small for a batch, or the objective is no longer
+        finite (with the step).
     KeyboardInterrupt
         On Ctrl-C; the same call goes on from the state saved last.
     """
     _check_settings(len(samples), steps, beta, beta_warmup, batch_size, learning_rate, schedule, precision, records)
+    try:
+        objective = objective_named(objective)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
     if precision == "auto":
         precision = fastest_precision()
     settings = {
@@ -181,6 +194,8 @@ def train(
         "precision": precision,
         "records": records,
         "weights": checksum(*model.state_dict().values()),
+        # Not where it is the usual one, so that trainings from before there were others are still found.
+        **({} if objective == BetaVAE() else {"objective": {"name": objective.name, **asdict(objective)}}),
     }
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         name = f"{model.hyperparameters['model'].lower()}-{_fingerprint(settings)}"
@@ -189,7 +204,7 @@ def train(
         if resuming := path.exists():
             _refuse_foreign(_load(path), path, model)  # before Lightning meets it
         module = _LightningVAE(
-            model, samples, beta, beta_warmup, batch_size, learning_rate, schedule, steps, seed, path
+            model, samples, objective, beta, beta_warmup, batch_size, learning_rate, schedule, steps, seed, path
         )
         # Conv weights only; a no-op for the others.
         module.to(memory_format=torch.channels_last)
@@ -215,6 +230,7 @@ def train(
                     *([_Progress(steps)] if progress else []),
                 ],
             )
+            _check_samples(objective, batch_size, trainer.world_size, len(held_out))
             trainer.fit(
                 module,
                 train_dataloaders=range(steps),
@@ -227,7 +243,7 @@ def train(
     model.to("cpu").eval()
     return Training(
         model=model,
-        history=History(**state["callbacks"][_HistoryRecorder.__qualname__]),
+        history=_as_history(state["callbacks"][_HistoryRecorder.__qualname__]),
         steps=state["global_step"],
         seconds=state["seconds"],
         precision=precision,
@@ -252,6 +268,7 @@ class _LightningVAE(lightning.LightningModule):
         self,
         model: VAE,
         samples: Tensor,
+        objective: Objective,
         beta: float,
         beta_warmup: float,
         batch_size: int,
@@ -264,6 +281,7 @@ class _LightningVAE(lightning.LightningModule):
         super().__init__()
         self.model = model
         self.samples = samples
+        self.objective = objective
         self.beta = beta
         self.warmup_steps = beta_warmup * steps
         self.learning_rate = learning_rate
@@ -272,12 +290,21 @@ class _LightningVAE(lightning.LightningModule):
         self.seed = seed
         self.checkpoint = checkpoint
         self.batches = _Batches(len(samples), batch_size, seed)
+        # Its weights are drawn by the seed, and leave the caller's random numbers as they are.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_seed(seed))
+            self.discriminator = objective.discriminator(model.latent_dim)
         self.final: dict[str, Any] = {}
         self.seconds_before = 0.0
         self.started = 0.0
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
+        if self.discriminator is not None:
+            # Adam treats every parameter by itself: a group with settings of its own is an optimizer of its own, and
+            # one that checkpoints, mixed precision and several processes need not be told of.
+            groups.append({"params": list(self.discriminator.parameters()), **self.objective.discriminator_adam()})
+        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, fused=True)
         if self.schedule == "constant":
             return optimizer
         schedulers = torch.optim.lr_scheduler
@@ -285,7 +312,12 @@ class _LightningVAE(lightning.LightningModule):
             schedulers.CosineAnnealingLR(optimizer, T_max=self.steps)
             if self.schedule == "cosine"
             # Adam's momentum stays as it is.
-            else schedulers.OneCycleLR(optimizer, self.learning_rate, total_steps=self.steps + 1, cycle_momentum=False)
+            else schedulers.OneCycleLR(
+                optimizer,
+                [group["lr"] for group in optimizer.param_groups],
+                total_steps=self.steps + 1,
+                cycle_momentum=False,
+            )
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -297,12 +329,13 @@ class _LightningVAE(lightning.LightningModule):
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         generator = torch.Generator(self.device).manual_seed(_seed(self.seed, step, rank))
-        negative_log_likelihood, kl, _ = elbo_terms(self.model, x, generator)
         beta = self.beta * min(1.0, (step + 1) / max(1.0, self.warmup_steps))
-        objective = negative_log_likelihood + beta * kl
+        terms = self.objective(
+            self.model, x, generator, beta=beta, n_samples=len(self.samples), discriminator=self.discriminator
+        )
         if step % 50 == 0:
-            _refuse_if_not_finite(objective, step, self.learning_rate)
-        return objective
+            _refuse_if_not_finite(terms.loss, step, self.learning_rate)
+        return terms.loss
 
     def on_train_start(self) -> None:
         self.started = time.monotonic()
@@ -319,18 +352,6 @@ class _LightningVAE(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds_before = checkpoint["seconds"]
-
-
-def elbo_terms(model: VAE, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """-log p(x|z) with one draw of z ~ q(z|x), KL(q(z|x) || p(z)), and the posterior's mean and log-variance.
-
-    The first two are in nats averaged over the batch, the posterior's parts of shape (B, H).
-    """
-    mean, log_variance = model.encode(x)
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    reconstruction = model.decode(mean + (0.5 * log_variance).exp() * noise)
-    negative_log_likelihood = model.likelihood.negative_log_likelihood(x, reconstruction).mean()
-    return negative_log_likelihood, kl_to_prior(mean, log_variance).sum(1).mean(), (mean, log_variance)
 
 
 class _Batches:
@@ -478,6 +499,9 @@ class _HistoryRecorder(Callback):
         generator = torch.Generator(module.device).manual_seed(0)
         negative_log_likelihood, kl, posterior = elbo_terms(module.model, x, generator)
         objective = negative_log_likelihood + self.beta * kl
+        extra: dict[str, Tensor] = {}
+        if not isinstance(module.objective, BetaVAE):
+            objective, extra = self._objective(module, x, generator)
         _refuse_if_not_finite(objective, trainer.global_step, module.learning_rate)
         information, *_ = gaussian_information(*(part.cpu().double() for part in posterior))
         row = {
@@ -487,8 +511,35 @@ class _HistoryRecorder(Callback):
             "objective": objective,
             "sigma": module.model.likelihood.log_sigma.exp(),
             "information": information,
+            **extra,
         }
         self.rows.append({name: value.detach().cpu() for name, value in row.items()})
+
+    def _objective(self, module: Any, x: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective and its extra terms as in training, in batches of the same size: some depend on it."""
+        size = min(module.batches.batch_size, len(x))
+        parts = [
+            module.objective(
+                module.model,
+                batch,
+                generator,
+                beta=self.beta,
+                n_samples=len(module.samples),
+                discriminator=module.discriminator,
+            )
+            for batch in x.split(size)
+            if len(batch) == size
+        ]
+        means = {name: torch.stack([part.extra[name] for part in parts]).mean() for name in parts[0].extra}
+        return torch.stack([part.loss for part in parts]).mean(), means
+
+
+def _as_history(columns: dict[str, Tensor]) -> History:
+    common = {column.name for column in fields(History)}
+    return History(
+        **{name: values for name, values in columns.items() if name in common},
+        extra={name: values for name, values in columns.items() if name not in common},
+    )
 
 
 def _refuse_if_not_finite(objective: Tensor, step: int, learning_rate: float) -> None:
@@ -604,6 +655,19 @@ def _check_settings(
             raise TrainingError(f"{name} is {chosen!r}: choose {' or '.join(choices)}.")
     if n_samples < batch_size:
         raise TrainingError(f"There are {n_samples} samples, fewer than one batch of {batch_size}.")
+
+
+def _check_samples(objective: Objective, batch_size: int, processes: int, n_held_out: int) -> None:
+    least = objective.least_batch
+    if batch_size // processes < least:
+        raise TrainingError(
+            f"batch_size is {batch_size} over {processes} process{'es' * (processes > 1)}: {objective.name} compares "
+            f"samples of a batch, so give {least * processes} or more."
+        )
+    if n_held_out < least:
+        raise TrainingError(
+            f"There is {n_held_out} held-out sample: {objective.name} compares samples, so give {least} or more."
+        )
 
 
 @contextmanager
