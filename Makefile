@@ -8,7 +8,14 @@ BIN := .venv/bin
 CORES ?= all
 STUDENT ?= 0
 
-.PHONY: book figures test lint links serve clean help
+# What is given reaches a shell as a variable of its environment, and never as words of a command.
+export PROFILE CORES PORT
+PROFILES := $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
+# Nothing, or the end of make: one word, and one of the profiles.
+KNOWN_PROFILE = $(if $(filter-out 1,$(words $(PROFILE)))$(filter-out $(PROFILES),$(PROFILE)),\
+  $(error There is no profile "$(PROFILE)" in notebooks/profiles: choose one of $(PROFILES)))
+
+.PHONY: book figures test lint links serve clean help licences audit-dependencies
 .DEFAULT_GOAL := help
 
 help:
@@ -17,16 +24,18 @@ help:
 	@echo "make book STUDENT=1         the same without the solutions of the exercises"
 	@echo "make test                  run the tests"
 	@echo "make lint                  check style and types"
+	@echo "make licences              list the licences of the pinned packages in LICENSES-third-party.md"
+	@echo "make audit-dependencies    ask whether faults of the pinned packages are known (needs a network)"
 	@echo "make links                 ask every address outside the built site whether it is still there"
 	@echo "make serve [PORT=8000]     show the built site on this machine"
 	@echo "make clean                 remove the site and its intermediate files (results and data stay)"
 
 book: .venv/ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --rerun-incomplete --cores $(CORES) --quiet rules host progress --config profile=$(PROFILE) student=$(if $(filter-out 0,$(STUDENT)),1,0)
+	@$(KNOWN_PROFILE)PATH="$(CURDIR)/$(BIN):$$PATH" python book/make.py --rerun-incomplete --cores "$$CORES" --quiet rules host progress --config profile="$$PROFILE" student=$(if $(filter-out 0,$(STUDENT)),1,0)
 	@echo "The site is built: open $(CURDIR)/_build/html/index.html, or run make serve."
 
 figures: .venv/ready
-	@$(BIN)/python book/figures_export.py --profile $(PROFILE)
+	@$(KNOWN_PROFILE)$(BIN)/python book/figures_export.py --profile "$$PROFILE"
 
 test: .venv/ready
 	$(BIN)/python -m pytest
@@ -39,10 +48,17 @@ lint: .venv/ready
 links: .venv/ready
 	@$(BIN)/python book/checks.py --external
 
+licences: .venv/ready
+	@$(BIN)/python .ci/licences.py
+
+# Needs nothing but the pins, and so no environment.
+audit-dependencies:
+	@$(PYTHON) .ci/audit_dependencies.py
+
 serve: .venv/ready
 	@test -f _build/html/index.html || { echo "There is no site yet: run make book first."; exit 1; }
-	@echo "The site is at http://localhost:$(PORT)/ (Ctrl-C ends it)."
-	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+	@echo "The site is at http://localhost:$$PORT/ (Ctrl-C ends it)."
+	@$(BIN)/python -m http.server "$$PORT" --bind 127.0.0.1 --directory _build/html
 
 clean:
 	rm -rf _build .snakemake

@@ -6,8 +6,11 @@
 
 from pathlib import Path
 
-PROFILE = config.get("profile", "quick")
-STUDENT = bool(int(config.get("student", 0)))
+PROFILE = str(config.get("profile", "quick"))
+PROFILES = sorted(path.stem for path in Path("notebooks/profiles").glob("*.yaml"))
+if PROFILE not in PROFILES:  # a name goes into paths and commands
+    raise WorkflowError(f"There is no profile {PROFILE!r} in notebooks/profiles: choose one of {', '.join(PROFILES)}.")
+STUDENT = str(config.get("student", 0)) != "0"
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
 EXPERIMENTS = ["theory", "estimators", "sparsity", *ON_DATA]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
@@ -31,16 +34,18 @@ rule site:
         # A parameter, so that the other edition is built when the switch has changed.
         edition="--student" if STUDENT else "",
     shell:
-        "python book/build.py --profile {PROFILE} {params.edition}"
+        "python book/build.py --profile {PROFILE:q} {params.edition}"
 
 
 # Longest first, so that no core waits at the end.
 rule data:
     output:
         touch("_build/marks/data/{data_set}"),
+    wildcard_constraints:
+        data_set="|".join(ON_DATA),
     priority: 2
     shell:
-        "vaemi data get {wildcards.data_set}"
+        "vaemi data get {wildcards.data_set:q}"
 
 
 rule run:
@@ -55,7 +60,7 @@ rule run:
     # Snakemake tells a job's libraries to use so many threads; these small networks are slower with more than one.
     threads: 1
     shell:
-        "vaemi run {wildcards.experiment} --profile {PROFILE}"
+        "vaemi run {wildcards.experiment:q} --profile {PROFILE:q}"
 
 
 use rule run as run_on_data with:
@@ -77,4 +82,4 @@ rule claims:
     output:
         MARKS + "/claims.txt",
     shell:
-        "vaemi claims --profile {PROFILE} | tee {output}"
+        "vaemi claims --profile {PROFILE:q} | tee {output:q}"

@@ -33,6 +33,7 @@ import runbox
 import yaml
 
 from vaemi import claims, figures, runs
+from vaemi._files import only_one
 
 ROOT = Path(__file__).resolve().parent.parent
 # Pictures that a page other than their notebook shows, by the figure's name in the cell metadata.
@@ -56,13 +57,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BuildError, exercises.ExerciseError, claims.ClaimsError, runbox.RunBoxError, runs.RunError) as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        # A full disk or a folder that cannot be written to; the site is as it was.
+        print(
+            f"book: {error.filename or options.build}: {error.strerror or error}; the site is as it was.",
+            file=sys.stderr,
+        )
+        return 1
     print(f"The site is {site / 'index.html'}.")
     return 0
 
 
 def build(profile: str, results: Path, target: Path, student: bool = False) -> Path:
     """Build the site of a profile into `target/html` and return that folder."""
+    target.mkdir(parents=True, exist_ok=True)
+    with only_one(target / ".build.lock", lambda: _say_waiting(target)):
+        return _build_alone(profile, results, target, student)
+
+
+def _say_waiting(target: Path) -> None:
+    print(f"book: another process builds the site in {target}; waiting for it.", file=sys.stderr)
+
+
+def _build_alone(profile: str, results: Path, target: Path, student: bool) -> Path:
     source, work, site = target / "source", target / "work", target / "html"
+    _bring_back(site)
     for folder in (source, work):
         shutil.rmtree(folder, ignore_errors=True)
     stage(profile, results, source, student)
@@ -84,9 +103,31 @@ def build(profile: str, results: Path, target: Path, student: bool = False) -> P
         faults += checks.problems(source, made)
     if faults:
         raise BuildError("\n".join(faults))
-    shutil.rmtree(site, ignore_errors=True)
-    made.rename(site)
+    put_in_place(made, site)
     return site
+
+
+def put_in_place(made: Path, site: Path) -> None:
+    """Make a folder the site; a kill at any moment leaves the new one, or the old one for the next build to bring back.
+
+    A folder cannot be renamed onto one that is full, so that for a moment there is no site under its name.
+    """
+    _bring_back(site)
+    if site.exists():
+        site.rename(_replaced(site))
+    made.rename(site)
+    shutil.rmtree(_replaced(site), ignore_errors=True)
+
+
+def _replaced(site: Path) -> Path:
+    return site.with_name(f".{site.name}.replaced")
+
+
+def _bring_back(site: Path) -> None:
+    """Undo or finish what a killed `put_in_place` had begun."""
+    if not site.exists() and _replaced(site).exists():
+        _replaced(site).rename(site)
+    shutil.rmtree(_replaced(site), ignore_errors=True)
 
 
 def stage(profile: str, results: Path, source: Path, student: bool = False) -> None:

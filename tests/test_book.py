@@ -1,10 +1,13 @@
 """The site: built without a warning, whole without a network, readable on a phone."""
 
+import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -119,6 +122,65 @@ def build(results, target):
         text=True,
         timeout=300,
     )
+
+
+def build_module():
+    """book/build.py, beside the function of that name here."""
+    sys.path.append(str(ROOT / "book"))
+    return importlib.import_module("build")
+
+
+def test_a_site_is_never_lost_while_another_takes_its_place(tmp_path, monkeypatch):
+    """Stopped before each of its operations on files: the old site or the new one is there, whole, or comes back."""
+    builder = build_module()
+
+    def site_of(words, folder):
+        folder.mkdir()
+        (folder / "index.html").write_text(words)
+        return folder
+
+    for stop_at in range(1, 6):
+        here = tmp_path / str(stop_at)
+        here.mkdir()
+        site, made = site_of("old", here / "html"), site_of("new", here / "made")
+        calls = 0
+
+        def stopping(function, stop_at=stop_at):
+            def stopped(*given, **settings):
+                nonlocal calls
+                calls += 1
+                if calls == stop_at:
+                    raise KeyboardInterrupt
+                return function(*given, **settings)
+
+            return stopped
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", stopping(Path.rename))
+            patch.setattr(shutil, "rmtree", stopping(shutil.rmtree))
+            with suppress(KeyboardInterrupt):
+                builder.put_in_place(made, site)
+        builder._bring_back(site)
+        assert (site / "index.html").read_text() in ("old", "new")
+        assert (site / "index.html").read_text() == ("new" if stop_at > 3 else "old")
+        assert not (here / ".html.replaced").exists()
+
+
+@pytest.mark.parametrize(("error", "words"), [(28, "No space left"), (30, "Read-only file system")])
+def test_a_disk_that_fails_is_one_sentence_and_the_site_stays(tmp_path, monkeypatch, capsys, error, words):
+    builder = build_module()
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "index.html").write_text("old")
+
+    def fail(*_):
+        raise OSError(error, os.strerror(error), str(tmp_path / "source"))
+
+    monkeypatch.setattr(builder, "stage", fail)
+    assert builder.main(["--build", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert (tmp_path / "html" / "index.html").read_text() == "old"
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -170,6 +172,78 @@ def test_a_disk_that_fails_is_said_in_one_sentence(project, monkeypatch, number,
     monkeypatch.setattr(runs, "_execute", fail)
     with pytest.raises(runs.RunError, match=words):
         runs.run("tiny", parameters={"beta": 1}, root=project)
+    assert snapshot(project / "results") == before
+
+
+def test_a_kernel_that_dies_is_one_sentence(project):
+    source = project / "notebooks" / "tiny.ipynb"
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[1].source = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    nbformat.write(notebook, source)
+    with pytest.raises(runs.RunError, match="tiny stopped because its Python process died") as stop:
+        runs.run("tiny", root=project)
+    assert "\n" not in str(stop.value)
+    assert snapshot(project / "results") == {}
+
+
+def test_the_same_run_twice_at_once_is_made_once(project, monkeypatch, capsys):
+    made, begun, go_on = [], threading.Event(), threading.Event()
+
+    def slow(source, kept, *arguments, **settings):
+        made.append(1)
+        begun.set()
+        assert go_on.wait(30)
+        fake_execute(source, kept, *arguments, **settings)
+
+    monkeypatch.setattr(runs, "_execute", slow)
+    say = runs._say_waiting
+    monkeypatch.setattr(runs, "_say_waiting", lambda *given: say(*given) or go_on.set())
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(runs.run, "tiny", root=project)
+        assert begun.wait(30)
+        second = pool.submit(runs.run, "tiny", root=project)
+        assert not first.result().made_before
+        assert second.result().made_before
+    assert made == [1]
+    assert "another process makes this run of tiny" in capsys.readouterr().err
+    assert not list((project / "results").rglob(".*"))
+
+
+def test_what_a_killed_run_left_is_removed(project):
+    folder = project / "results" / "quick" / "all"
+    folder.mkdir(parents=True)
+    digest = runs._digest(project / "notebooks" / "tiny.ipynb", {"steps": 20})
+    for suffix in ("ipynb", "json", "safetensors"):
+        (folder / f".tiny-{digest}.4000000.{suffix}").write_text("half")
+    runs.run("tiny", root=project)
+    assert sorted(path.name for path in folder.iterdir()) == [f"tiny-{digest}.ipynb", f"tiny-{digest}.json"]
+
+
+def test_no_mixture_of_two_runs_is_ever_the_latest(project, monkeypatch):
+    monkeypatch.setattr(runs, "_execute", fake_execute)
+    result = runs.run("tiny", root=project).result
+    replace, seen = Path.replace, []
+
+    def watched(self, target):
+        seen.append((target.name, result.exists()))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    runs.run("tiny", parameters={"beta": 1}, root=project)
+    assert seen == [("tiny.ipynb", False), ("tiny.json", False)]
+
+    # A full disk is found before anything of the run before is touched.
+    before = snapshot(project / "results")
+    write = Path.write_bytes
+
+    def full(self, content):
+        if self.name.startswith(".tiny.ipynb"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(runs.RunError, match="is full"):
+        runs.run("tiny", root=project)
     assert snapshot(project / "results") == before
 
 

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import lightning
 import pytest
@@ -204,6 +206,87 @@ def test_a_full_disk_leaves_no_half_checkpoint(tiny_images, tmp_path, monkeypatc
     with pytest.raises(TrainingError, match=r"cannot be written.*No space left"):
         train_tiny(tiny_images, checkpoints=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_another_model_is_named_and_kept(tiny_images, tmp_path):
+    train_tiny(tiny_images, checkpoints=tmp_path)
+    (ours,) = tmp_path.iterdir()
+    other = tmp_path / "other"
+    torch.manual_seed(0)
+    wider = ConvVAE((1, 8, 8), latent_dim=5, channels=(4,), hidden_dim=16)
+    train(wider, tiny_images, tiny_images, steps=25, batch_size=20, progress=False, checkpoints=other)
+    (theirs,) = other.iterdir()
+    same_shape = tmp_path / "same"
+    train_tiny(tiny_images, checkpoints=same_shape, beta=2.0)
+    for foreign in (theirs.read_bytes(), next(same_shape.iterdir()).read_bytes()):
+        ours.write_bytes(foreign)
+        with pytest.raises(TrainingError, match=rf"{ours.name} is of another model or training than its name says"):
+            train_tiny(tiny_images, checkpoints=tmp_path)
+        assert ours.read_bytes() == foreign
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "The GPU ran out of memory at a batch_size of 20: try",
+        ),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "The machine ran out of memory"),
+        (MemoryError(), "The machine ran out of memory"),
+    ],
+)
+def test_too_little_memory_is_one_sentence(tiny_images, tmp_path, monkeypatch, error, words):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(training_module._LightningVAE, "training_step", full)
+    with pytest.raises(TrainingError, match=words):
+        train_tiny(tiny_images, checkpoints=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_keep_their_name(tiny_images, monkeypatch):
+    monkeypatch.setattr(training_module._LightningVAE, "training_step", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        train_tiny(tiny_images)
+
+
+def test_the_same_training_twice_at_once_is_made_once(tiny_images, tmp_path, monkeypatch, capsys):
+    trained = []
+    step = training_module._LightningVAE.training_step
+    monkeypatch.setattr(
+        training_module._LightningVAE, "training_step", lambda *given: trained.append(1) or step(*given)
+    )
+    lock = training_module.only_one
+    asked = threading.Event()
+
+    def only_one(path, say):
+        return lock(path, lambda: say() or asked.set())
+
+    monkeypatch.setattr(training_module, "only_one", only_one)
+    train_tiny(tiny_images, checkpoints=tmp_path)
+    (checkpoint,) = tmp_path.iterdir()
+    made = tmp_path / "made"
+    checkpoint.rename(made)
+    trained.clear()
+    with ThreadPoolExecutor(1) as pool:
+        with lock(tmp_path / f".{checkpoint.name}.lock", lambda: None):
+            second = pool.submit(train_tiny, tiny_images, checkpoints=tmp_path)
+            assert asked.wait(60)
+            assert not second.done()
+            made.rename(checkpoint)
+        second.result()
+    assert trained == []
+    assert "another process makes" in capsys.readouterr().err
+
+
+def test_what_a_killed_save_left_is_removed(tiny_images, tmp_path):
+    train_tiny(tiny_images, checkpoints=tmp_path)
+    (checkpoint,) = tmp_path.iterdir()
+    (tmp_path / f".{checkpoint.name}.4000000").write_bytes(b"half")
+    train_tiny(tiny_images, checkpoints=tmp_path)
+    assert list(tmp_path.iterdir()) == [checkpoint]
 
 
 def test_bfloat16_trains_about_as_well(tiny_images):

@@ -14,16 +14,19 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from vaemi._files import only_one, written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,19 +177,18 @@ def run(
     chosen = _checked_parameters(source, {**_profile_parameters(root, profile, notebook), **(parameters or {})})
     folder = (root / "results").resolve() / profile
     kept = folder / "all" / f"{notebook}-{_digest(source, chosen)}"
-    made_before = not force and _is_whole(kept)
-    latest = Outcome(folder / f"{notebook}.json", folder / f"{notebook}.ipynb", made_before)
     try:
-        if not made_before:
-            (folder / "all").mkdir(parents=True, exist_ok=True)
-            _execute(source, kept, chosen, profile, folder, root, fresh=force)
-        # Those of an earlier run must not stay beside the result of one that kept none.
-        _replace_or_remove(_tensors(folder / notebook), _tensors(kept))
-        for path, target in ((_ipynb(kept), latest.notebook), (_json(kept), latest.result)):
-            write_atomically(target, path.read_text())
+        (folder / "all").mkdir(parents=True, exist_ok=True)
+        with only_one(kept.with_name(f".{kept.name}.lock"), lambda: _say_waiting(notebook, folder)):
+            made_before = not force and _is_whole(kept)
+            if not made_before:
+                _execute(source, kept, chosen, profile, folder, root, fresh=force)
+            # Runs of the same notebook with other parameters take the same place.
+            with only_one(folder / f".{notebook}.lock", lambda: None):
+                _make_latest(kept, folder / notebook)
     except OSError as error:
         raise RunError(_os_error_in_words(error, folder)) from None
-    return latest
+    return Outcome(_json(folder / notebook), _ipynb(folder / notebook), made_before)
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -206,15 +208,11 @@ def project_root(start: Path | None = None) -> Path:
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as scratch:
         if isinstance(content, bytes):
             scratch.write_bytes(content)
         else:
             scratch.write_text(content)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def parameters_of(source: Path) -> dict[str, dict[str, str]]:
@@ -289,6 +287,27 @@ def _tensors(base: Path) -> Path:
     return base.with_name(base.name + ".safetensors")
 
 
+def _say_waiting(notebook: str, folder: Path) -> None:
+    print(f"vaemi: another process makes this run of {notebook} in {folder}; waiting for it.", file=sys.stderr)
+
+
+def _make_latest(kept: Path, latest: Path) -> None:
+    """Put a run's files in the place of those of the run before, of which none may stay beside them."""
+    with ExitStack() as stack:
+        # All that can find the disk full comes first.
+        for path, target in ((_json(kept), _json(latest)), (_ipynb(kept), _ipynb(latest))):
+            scratch = stack.enter_context(written_whole(target))
+            scratch.write_bytes(path.read_bytes())
+        if _tensors(kept).exists():
+            scratch = stack.enter_context(written_whole(_tensors(latest)))
+            scratch.write_bytes(_tensors(kept).read_bytes())
+        # Without it the others are no result: a kill between here and the end leaves none, and not a mixture of two.
+        _json(latest).unlink(missing_ok=True)
+        if not _tensors(kept).exists():
+            _tensors(latest).unlink(missing_ok=True)
+        # The names are given in the opposite order: the result comes last.
+
+
 def _replace_or_remove(target: Path, source: Path) -> None:
     """Make the target what the source is, absent if that is absent."""
     if source.exists():
@@ -309,6 +328,7 @@ def _execute(
 ) -> None:
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     scratch = kept.with_name(f".{kept.name}.{os.getpid()}")
     told = {
@@ -318,6 +338,7 @@ def _execute(
         "result": str(_json(scratch)),
         "fresh": fresh,
     }
+    _remove_scratch(kept)
     before = os.environ.get(_ENVIRONMENT)
     os.environ[_ENVIRONMENT] = json.dumps(told)
     try:
@@ -341,18 +362,29 @@ def _execute(
         _json(scratch).replace(_json(kept))
     except papermill.PapermillExecutionError as error:
         failed = folder / f"{source.stem}.failed.ipynb"
-        shutil.copyfile(_ipynb(scratch), failed)
+        write_atomically(failed, _ipynb(scratch).read_bytes())
         raise RunError(
             f"The notebook {source.stem} stopped in cell {error.exec_count} with {error.ename}: {error.evalue} "
             f"(see {failed}; earlier results are untouched)."
+        ) from None
+    except DeadKernelError:
+        raise RunError(
+            f"The notebook {source.stem} stopped because its Python process died, as it does when it is killed or the "
+            "memory is used up: make room and run again (earlier results are untouched, training goes on)."
         ) from None
     finally:
         if before is None:
             del os.environ[_ENVIRONMENT]
         else:
             os.environ[_ENVIRONMENT] = before
-        for leftover in (_ipynb(scratch), _json(scratch), _tensors(scratch)):
-            leftover.unlink(missing_ok=True)
+        _remove_scratch(kept)
+
+
+def _remove_scratch(kept: Path) -> None:
+    """Delete what this run, and killed ones of the same, had begun; none is at work, or this one would wait."""
+    for path in kept.parent.glob(f".{kept.name}.*"):
+        if path.suffix in (".ipynb", ".json", ".safetensors"):
+            path.unlink(missing_ok=True)
 
 
 def whole_seconds(manifest: Mapping[str, Any]) -> float:

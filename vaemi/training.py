@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -28,9 +28,11 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from tqdm import tqdm
 
+from vaemi._files import only_one, remove_leftovers, written_whole
 from vaemi.data.sources import checksum
 from vaemi.information import FactorInformation
 from vaemi.information.gaussian import gaussian_information
@@ -165,7 +167,8 @@ def train(
     ------
     TrainingError
         If a setting is out of range or a name unknown, there are fewer samples than one batch or the objective needs,
-        a checkpoint cannot be used, or the objective is no longer finite (with the step).
+        a checkpoint cannot be used or written, the memory is too small for a batch, or the objective is no longer
+        finite (with the step).
     KeyboardInterrupt
         On Ctrl-C; the same call goes on from the state saved last.
     """
@@ -194,17 +197,18 @@ def train(
         # Not where it is the usual one, so that trainings from before there were others are still found.
         **({} if objective == BetaVAE() else {"objective": {"name": objective.name, **asdict(objective)}}),
     }
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         name = f"{model.hyperparameters['model'].lower()}-{_fingerprint(settings)}"
         path = _checkpoint_path(Path(scratch if checkpoints is None else checkpoints), name, fresh)
+        stack.enter_context(_alone(path))
         if resuming := path.exists():
-            _load(path)  # Refuses a damaged file before Lightning meets it.
+            _refuse_foreign(_load(path), path, model)  # before Lightning meets it
         module = _LightningVAE(
             model, samples, objective, beta, beta_warmup, batch_size, learning_rate, schedule, steps, seed, path
         )
         # Conv weights only; a no-op for the others.
         module.to(memory_format=torch.channels_last)
-        with _quiet_lightning(), _interruptible():
+        with _quiet_lightning(), _interruptible(), _memory_in_words(batch_size):
             trainer = lightning.Trainer(
                 max_steps=steps,
                 max_epochs=-1,
@@ -343,6 +347,7 @@ class _LightningVAE(lightning.LightningModule):
         self.trainer.strategy.barrier()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = self.checkpoint.stem
         checkpoint["seconds"] = self.seconds_before + time.monotonic() - self.started
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -549,15 +554,14 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning writes into the system's temporary folder and moves, which across file systems is a copy."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            torch.save(checkpoint, scratch)
-            scratch.replace(path)
+            with written_whole(Path(path)) as scratch:
+                torch.save(checkpoint, scratch)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise TrainingError(f"The checkpoint {path} cannot be written: {error}.") from None
-        finally:
-            scratch.unlink(missing_ok=True)
+            raise TrainingError(
+                f"The checkpoint {path} cannot be written: {error}; make room or choose another folder, and the same "
+                "call goes on from what was saved before."
+            ) from None
 
 
 def _checkpoint_path(folder: Path, name: str, fresh: bool) -> Path:
@@ -568,7 +572,45 @@ def _checkpoint_path(folder: Path, name: str, fresh: bool) -> Path:
     path = folder / f"{name}.ckpt"
     if fresh:
         path.unlink(missing_ok=True)
+    remove_leftovers(path)
     return path
+
+
+@contextmanager
+def _alone(checkpoint: Path) -> Iterator[None]:
+    """Not while another process makes the same training; what that has made is then taken as it is."""
+
+    def say_waiting() -> None:
+        print(f"training: another process makes {checkpoint}; waiting for it.", file=sys.stderr)
+
+    # The processes of one data-parallel training wait for each other elsewhere.
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_one(checkpoint.with_name(f".{checkpoint.name}.lock"), say_waiting))
+        except OSError as error:
+            raise TrainingError(
+                f"The checkpoint folder {checkpoint.parent} cannot be written to ({error.strerror}): choose another, "
+                "or make it writable."
+            ) from None
+        yield
+
+
+def _refuse_foreign(state: Any, path: Path, model: VAE) -> None:
+    """Raise if a checkpoint is not of the training that its name says."""
+    try:
+        theirs = {name: value.shape for name, value in state["state_dict"].items() if name.startswith("model.")}
+        ours = {f"model.{name}": value.shape for name, value in model.state_dict().items()}
+        foreign = theirs != ours or "seconds" not in state or state.get("run", path.stem) != path.stem
+    except (AttributeError, KeyError, TypeError):
+        foreign = True
+    if foreign:
+        raise TrainingError(
+            f"The checkpoint {path} is of another model or training than its name says: move it away, or start over "
+            "(vaemi run --force)."
+        )
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -640,6 +682,22 @@ def _quiet_lightning() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _memory_in_words(batch_size: int) -> Iterator[None]:
+    """A batch that does not fit into memory as one sentence."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError, of a GPU, is a RuntimeError
+        on_gpu = isinstance(error, torch.OutOfMemoryError)
+        # What torch says of a CPU's memory has no type of its own.
+        if not (on_gpu or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)):
+            raise
+        raise TrainingError(
+            f"The {'GPU ran' if on_gpu else 'machine ran'} out of memory at a batch_size of {batch_size}: try a "
+            "smaller batch_size, or a smaller model; what was saved before stays."
+        ) from None
 
 
 @contextmanager

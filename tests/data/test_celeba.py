@@ -419,6 +419,17 @@ def test_a_damaged_member_of_the_zip_is_a_corrupt_picture(folder):
     assert corrupt.startswith(f"{NAMES[4]} (damaged in the zip")
 
 
+def test_a_bomb_in_the_zip_is_a_corrupt_picture(folder, monkeypatch):
+    path = folder / "img_align_celeba.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in NAMES:
+            archive.write(folder / "img_align_celeba" / name, f"img_align_celeba/{name}")
+    shutil.rmtree(folder / "img_align_celeba")
+    monkeypatch.setattr(layout, "_LARGEST_PICTURE", 100)
+    with pytest.raises(DataError, match=r"bytes in the zip, more than a picture has"):
+        load()
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 the beginning of a zip"])
 def test_a_zip_that_is_none(content, folder):
     shutil.rmtree(folder / "img_align_celeba")

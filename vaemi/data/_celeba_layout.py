@@ -31,6 +31,7 @@ MD5 = {
 }
 SPLITS = ("train", "validation", "test")
 _FEWEST = len(SPLITS)
+_LARGEST_PICTURE = 2**24  # bytes
 
 
 class BadPictureError(Exception):
@@ -363,8 +364,12 @@ class _ArchiveReader:
 
     def __call__(self, name: str) -> bytes:
         try:
+            entry = self.archive.getinfo(f"{PICTURES}/{name}")
+            # zipfile reads no more than the entry says, which CelebA's pictures say in kilobytes.
+            if entry.file_size > _LARGEST_PICTURE:
+                raise BadPictureError(f"{entry.file_size:,} bytes in the zip, more than a picture has")
             with self.lock:
-                member = self.archive.open(f"{PICTURES}/{name}")
+                member = self.archive.open(entry)
             try:
                 return member.read()
             finally:

@@ -7,8 +7,11 @@ or as files in CelebA's layout.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from vaemi._files import only_one
 from vaemi.data import _face_drawing
 from vaemi.data.sources import DataError, writable_folder
 
@@ -274,18 +278,30 @@ def write(
         ),
         "generating_factors.csv": lambda: _factor_lines(names, factors),
     }
-    if present := [name for name in (_PICTURES, *lists) if (folder / name).exists()]:
-        raise DataError(f"{folder} already holds {', '.join(present)}: choose another folder, or move them away.")
-    # On the same file system as the target, so that the last steps are renames.
-    with tempfile.TemporaryDirectory(prefix=".drawing-", dir=writable_folder(folder)) as name:
-        scratch = Path(name)
-        (scratch / _PICTURES).mkdir()
-        _write_pictures(scratch / _PICTURES, names, factors, quality)
-        for name, lines in lists.items():
-            with (scratch / name).open("w", encoding="ascii", newline="") as file:
-                file.writelines(lines())
-        for name in (_PICTURES, *lists):
-            (scratch / name).rename(folder / name)
+    # What is whole and has not yet all taken its place: after a kill the same call goes on from here.
+    settings = json.dumps([n, seed, splits, quality]).encode()
+    whole = folder / f".drawn-{hashlib.blake2b(settings, digest_size=8).hexdigest()}"
+    with only_one(writable_folder(folder) / ".drawing.lock", lambda: None) as locked:
+        if locked:
+            for leftover in folder.glob(".drawing-*"):
+                shutil.rmtree(leftover)
+        if not whole.exists():
+            if present := [name for name in (_PICTURES, *lists) if (folder / name).exists()]:
+                raise DataError(
+                    f"{folder} already holds {', '.join(present)}: choose another folder, or move them away."
+                )
+            # On the same file system as the target, so that the last steps are renames.
+            with tempfile.TemporaryDirectory(prefix=".drawing-", dir=folder) as name:
+                scratch = Path(name) / "all"
+                (scratch / _PICTURES).mkdir(parents=True)
+                _write_pictures(scratch / _PICTURES, names, factors, quality)
+                for name, lines in lists.items():
+                    with (scratch / name).open("w", encoding="ascii", newline="") as file:
+                        file.writelines(lines())
+                scratch.rename(whole)
+        for path in whole.iterdir():
+            path.rename(folder / path.name)
+        whole.rmdir()
 
 
 def _write_pictures(folder: Path, names: list[str], factors: Tensor, quality: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -24,6 +23,7 @@ from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 from tqdm import tqdm
 
+from vaemi._files import written_whole
 from vaemi.data import deap
 from vaemi.data.deap import BASELINE_SAMPLES, EEG_CHANNELS, SAMPLE_RATE, Recording
 from vaemi.data.deap import check as check
@@ -464,14 +464,8 @@ class _Cache:
         return self._folder / f"{path.name}.safetensors"
 
     def _write(self, path: Path, content: bytes) -> None:
-        with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as scratch:
-            scratch_path = Path(scratch.name)
-            try:
-                scratch.write(content)
-                scratch.close()
-                scratch_path.replace(path)
-            finally:
-                scratch_path.unlink(missing_ok=True)
+        with written_whole(path) as scratch:
+            scratch.write_bytes(content)
 
 
 def _assembled(

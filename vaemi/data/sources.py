@@ -99,13 +99,13 @@ def writable_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"The folder {path} cannot be made ({error.strerror}): {_CHOOSE_ROOT}") from None
+        raise DataError(f"The folder {path} cannot be made ({error.strerror}): {CHOOSE_ROOT}") from None
     if not os.access(path, os.W_OK):
-        raise DataError(f"The folder {path} cannot be written to: {_CHOOSE_ROOT}")
+        raise DataError(f"The folder {path} cannot be written to: {CHOOSE_ROOT}")
     return path
 
 
-_CHOOSE_ROOT = "choose another data root with the environment variable VAEMI_DATA."
+CHOOSE_ROOT = "choose another data root with the environment variable VAEMI_DATA."
 
 
 def answers(urls: Sequence[str], seconds: float = PATIENCE_SECONDS) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,11 @@ from .lattice import LATTICES, MOST_FACTORS, Lattice
 from .mixture import evaluate_in_parts
 from .result import FactorInformation
 from .spreading import Blocks, factor_groups, gather, joined, rows_of_factors, spread
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
 
 _FORMAT = "vaemi.InformationSketch/1"
 
@@ -175,13 +184,10 @@ class InformationSketch:
             "precision": self.precision,
             "n_samples": str(self.n_samples),
         }
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
         state = {"keys": self.blocks.keys, "values": self.blocks.values}
-        try:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, scratch, about)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with _scratch_folder(path) as folder:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, folder / path.name, about)
+            (folder / path.name).replace(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InformationSketch:
@@ -244,3 +250,35 @@ class InformationSketch:
                 )
             self.blocks = total
         self.n_samples += n_samples
+
+
+@contextmanager
+def _scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder beside a file that is being written, since safetensors leaves files of any name when it is killed."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if leftover.suffix[1:].isdigit() and leftover.is_dir():
+            # A process that still writes holds its folder.
+            with suppress(OSError), _held(leftover):
+                shutil.rmtree(leftover)
+    folder = path.with_name(f".{path.name}.{os.getpid()}")
+    folder.mkdir(exist_ok=True)
+    try:
+        with ExitStack() as stack:
+            with suppress(OSError):  # Where there are no locks, nobody deletes a leftover either.
+                stack.enter_context(_held(folder))
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The system's lock on a folder, which ends with the process; an OSError if another has it, or there are none."""
+    if fcntl is None:
+        raise OSError("no locks on this system")
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

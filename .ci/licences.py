@@ -1,0 +1,81 @@
+"""Write the licences of the pinned packages, as they state them themselves, to LICENSES-third-party.md.
+
+    python .ci/licences.py [--check]
+
+With --check nothing is written, and the exit status is 1 if the file is not current.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "LICENSES-third-party.md"
+HEAD = """\
+# Licences of the packages that vaemi is run with
+
+vaemi itself is under the licence in `LICENSE` and contains none of these packages: pip installs them, in the versions
+of `requirements.lock`, from where their authors publish them. Made by `make licences` from what the packages say.
+
+| package | version | licence |
+|---|---|---|
+"""
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    try:
+        text = table()
+    except metadata.PackageNotFoundError as error:
+        print(f"licences: {error.name} of requirements.lock is not installed: run make test once.", file=sys.stderr)
+        return 1
+    if "--check" in sys.argv[1:]:
+        current = TARGET.exists() and TARGET.read_text() == text
+        if not current:
+            print(f"licences: {TARGET.name} is not current: run make licences.", file=sys.stderr)
+        return int(not current)
+    TARGET.write_text(text)
+    print(f"The licences are in {TARGET}.")
+    return 0
+
+
+def table() -> str:
+    """The whole file."""
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    return HEAD + "".join(f"| {name} | {version} | {licence(metadata.metadata(name))} |\n" for name, version in pins)
+
+
+def licence(about: metadata.PackageMetadata) -> str:
+    """In a few words: the expression if there is one, else the classifiers, else a short text."""
+    if expression := about.get("License-Expression"):
+        return expression
+    classified = [
+        line.rsplit(" :: ", 1)[-1]
+        for line in about.get_all("Classifier") or []
+        if line.startswith("License :: ") and line != "License :: OSI Approved"
+    ]
+    if classified:
+        return "; ".join(sorted(set(classified)))
+    # Some put the whole text here, of which the first line is the name.
+    first, *_ = (about.get("License") or "").strip().splitlines() or [""]
+    return short(first) or first_line_of_the_file(about["Name"]) or "not stated"
+
+
+def first_line_of_the_file(name: str) -> str:
+    """Of the licence that a package carries, which is its name in most."""
+    for file in metadata.files(name) or []:
+        if re.match(r"(?i)licen[cs]e|copying", file.name):
+            return next((short(line) for line in file.read_text().splitlines() if line.strip()), "")
+    return ""
+
+
+def short(text: str) -> str:
+    """Fit for the cell of a table."""
+    return text.strip().replace("|", "/")[:80]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""Nothing that is read can run, nothing that is given reaches a shell, and what is installed is known."""
+
+import ast
+import http.server
+import importlib.util
+import json
+import shutil
+import subprocess
+import threading
+
+import pytest
+from conftest import ROOT
+
+CODE = sorted(path for folder in ("vaemi", "book", ".ci", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+FORBIDDEN = {
+    "os.system", "os.popen", "eval", "exec", "pickle.load", "pickle.loads", "joblib.load", "yaml.load",
+    "yaml.unsafe_load", "yaml.full_load", "shutil.unpack_archive",
+}  # fmt: skip
+SNAKEMAKE = [shutil.which("snakemake", path=str(ROOT / ".venv" / "bin")) or shutil.which("snakemake") or "snakemake"]
+
+
+# What runs code on purpose: the book's own solutions, of which the answers are computed.
+ALLOWED = {"book/exercises.py": {"exec", "eval"}}
+
+
+def dotted(node):
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def faults_of(text):
+    """Calls in a source that can run what they are given, with their lines."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = dotted(node.func)
+        given = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+        # book/checks.py has a loader of its own, which is a safe one.
+        safe_yaml = name == "yaml.load" and "Loader" in [k.arg for k in node.keywords if dotted(k.value) == "_LOADER"]
+        bad = (
+            (name in FORBIDDEN and not safe_yaml)
+            or name.endswith((".extractall", ".extract"))
+            or ("shell" in given and given["shell"] is not False)
+            or (name == "torch.load" and given.get("weights_only") is not True)
+            or given.get("weights_only", True) is not True
+            or given.get("allow_pickle", False) is not False
+        )
+        if bad:
+            found.append(f"line {node.lineno}: {name}")
+    return found
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_that_is_read_or_given_can_run(path):
+    allowed = ALLOWED.get(path.relative_to(ROOT).as_posix(), set())
+    assert [fault for fault in faults_of(path.read_text()) if fault.split(": ")[1] not in allowed] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "os.system(command)", "subprocess.run(command, shell=True)", "subprocess.run(command, shell=switch)",
+        "torch.load(path)", "torch.load(path, weights_only=False)", "trainer.fit(module, weights_only=False)",
+        "np.load(path, allow_pickle=True)", "tar.extractall(folder)", "pickle.loads(content)", "yaml.load(text)",
+    ],
+)  # fmt: skip
+def test_the_test_finds_what_it_looks_for(line):
+    assert faults_of(line)
+
+
+INJECTIONS = ["x; touch pwned", "quick; touch pwned", "$(touch pwned)", "`touch pwned`", "quick smoke", "%", "../quick"]
+
+
+def test_make_refuses_what_is_no_profile(tmp_path):
+    """As make reads it, without anything being made: an unknown name ends it before a shell begins."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "notebooks" / "profiles", tmp_path / "notebooks" / "profiles")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "ready").touch()
+    for target in ("book", "figures"):
+        for name in INJECTIONS:
+            given = name.replace("$", "$$")
+            done = subprocess.run(["make", target, f"PROFILE={given}"], cwd=tmp_path, capture_output=True, text=True)
+            assert done.returncode != 0
+            assert done.stderr.count("\n") == 1
+            assert f'There is no profile "{name}" in notebooks/profiles: choose one of paper quick smoke' in done.stderr
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("variable", ["CORES", "PORT"])
+def test_what_make_is_given_is_no_part_of_a_command(variable, tmp_path):
+    (tmp_path / "requirements.lock").touch()
+    (tmp_path / "pyproject.toml").touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    (tmp_path / "notebooks" / "profiles" / "quick.yaml").touch()
+    (tmp_path / "_build" / "html").mkdir(parents=True)
+    (tmp_path / "_build" / "html" / "index.html").touch()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "ready").touch()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
+    python.chmod(0o755)
+    evil = "1; touch pwned"
+    target = {"CORES": "book", "PORT": "serve"}[variable]
+    done = subprocess.run(["make", target, f"{variable}={evil}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"<{evil}>" in done.stdout
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_snakemake_refuses_what_is_no_profile():
+    evil = "x; touch pwned"
+    done = subprocess.run(
+        [*SNAKEMAKE, "--dry-run", "--nolock", "--cores", "1", "--config", f"profile={evil}"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert f"There is no profile {evil!r} in notebooks/profiles" in done.stderr + done.stdout
+
+
+def test_every_name_in_a_command_of_the_snakefile_is_quoted():
+    text = (ROOT / "Snakefile").read_text()
+    commands = [part.split("\n\n")[0] for part in text.split("shell:")[1:]]
+    assert commands
+    for command in commands:
+        for name in ("wildcards.experiment", "wildcards.data_set", "PROFILE", "output"):
+            assert f"{{{name}}}" not in command
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_list_of_licences_is_current():
+    licences = script("licences")
+    assert licences.TARGET.read_text() == licences.table(), "run make licences"
+    assert "| numpy | " in licences.table()
+    assert "not stated" not in licences.table()
+
+
+class _Answer(http.server.BaseHTTPRequestHandler):
+    """A database of vulnerabilities that knows one fault, of torch."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
+        known = self.server.known
+        results = [{"vulns": [{"id": known}]} if q["package"]["name"] == "torch" and known else {} for q in asked]
+        content = json.dumps({"results": results}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(("known", "status"), [("PYSEC-1", 1), (None, 0)])
+def test_known_faults_of_pinned_packages_are_found(known, status, capsys, monkeypatch):
+    audit = script("audit_dependencies")
+    with http.server.HTTPServer(("127.0.0.1", 0), _Answer) as server:
+        server.known = known
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        service = f"http://127.0.0.1:{server.server_port}/"
+        assert audit.main(service) == status
+        out = capsys.readouterr().out
+        assert ("torch 2.13.0: PYSEC-1" in out) == bool(known)
+        if known:
+            monkeypatch.setitem(audit.ACCEPTED, known, "does not concern us")
+            assert audit.main(service) == 0
+        server.shutdown()
+
+
+def test_without_a_network_the_audit_says_so_in_one_sentence(capsys):
+    audit = script("audit_dependencies")
+    assert audit.main("http://127.0.0.1:9/") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("The dependencies were not audited")
+    assert out.count("\n") == 1
