@@ -145,3 +145,5 @@ def test_no_floor_imports_its_neighbours(path):
         assert not imported & (GROUND | TOP | {"cli"})
     elif module in TOP:
         assert not imported & (TOP | {"cli", "runs"})
+    elif module == "sweep":
+        assert imported == {"runs"}

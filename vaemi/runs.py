@@ -48,6 +48,25 @@ class Outcome:
     made_before: bool
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A run that has been checked and not been made, or was made before.
+
+    Attributes
+    ----------
+    parameters : dict
+        All that is given to the notebook, the profile's included, each of the type that the notebook wants.
+    result : Path
+        Where every run with these parameters of this notebook and package is kept.
+    made_before : bool
+        Whether that file is there, whole.
+    """
+
+    parameters: dict[str, Any]
+    result: Path
+    made_before: bool
+
+
 class Run:
     """The notebook's side of a run: where its checkpoints go, and where it leaves what it found.
 
@@ -145,6 +164,7 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     force: bool = False,
     root: Path | None = None,
+    latest: bool = True,
 ) -> Outcome:
     """Execute `notebooks/<notebook>.ipynb` under a profile.
 
@@ -158,10 +178,13 @@ def run(
         Make the run again, training included, even if it was made before.
     root : Path, optional
         The project, found from the working folder upwards if left out; results go to `results` in it.
+    latest : bool
+        Whether this becomes the latest run, which the site shows. If not, it is kept under `all` alone.
 
     Returns
     -------
     Outcome
+        Of the latest run's files, or of those under `all`.
 
     Raises
     ------
@@ -170,23 +193,52 @@ def run(
         error. The files of earlier runs are as they were.
     """
     root = root or project_root()
-    source = _notebook_path(root, notebook)
-    chosen = _checked_parameters(source, {**_profile_parameters(root, profile, notebook), **(parameters or {})})
-    folder = (root / "results").resolve() / profile
-    kept = folder / "all" / f"{notebook}-{_digest(source, chosen)}"
-    made_before = not force and _is_whole(kept)
-    latest = Outcome(folder / f"{notebook}.json", folder / f"{notebook}.ipynb", made_before)
+    planned = plan(notebook, profile, parameters, root)
+    kept, folder = planned.result.with_suffix(""), planned.result.parent.parent
+    made_before = not force and planned.made_before
+    shown = folder / notebook if latest else kept
+    outcome = Outcome(_json(shown), _ipynb(shown), made_before)
     try:
         if not made_before:
-            (folder / "all").mkdir(parents=True, exist_ok=True)
-            _execute(source, kept, chosen, profile, folder, root, fresh=force)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            failed = shown.with_name(shown.name + ".failed.ipynb")
+            source = _notebook_path(root, notebook)
+            _execute(source, kept, planned.parameters, profile, folder, root, fresh=force, failed=failed)
+        if not latest:
+            return outcome
         # Those of an earlier run must not stay beside the result of one that kept none.
         _replace_or_remove(_tensors(folder / notebook), _tensors(kept))
-        for path, target in ((_ipynb(kept), latest.notebook), (_json(kept), latest.result)):
+        for path, target in ((_ipynb(kept), outcome.notebook), (_json(kept), outcome.result)):
             write_atomically(target, path.read_text())
     except OSError as error:
         raise RunError(_os_error_in_words(error, folder)) from None
-    return latest
+    return outcome
+
+
+def plan(
+    notebook: str, profile: str = "quick", parameters: Mapping[str, Any] | None = None, root: Path | None = None
+) -> Planned:
+    """What `run` would do with the same arguments; nothing is started or written.
+
+    Parameters
+    ----------
+    notebook, profile, parameters, root
+        As for `run`.
+
+    Returns
+    -------
+    Planned
+
+    Raises
+    ------
+    RunError
+        If a name or value is wrong.
+    """
+    root = root or project_root()
+    source = _notebook_path(root, notebook)
+    chosen = _checked_parameters(source, {**_profile_parameters(root, profile, notebook), **(parameters or {})})
+    kept = (root / "results").resolve() / profile / "all" / f"{notebook}-{_digest(source, chosen)}"
+    return Planned(chosen, _json(kept), is_whole(_json(kept)))
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -297,7 +349,9 @@ def _replace_or_remove(target: Path, source: Path) -> None:
         target.unlink(missing_ok=True)
 
 
-def _is_whole(kept: Path) -> bool:
+def is_whole(result: Path) -> bool:
+    """Whether a run's result and notebook are there and can be read."""
+    kept = result.with_suffix("")
     try:
         return bool(json.loads(_json(kept).read_text())["claims"]) and _ipynb(kept).is_file()
     except (OSError, ValueError, KeyError):
@@ -305,7 +359,14 @@ def _is_whole(kept: Path) -> bool:
 
 
 def _execute(
-    source: Path, kept: Path, parameters: dict[str, Any], profile: str, folder: Path, root: Path, fresh: bool
+    source: Path,
+    kept: Path,
+    parameters: dict[str, Any],
+    profile: str,
+    folder: Path,
+    root: Path,
+    fresh: bool,
+    failed: Path,
 ) -> None:
     import nbformat
     import papermill
@@ -340,7 +401,6 @@ def _execute(
         _replace_or_remove(_tensors(kept), _tensors(scratch))
         _json(scratch).replace(_json(kept))
     except papermill.PapermillExecutionError as error:
-        failed = folder / f"{source.stem}.failed.ipynb"
         shutil.copyfile(_ipynb(scratch), failed)
         raise RunError(
             f"The notebook {source.stem} stopped in cell {error.exec_count} with {error.ename}: {error.evalue} "
