@@ -477,8 +477,8 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
     -------
     list of dict
         Columns: the grid's parameters, the others, every single number of the run's values, `C1_holds` and `C1_value`
-        for each of its claims, `duration_seconds`, `training_seconds` and the `fingerprint` under which the run is kept.
-        A value with the name of a parameter is called `values.<name>`.
+        for each of its claims, `duration_seconds`, `training_seconds` and the `fingerprint` under which the run is
+        kept. A value with the name of a parameter is called `values.<name>`.
     """
     found = []
     for run in sweep.runs:

@@ -12,18 +12,19 @@ WORK = PLAN.parent
 
 rule all:
     input:
-        [run["result"] for run in PLANNED["runs"]],
+        [local(run["result"]) for run in PLANNED["runs"]],
     localrule: True
 
 
-# `update`, so that Snakemake neither deletes a result before it is made again nor when that fails.
+# `update`, so that Snakemake neither deletes a result before it is made again nor when that fails; `local`, so that it
+# is where `vaemi run` puts it also on a cluster whose profile names a storage.
 rule run:
     output:
-        update(PLANNED["kept"] + "/" + PLANNED["notebook"] + "-{fingerprint}.json"),
+        local(update(PLANNED["kept"] + "/" + PLANNED["notebook"] + "-{fingerprint}.json")),
     wildcard_constraints:
         fingerprint="[0-9a-f]+",
     log:
-        str(WORK / "{fingerprint}.log"),
+        local(str(WORK / "{fingerprint}.log")),
     params:
         python=sys.executable,
         plan=str(PLAN),
