@@ -410,11 +410,15 @@ def _watch(
             f"Snakemake stopped before the first run ended: {_last_words(work)} (see {work}/snakemake.log)."
         )
     for fingerprint, run in waiting.items():
-        failed.append(
-            f"The run of {sweep.in_words(run)} ended without a word, as one that was killed does (see "
-            f"{work / fingerprint}.log)."
-        )
-        say(failed[-1])
+        log = work / f"{fingerprint}.log"
+        if log.is_file():
+            failed.append(
+                f"The run of {sweep.in_words(run)} ended without a word, as one that was killed does (see {log})."
+            )
+            say(failed[-1])
+    if not_begun := [run for fingerprint, run in waiting.items() if not (work / f"{fingerprint}.log").is_file()]:
+        failed += [f"The run of {sweep.in_words(run)} was not begun." for run in not_begun]
+        say(f"{len(not_begun)} runs were not begun, because Snakemake stopped: {_last_words(work)}.")
     return failed
 
 
