@@ -336,7 +336,7 @@ def snakemake_of(process):
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for child processes in /proc")
 @pytest.mark.parametrize("all_of_it", [True, False], ids=["with its runs", "the command alone"])
 def test_a_kill_in_the_middle_costs_nothing(project, all_of_it):
-    arguments = ("-g", "seed=0..2", "-p", "seconds=2", "--jobs", "1")
+    arguments = ("-g", "seed=0..1", "-p", "seconds=1", "--jobs", "1")
     process = started(*arguments)
     wait_for("results/quick/all/*.json")
     group = snakemake_of(process)
@@ -353,10 +353,10 @@ def test_a_kill_in_the_middle_costs_nothing(project, all_of_it):
     assert "runs were made before" in done.stderr
     table = table_in(Path("results/quick/sweeps/tiny-seed.csv"))
     assert [(row["seed"], row["score"], row["C1_holds"]) for row in table] == [
-        ("0", "6.0", "False"), ("1", "7.0", "True"), ("2", "10.0", "True"),
+        ("0", "6.0", "False"), ("1", "7.0", "True"),
     ]  # fmt: skip
     for suffix in ("json", "ipynb"):
-        assert len(list(Path("results/quick/all").glob(f"tiny-*.{suffix}"))) == 3
+        assert len(list(Path("results/quick/all").glob(f"tiny-*.{suffix}"))) == 2
 
 
 def test_ctrl_c_stops_the_runs_too(project, ctrl_c_works):
