@@ -436,8 +436,10 @@ def test_a_package_changed_during_the_sweep_is_said(project, tmp_path, capsys, m
     told = {"notebook": "tiny", "profile": "quick", "root": ".", "force": False}
     told["runs"] = [{"fingerprint": "0a", "result": "one.json", "parameters": {}}]
     (tmp_path / "plan.json").write_text(json.dumps(told))
-    assert sweep.main([str(tmp_path / "plan.json"), "0a"]) == 1
-    assert "changed during the sweep" in json.loads((tmp_path / "0a.state").read_text())["error"]
+    assert sweep.main([str(tmp_path / "plan.json"), "0a", str(time.time() - 5)]) == 1
+    state = json.loads((tmp_path / "0a.state").read_text())
+    assert "changed during the sweep" in state["error"]
+    assert 5 <= state["seconds"] < 60
 
 
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])

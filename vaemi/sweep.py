@@ -621,11 +621,11 @@ def in_words(sweep: Sweep, short: Sequence[Mapping[str, Any]], style: str = "sim
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make one run of a plan, as Snakemake's jobs do, and leave word of how it ended; returns the exit status."""
-    plan_file, fingerprint = arguments or sys.argv[1:]
+    # When the job began, its imports included, in seconds since 1970.
+    plan_file, fingerprint, began = arguments or sys.argv[1:]
     told = json.loads(Path(plan_file).read_text())
     (run,) = (run for run in told["runs"] if run["fingerprint"] == fingerprint)
     error = None
-    started = time.monotonic()
     try:
         made = runs.run(
             told["notebook"], told["profile"], run["parameters"], told["force"], Path(told["root"]), latest=False
@@ -640,7 +640,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error = f"it ended with {type(reason).__name__}: {reason}"
     if error:
         print(error, file=sys.stderr)
-    state = {"error": error, "seconds": round(time.monotonic() - started, 1)}
+    state = {"error": error, "seconds": round(time.time() - float(began), 1)}
     runs.write_atomically(Path(plan_file).with_name(f"{fingerprint}.state"), json.dumps(state))
     return 1 if error else 0
 

@@ -30,4 +30,4 @@ rule run:
         plan=str(PLAN),
     threads: PLANNED["threads"]
     shell:
-        "{params.python:q} -m vaemi.sweep {params.plan:q} {wildcards.fingerprint} > {log:q} 2>&1"
+        "{params.python:q} -m vaemi.sweep {params.plan:q} {wildcards.fingerprint} $(date +%s) > {log:q} 2>&1"
