@@ -168,6 +168,14 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(project, capsys):
     assert not (project / "results").exists()
 
 
+def test_the_help_can_be_read(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "95 % intervals over the seeds" in words
+    assert "label='\"a,b\",c'" in words
+
+
 def test_without_snakemake_it_says_what_to_install(project, monkeypatch):
     monkeypatch.setattr(sweep, "find_spec", lambda name: None)
     with pytest.raises(sweep.SweepError, match="install it with pip install"):

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run a notebook over a grid of parameters and make one table of it",
         description="Run a notebook with every combination of some parameters' values, several runs at a time, "
         "and make tables of what they found: results/PROFILE/sweeps/NAME.csv with a row for each run, NAME-summary.csv "
-        "and NAME-summary.md with means, standard deviations and 95 %% intervals over the seeds. A run that was made "
+        "and NAME-summary.md with means, standard deviations and 95 % intervals over the seeds. A run that was made "
         "before is taken as it is, so the same command goes on where an earlier one was stopped. The latest run of the "
         "notebook, which the site shows, stays what it is.",
         epilog="Example: vaemi sweep mnist -g beta=1,2,4,8 -g seed=0..4",
