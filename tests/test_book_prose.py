@@ -88,6 +88,7 @@ ALLOWED = {
     },
     "book/reproduce.md": {
         "100 epochs": "the published setting",
+        "95 % interval over the seeds": "the level of a sweep's intervals, no parameter of it",
     },
     "book/theory.md": {
         "theorem 2 for the factors": "the number of a theorem",

@@ -164,3 +164,5 @@ def test_no_floor_imports_its_neighbours(path):
         assert imported <= {"information", "models"}
     elif module in TOP:
         assert not imported & (TOP | JOINING | {"runs"})
+    elif module == "sweep":
+        assert imported == {"runs"}

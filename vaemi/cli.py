@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -52,6 +53,43 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--force", action="store_true", help="run again, training included, even if nothing changed")
     run.set_defaults(command=_run)
 
+    sweep = commands.add_parser(
+        "sweep",
+        help="run a notebook over a grid of parameters and make one table of it",
+        description="Run a notebook with every combination of some parameters' values, several runs at a time, "
+        "and make tables of what they found: results/PROFILE/sweeps/NAME.csv with a row for each run, NAME-summary.csv "
+        "and NAME-summary.md with means, standard deviations and 95 % intervals over the seeds. A run that was made "
+        "before is taken as it is, so the same command goes on where an earlier one was stopped. The latest run of the "
+        "notebook, which the site shows, stays what it is.",
+        epilog="Example: vaemi sweep mnist -g beta=1,2,4,8 -g seed=0..4",
+    )
+    sweep.add_argument("notebook", help="name of a notebook in notebooks/, such as mnist")
+    sweep.add_argument(
+        "-g", dest="grid", action="append", default=[], metavar="NAME=VALUES",
+        help="a parameter that varies: values between commas (beta=1,2,4), a range of whole numbers with its ends "
+        "(seed=0..4), texts with a comma in quotes (label='\"a,b\",c'); may be given several times",
+    )  # fmt: skip
+    sweep.add_argument(
+        "-p", dest="parameters", action="append", default=[], type=_assignment, metavar="NAME=VALUE",
+        help="override a parameter of the notebook in all runs; may be given several times",
+    )  # fmt: skip
+    sweep.add_argument("--profile", default="quick", help="smoke, quick (default) or paper: how long each may train")
+    sweep.add_argument("--name", help="of the tables; NOTEBOOK-PARAMETER-... if left out, as in mnist-beta-seed")
+    sweep.add_argument("--over", default="seed", metavar="NAME", help="what the intervals are over (default: seed)")
+    sweep.add_argument(
+        "--jobs", default="auto", type=_count_or_auto, metavar="N|auto",
+        help="runs at a time; auto (default) is one for each processor core",
+    )  # fmt: skip
+    sweep.add_argument("--threads", default=1, type=_count, metavar="N", help="threads of each run (default: 1)")
+    sweep.add_argument("--force", action="store_true", help="make all runs again, training included")
+    sweep.add_argument("--dry-run", action="store_true", help="say which runs there are, and start none")
+    sweep.add_argument("--yes", action="store_true", help="do not ask about more than 1,000 runs")
+    sweep.add_argument(
+        "--cluster", type=Path, metavar="FOLDER",
+        help="make the runs where this Snakemake profile says, such as workflow/profiles/slurm",
+    )  # fmt: skip
+    sweep.set_defaults(command=_sweep)
+
     data = commands.add_parser("data", help="say what data there are, fetch them, check them")
     data.add_argument("action", choices=("status", "get", "check"))
     data.add_argument("data_set", nargs="?", choices=tuple(DATA_SETS), help="all of them if left out")
@@ -94,6 +132,16 @@ def _assignment(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"the value in {text!r} is not readable") from None
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _count_or_auto(text: str) -> int | None:
+    return None if text == "auto" else _count(text)
+
+
 def _number(value: str) -> Any:
     # YAML 1.1 takes 1e-3 for a word; float does not, and leaves true words to YAML.
     try:
@@ -112,6 +160,43 @@ def _run(options: argparse.Namespace) -> None:
     outcome = runs.run(options.notebook, options.profile, dict(options.parameters), options.force)
     how = "was made before (--force runs it again)" if outcome.made_before else "is done"
     print(f"The run of {options.notebook} at profile {options.profile} {how}: {outcome.result}")
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from vaemi import sweep
+
+    grid: dict[str, list[Any]] = {}
+    for text in options.grid:
+        name, equals, values = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise sweep.SweepError(f"{text!r} is not of the form NAME=VALUES: write -g beta=1,2,4 or -g seed=0..4.")
+        if name in grid:
+            raise sweep.SweepError(f"The parameter {name} is varied twice: write all its values in one -g.")
+        grid[name] = sweep.values_of(values, _readable)
+    planned = sweep.plan(
+        options.notebook, grid, options.profile, dict(options.parameters), options.name, options.over, options.yes
+    )
+    if options.dry_run:
+        for run in planned.runs:
+            print(f"{planned.in_words(run)}: {'was made before' if run.made_before else 'to be made'}")
+        made = sum(run.made_before for run in planned.runs)
+        print(f"{len(planned.runs)} runs, {made} of them made before.")
+        return
+    failed = sweep.make(planned, options.jobs, options.threads, options.force, options.cluster)
+    if short := sweep.summary(planned):
+        print(sweep.in_words(planned, short))
+        print(f"Tables: {planned.table}, {planned.summary} and {planned.page}")
+    if failed:
+        raise sweep.SweepError(
+            f"{len(failed)} of {len(planned.runs)} runs failed, named above; the same command tries these again."
+        )
+
+
+def _readable(text: str) -> Any:
+    try:
+        return _number(text)
+    except yaml.YAMLError:
+        raise runs.RunError(f"The value {text!r} is not readable: quote a text with signs of YAML in it.") from None
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -51,6 +51,25 @@ class Outcome:
     made_before: bool
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A run that has been checked and not been made, or was made before.
+
+    Attributes
+    ----------
+    parameters : dict
+        All that is given to the notebook, the profile's included, each of the type that the notebook wants.
+    result : Path
+        Where every run with these parameters of this notebook and package is kept.
+    made_before : bool
+        Whether that file is there, whole.
+    """
+
+    parameters: dict[str, Any]
+    result: Path
+    made_before: bool
+
+
 class Run:
     """The notebook's side of a run: where its checkpoints go, and where it leaves what it found.
 
@@ -148,6 +167,7 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     force: bool = False,
     root: Path | None = None,
+    latest: bool = True,
 ) -> Outcome:
     """Execute `notebooks/<notebook>.ipynb` under a profile.
 
@@ -161,10 +181,13 @@ def run(
         Make the run again, training included, even if it was made before.
     root : Path, optional
         The project, found from the working folder upwards if left out; results go to `results` in it.
+    latest : bool
+        Whether this becomes the latest run, which the site shows. If not, it is kept under `all` alone.
 
     Returns
     -------
     Outcome
+        Of the latest run's files, or of those under `all`.
 
     Raises
     ------
@@ -174,21 +197,49 @@ def run(
     """
     root = root or project_root()
     source = _notebook_path(root, notebook)
-    chosen = _checked_parameters(source, {**_profile_parameters(root, profile, notebook), **(parameters or {})})
-    folder = (root / "results").resolve() / profile
-    kept = folder / "all" / f"{notebook}-{_digest(source, chosen)}"
+    planned = plan(notebook, profile, parameters, root)
+    kept, folder = planned.result.with_suffix(""), planned.result.parent.parent
+    shown = folder / notebook if latest else kept
     try:
-        (folder / "all").mkdir(parents=True, exist_ok=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         with only_one(kept.with_name(f".{kept.name}.lock"), lambda: _say_waiting(notebook, folder)):
-            made_before = not force and _is_whole(kept)
+            made_before = not force and is_whole(planned.result)
             if not made_before:
-                _execute(source, kept, chosen, profile, folder, root, fresh=force)
-            # Runs of the same notebook with other parameters take the same place.
-            with only_one(folder / f".{notebook}.lock", lambda: None):
-                _make_latest(kept, folder / notebook)
+                failed = shown.with_name(shown.name + ".failed.ipynb")
+                _execute(source, kept, planned.parameters, profile, folder, root, fresh=force, failed=failed)
+            if latest:
+                # Runs of the same notebook with other parameters take the same place.
+                with only_one(folder / f".{notebook}.lock", lambda: None):
+                    _make_latest(kept, shown)
     except OSError as error:
         raise RunError(_os_error_in_words(error, folder)) from None
-    return Outcome(_json(folder / notebook), _ipynb(folder / notebook), made_before)
+    return Outcome(_json(shown), _ipynb(shown), made_before)
+
+
+def plan(
+    notebook: str, profile: str = "quick", parameters: Mapping[str, Any] | None = None, root: Path | None = None
+) -> Planned:
+    """What `run` would do with the same arguments; nothing is started or written.
+
+    Parameters
+    ----------
+    notebook, profile, parameters, root
+        As for `run`.
+
+    Returns
+    -------
+    Planned
+
+    Raises
+    ------
+    RunError
+        If a name or value is wrong.
+    """
+    root = root or project_root()
+    source = _notebook_path(root, notebook)
+    chosen = _checked_parameters(source, {**_profile_parameters(root, profile, notebook), **(parameters or {})})
+    kept = (root / "results").resolve() / profile / "all" / f"{notebook}-{_digest(source, chosen)}"
+    return Planned(chosen, _json(kept), is_whole(_json(kept)))
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -316,7 +367,9 @@ def _replace_or_remove(target: Path, source: Path) -> None:
         target.unlink(missing_ok=True)
 
 
-def _is_whole(kept: Path) -> bool:
+def is_whole(result: Path) -> bool:
+    """Whether a run's result and notebook are there and can be read."""
+    kept = result.with_suffix("")
     try:
         return bool(json.loads(_json(kept).read_text())["claims"]) and _ipynb(kept).is_file()
     except (OSError, ValueError, KeyError):
@@ -324,7 +377,14 @@ def _is_whole(kept: Path) -> bool:
 
 
 def _execute(
-    source: Path, kept: Path, parameters: dict[str, Any], profile: str, folder: Path, root: Path, fresh: bool
+    source: Path,
+    kept: Path,
+    parameters: dict[str, Any],
+    profile: str,
+    folder: Path,
+    root: Path,
+    fresh: bool,
+    failed: Path,
 ) -> None:
     import nbformat
     import papermill
@@ -361,7 +421,6 @@ def _execute(
         _replace_or_remove(_tensors(kept), _tensors(scratch))
         _json(scratch).replace(_json(kept))
     except papermill.PapermillExecutionError as error:
-        failed = folder / f"{source.stem}.failed.ipynb"
         write_atomically(failed, _ipynb(scratch).read_bytes())
         raise RunError(
             f"The notebook {source.stem} stopped in cell {error.exec_count} with {error.ename}: {error.evalue} "
