@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vaemi: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        # What waited for the notebook's process would still complain that it died.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         print("vaemi: interrupted; earlier results are untouched, and the same command goes on.", file=sys.stderr)
         return 130
     except OSError as error:
