@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,8 @@ def _bring_back(site: Path) -> None:
 
 def stage(profile: str, results: Path, source: Path, student: bool = False) -> None:
     """Put everything that Jupyter Book reads into one folder."""
-    notebooks = [
-        chapter["file"].removeprefix("notebooks/")
-        for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
-        for chapter in part["chapters"]
-        if chapter["file"].startswith("notebooks/")
-    ]
+    notebooks = [page.removeprefix("notebooks/") for page in pages(ROOT) if page.startswith("notebooks/")]
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
     shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     (source / "_static").mkdir()
     for asset in (source / "book" / "_static").iterdir():
@@ -155,15 +151,25 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "limits": limits.stage(generated),
     }
     for name in notebooks:
-        numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated)
+        numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated, config["repository"])
     _stage_claims(profile, results, notebooks, generated)
     _stage_changelog(generated)
     numbers["exercises"] = exercises.stage(source, student)
-    _stage_config(source, numbers)
+    config["sphinx"]["config"]["myst_substitutions"] = numbers
+    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True))
     _stage_mathjax(source / "extra" / "_static" / "mathjax")
 
 
-def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) -> dict[str, Any]:
+def pages(root: Path) -> list[str]:
+    """Every page of the table of contents in a folder, in its order, without its ending."""
+    contents = yaml.safe_load((root / "_toc.yml").read_text())
+    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
+    return [contents["root"], *(page["file"] for one in chapters for page in [one, *one.get("sections", [])])]
+
+
+def _stage_notebook(
+    name: str, results: Path, notebooks: Path, generated: Path, repository: Mapping[str, str]
+) -> dict[str, Any]:
     """Copy an executed notebook and what other pages show of it; return the numbers that pages may name."""
     try:
         notebook = nbformat.read(results / f"{name}.ipynb", as_version=4)
@@ -178,7 +184,6 @@ def _stage_notebook(name: str, results: Path, notebooks: Path, generated: Path) 
         assets = notebooks.parent / "extra" / "_static" / "explorer"
         explorer.place(name, notebook, result, results / f"{name}.safetensors", assets)
     claims_table.mark_conclusion(notebook, result)
-    repository = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
     committed, downloads = ROOT / "notebooks" / f"{name}.ipynb", notebooks.parent / "downloads"
     runbox.place(notebook, result, committed, downloads, results.parent, repository)
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
@@ -212,12 +217,20 @@ def _defaults(name: str) -> dict[str, Any]:
     return {parameter: ast.literal_eval(about["default"]) for parameter, about in _described_parameters(name).items()}
 
 
-def _picture(notebook: Any, name: str, figure: str) -> str:
+def figures_of(notebook: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """What is said of each figure of an executed notebook, and its SVG."""
     for cell in notebook.cells:
-        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == figure:
-            for output in cell.outputs:
-                if "image/svg+xml" in output.get("data", {}):
-                    return output.data["image/svg+xml"]
+        about = cell.metadata.get("mystnb", {})
+        if "figure" in about:
+            for output in cell.get("outputs", []):
+                if svg := output.get("data", {}).get("image/svg+xml"):
+                    yield about, svg
+
+
+def _picture(notebook: Any, name: str, figure: str) -> str:
+    for about, svg in figures_of(notebook):
+        if about["figure"].get("name") == figure:
+            return svg
     raise BuildError(f"The notebook {name} shows no vector graphic named {figure}.")
 
 
@@ -269,12 +282,6 @@ def _benchmark(generated: Path) -> dict[str, Any]:
         "times_faster_than_log_sum_exp": float(seconds["log-sum-exp", 50_000] / seconds["vaemi", 50_000]),
         "fixed_bins_error_when_rescaled": float(rescaled["fixed bins"]),
     }
-
-
-def _stage_config(source: Path, numbers: Mapping[str, Any]) -> None:
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    config["sphinx"]["config"]["myst_substitutions"] = dict(numbers)
-    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True))
 
 
 def _stage_mathjax(target: Path) -> None:

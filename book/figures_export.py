@@ -101,12 +101,9 @@ def pictures_of(source: Path) -> Iterator[Picture]:
     BuildError
         If two figures would get the same file name.
     """
-    contents = yaml.safe_load((source / "_toc.yml").read_text())
-    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
-    pages = [contents["root"], *(page["file"] for one in chapters for page in [one, *one.get("sections", [])])]
     numbers = yaml.safe_load((source / "_config.yml").read_text())["sphinx"]["config"].get("myst_substitutions", {})
     seen: set[str] = set()
-    for page in pages:
+    for page in build.pages(source):
         found = (
             _of_notebook(source / f"{page}.ipynb")
             if (source / f"{page}.ipynb").exists()
@@ -120,14 +117,9 @@ def pictures_of(source: Path) -> Iterator[Picture]:
 
 
 def _of_notebook(path: Path) -> Iterator[Picture]:
-    for cell in nbformat.read(path, as_version=4).cells:
-        about = cell.metadata.get("mystnb", {})
-        if "figure" not in about:
-            continue
-        for output in cell.get("outputs", []):
-            if svg := output.get("data", {}).get("image/svg+xml"):
-                caption, alt = about["figure"].get("caption", ""), about.get("image", {}).get("alt", "")
-                yield Picture(_file_name(path.stem, about["figure"]["name"]), path.stem, svg, caption, alt)
+    for about, svg in build.figures_of(nbformat.read(path, as_version=4)):
+        caption, alt = about["figure"].get("caption", ""), about.get("image", {}).get("alt", "")
+        yield Picture(_file_name(path.stem, about["figure"]["name"]), path.stem, svg, caption, alt)
 
 
 def _of_page(path: Path, numbers: Mapping[str, Any]) -> Iterator[Picture]:

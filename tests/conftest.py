@@ -14,6 +14,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Small tensors gain nothing from threads, and on a busy machine threads that wait for each other lose a lot.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import nbformat
 import pytest
 import torch
 import yaml
@@ -78,10 +79,31 @@ def own_data_root(tmp_path):
     vaemi.set_data_root(None)
 
 
-@pytest.fixture
-def tiny_model():
+def tiny():
+    """The smallest model, always with the same weights."""
     torch.manual_seed(0)
     return ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def project_with_a_notebook(root, parameters, body, quick):
+    """A project with the notebook `tiny` of two cells, and the profile `quick`."""
+    folder = root / "notebooks"
+    (folder / "profiles").mkdir(parents=True)
+    (folder / "profiles" / "quick.yaml").write_text(quick)
+    cells = [nbformat.v4.new_code_cell(parameters), nbformat.v4.new_code_cell(body)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "tiny.ipynb")
+    return root
+
+
+@pytest.fixture
+def tiny_model():
+    return tiny()
 
 
 @pytest.fixture

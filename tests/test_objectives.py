@@ -7,12 +7,13 @@ import signal
 import numpy as np
 import pytest
 import torch
+from conftest import same_weights, tiny
 from lightning.pytorch.callbacks import Callback
 from torch.distributions import Normal, kl_divergence
 
 from vaemi import training as training_module
 from vaemi.information import kl_to_prior, total_correlation
-from vaemi.models import MLPVAE, ConvVAE, LinearVAE, as_float, posterior
+from vaemi.models import MLPVAE, LinearVAE, as_float, posterior
 from vaemi.objectives import (
     AVAE,
     OBJECTIVES,
@@ -299,15 +300,6 @@ def test_inconsistency_moves_the_encoder_alone():
 
 
 # --- Training
-
-
-def same_weights(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-
-
-def tiny():
-    torch.manual_seed(0)
-    return ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
 
 
 def train_tiny(images, **settings):

@@ -28,8 +28,6 @@ def test_the_sessions_last_ninety_minutes():
 
 def test_the_exercises_that_teachers_are_sent_to_exist():
     pages = list((BOOK / "exercises").glob("*.md"))
-    if not pages:
-        pytest.skip("there are no exercises")
     labels = set(re.findall(r"^:label: (ex-[\w-]+)$", "\n".join(page.read_text() for page in pages), re.M))
     text = (BOOK / "teach.md").read_text()
     assert set(re.findall(r"`(ex-[\w-]+)`", text)) <= labels

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import project_with_a_notebook
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -46,15 +47,7 @@ print("beta is", beta)
 @pytest.fixture
 def project(tmp_path):
     """A project with one small notebook and one profile."""
-    folder = tmp_path / "project" / "notebooks"
-    (folder / "profiles").mkdir(parents=True)
-    (folder / "profiles" / "quick.yaml").write_text("tiny:\n  steps: 20\n")
-    cells = [nbformat.v4.new_code_cell(PARAMETERS), nbformat.v4.new_code_cell(BODY)]
-    cells[0].metadata["tags"] = ["parameters"]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, folder / "tiny.ipynb")
-    return folder.parent
+    return project_with_a_notebook(tmp_path / "project", PARAMETERS, BODY, "tiny:\n  steps: 20\n")
 
 
 def snapshot(folder):

@@ -13,10 +13,9 @@ import threading
 import time
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, project_with_a_notebook
 
 from vaemi import cli, runs, sweep
 
@@ -51,15 +50,9 @@ COMMAND = [sys.executable, "-c", "import sys; from vaemi.cli import main; sys.ex
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project with one small notebook and one profile, its folder the working folder."""
-    folder = tmp_path / "a project" / "notebooks"
-    (folder / "profiles").mkdir(parents=True)
-    (folder / "profiles" / "quick.yaml").write_text("tiny:\n  label: b\n")
-    cells = [nbformat.v4.new_code_cell(PARAMETERS), nbformat.v4.new_code_cell(BODY)]
-    cells[0].metadata["tags"] = ["parameters"]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "tiny.ipynb")
-    monkeypatch.chdir(folder.parent)
-    return folder.parent
+    root = project_with_a_notebook(tmp_path / "a project", PARAMETERS, BODY, "tiny:\n  label: b\n")
+    monkeypatch.chdir(root)
+    return root
 
 
 def command(*arguments):

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import lightning
 import pytest
 import torch
+from conftest import same_weights, tiny
 from lightning.pytorch.callbacks import Callback
 
 from vaemi import factor_information
@@ -20,15 +21,6 @@ from vaemi.data.manifolds import linear_gaussian
 from vaemi.information.bounds import reverse_water_filling
 from vaemi.models import ConvVAE, LinearVAE, as_float, posterior
 from vaemi.training import SpectrumLogger, TrainingError, train
-
-
-def same_weights(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-
-
-def tiny():
-    torch.manual_seed(0)
-    return ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
 
 
 def train_tiny(images, **settings):

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaemi.auditing import Audit, AuditError, audit
+from vaemi.auditing import SCALES, Audit, AuditError, audit
 
 _KINDS = (".npy", ".npz", ".pt", ".safetensors")
 _INPUTS = ("x", "data", "inputs", "images")
-_SECONDS = ("log_variance", "variance", "std", "log_std")
 
 
 def audited(
@@ -91,7 +90,7 @@ def load_encoder(target: str) -> Any:
 
 def _of_posteriors(path: Path, scale: str | None, threshold: float, batch_size: int) -> tuple[Audit, dict[str, str]]:
     arrays = _arrays(path)
-    second = next((name for name in _SECONDS if name in arrays), None)
+    second = next((name for name in SCALES if name in arrays), None)
     if "mean" not in arrays or second is None:
         raise AuditError(
             f"{path} holds {', '.join(arrays)}: posteriors are arrays named mean and log_variance (or variance, std, "

@@ -8,6 +8,7 @@ both averaged over the batch.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -52,18 +53,28 @@ class ObjectiveTerms:
 
 
 class _Draw(NamedTuple):
-    """A batch that went through the model once."""
+    """A batch that went through the model once, and what an objective asks beside it."""
 
+    model: VAE
+    generator: torch.Generator
     mean: Tensor  # (B, H)
     log_variance: Tensor
     z: Tensor
     reconstruction: Tensor  # shape of x
     negative_log_likelihood: Tensor  # ()
     kl: Tensor
+    beta: float = 1.0
+    n_samples: int = 0
+    discriminator: nn.Module | None = None
+
+    @property
+    def negative_elbo(self) -> Tensor:
+        """D + beta KL."""
+        return self.negative_log_likelihood + self.beta * self.kl
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(ABC):
     """What all objectives share.
 
     Attributes
@@ -124,22 +135,15 @@ class Objective:
             raise ValueError(
                 f"The batch holds {len(x)} sample: {self.name} compares samples, so give {self.least_batch} or more."
             )
-        draw = _draw(model, x, generator)
-        loss, extra = self._loss(
-            model, draw, generator, beta, len(x) if n_samples is None else n_samples, discriminator
+        draw = _draw(model, x, generator)._replace(
+            beta=beta, n_samples=len(x) if n_samples is None else n_samples, discriminator=discriminator
         )
+        loss, extra = self._loss(draw)
         return ObjectiveTerms(loss, draw.negative_log_likelihood, draw.kl, extra)
 
-    def _loss(
-        self,
-        model: VAE,
-        draw: _Draw,
-        generator: torch.Generator,
-        beta: float,
-        n_samples: int,
-        discriminator: nn.Module | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        raise NotImplementedError
+    @abstractmethod
+    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is minimized, and the terms that the ELBO does not have."""
 
 
 @dataclass(frozen=True)
@@ -153,16 +157,8 @@ class BetaVAE(Objective):
 
     name: ClassVar[str] = "beta-vae"
 
-    def _loss(
-        self,
-        model: VAE,
-        draw: _Draw,
-        generator: torch.Generator,
-        beta: float,
-        n_samples: int,
-        discriminator: nn.Module | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return draw.negative_log_likelihood + beta * draw.kl, {}
+    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        return draw.negative_elbo, {}
 
 
 @dataclass(frozen=True)
@@ -207,16 +203,8 @@ class BetaTCVAE(Objective):
         _check_not_negative(self, "mutual_information_weight", "dimension_wise_weight")
         _check_choice("method", self.method, ("stratified", "weighted"))
 
-    def _loss(
-        self,
-        model: VAE,
-        draw: _Draw,
-        generator: torch.Generator,
-        beta: float,
-        n_samples: int,
-        discriminator: nn.Module | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        joint, factors = minibatch_log_density(draw.z, draw.mean, draw.log_variance, n_samples, self.method)
+    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        joint, factors = minibatch_log_density(draw.z, draw.mean, draw.log_variance, draw.n_samples, self.method)
         log_posterior = -0.5 * (_LOG_2_PI + 1 + draw.log_variance).sum(1).mean()
         log_prior = -0.5 * (_LOG_2_PI + second_moments(draw.mean, draw.log_variance)).sum(1).mean()
         log_joint, log_product = joint.mean(), factors.sum(1).mean()
@@ -225,7 +213,7 @@ class BetaTCVAE(Objective):
         loss = (
             draw.negative_log_likelihood
             + self.mutual_information_weight * information
-            + beta * correlation
+            + draw.beta * correlation
             + self.dimension_wise_weight * dimension_wise
         )
         return loss, {
@@ -300,23 +288,16 @@ class FactorVAE(Objective):
         """The discriminator's learning rate, and the paper's moments."""
         return {"lr": self.learning_rate, "betas": (0.5, 0.9)}
 
-    def _loss(
-        self,
-        model: VAE,
-        draw: _Draw,
-        generator: torch.Generator,
-        beta: float,
-        n_samples: int,
-        discriminator: nn.Module | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        discriminator = draw.discriminator
         if discriminator is None:
             raise ValueError("factor-vae needs the discriminator that its method discriminator(latent_dim) makes.")
         # The model's gradient goes through the discriminator, but must not move it.
         fixed = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
         correlation = torch.func.functional_call(discriminator, fixed, (draw.z,)).float().mean()
         z = draw.z.detach()
-        own_loss = discriminator_loss(discriminator, z, permuted_factors(z, generator))
-        loss = draw.negative_log_likelihood + beta * draw.kl + self.weight * correlation
+        own_loss = discriminator_loss(discriminator, z, permuted_factors(z, draw.generator))
+        loss = draw.negative_elbo + self.weight * correlation
         # The discriminator's gradient without its value: the two share no parameter, so one backward pass serves both.
         loss = loss + (own_loss - own_loss.detach())
         return loss, {"total_correlation": correlation, "discriminator_loss": own_loss}
@@ -361,17 +342,10 @@ class InfoVAE(Objective):
         _check_positive(self, "bandwidth")
         _check_choice("kernel", self.kernel, tuple(_KERNELS))
 
-    def _loss(
-        self,
-        model: VAE,
-        draw: _Draw,
-        generator: torch.Generator,
-        beta: float,
-        n_samples: int,
-        discriminator: nn.Module | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        discrepancy = maximum_mean_discrepancy(draw.z, _normal_like(draw.z, generator), self.kernel, self.bandwidth)
-        return draw.negative_log_likelihood + beta * draw.kl + self.weight * discrepancy, {"discrepancy": discrepancy}
+    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        prior = _normal_like(draw.z, draw.generator)
+        discrepancy = maximum_mean_discrepancy(draw.z, prior, self.kernel, self.bandwidth)
+        return draw.negative_elbo + self.weight * discrepancy, {"discrepancy": discrepancy}
 
 
 @dataclass(frozen=True)
@@ -405,18 +379,10 @@ class AVAE(Objective):
     def __post_init__(self) -> None:
         _check_coupling(self.rho)
 
-    def _loss(
-        self,
-        model: VAE,
-        draw: _Draw,
-        generator: torch.Generator,
-        beta: float,
-        n_samples: int,
-        discriminator: nn.Module | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        again = model.encode(draw.reconstruction.detach())
+    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+        again = draw.model.encode(draw.reconstruction.detach())
         consistency = self_consistency(draw.mean, draw.log_variance, *again, self.rho).sum(1).mean()
-        return draw.negative_log_likelihood + beta * draw.kl + consistency, {"self_consistency": consistency}
+        return draw.negative_elbo + consistency, {"self_consistency": consistency}
 
 
 #: Every objective by its name.
@@ -572,7 +538,7 @@ def _draw(model: VAE, x: Tensor, generator: torch.Generator) -> _Draw:
     reconstruction = model.decode(z)
     negative_log_likelihood = model.likelihood.negative_log_likelihood(x, reconstruction).mean()
     kl = kl_to_prior(mean, log_variance).sum(1).mean()
-    return _Draw(mean, log_variance, z, reconstruction, negative_log_likelihood, kl)
+    return _Draw(model, generator, mean, log_variance, z, reconstruction, negative_log_likelihood, kl)
 
 
 def _normal_like(z: Tensor, generator: torch.Generator) -> Tensor:

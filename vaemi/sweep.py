@@ -552,20 +552,24 @@ def _interval(values: Sequence[float]) -> dict[str, float | None]:
     return {"n": n, "mean": mean, "std": std, "low": mean - half, "high": mean + half}
 
 
-def summary(sweep: Sweep) -> list[dict[str, Any]]:
+def summary(sweep: Sweep, table: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
     """What `summarized` makes of the runs of a sweep that are there, over the seeds.
 
     Parameters
     ----------
     sweep : Sweep
         From `plan`.
+    table : sequence of mapping, optional
+        From `rows`, which reads every run's files; read here if left out.
 
     Returns
     -------
     list of dict
     """
     settings = {name for run in sweep.runs for name in run.parameters} | {"fingerprint"}
-    return summarized(rows(sweep), [name for name in sweep.grid if name != sweep.over], settings)
+    return summarized(
+        rows(sweep) if table is None else table, [name for name in sweep.grid if name != sweep.over], settings
+    )
 
 
 def write_tables(sweep: Sweep) -> None:
@@ -576,9 +580,10 @@ def write_tables(sweep: Sweep) -> None:
     sweep : Sweep
         From `plan`.
     """
-    table, short = rows(sweep), summary(sweep)
+    table = rows(sweep)
     if not table:
         return
+    short = summary(sweep, table)
     sweep.folder.mkdir(parents=True, exist_ok=True)
     runs.write_atomically(sweep.table, _csv(table))
     runs.write_atomically(sweep.summary, _csv(short))

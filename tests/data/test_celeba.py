@@ -21,6 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from vaemi import _files
 from vaemi.data import DataError, celeba, drawn_faces, sources
 from vaemi.data import _celeba_layout as layout
 from vaemi.data import _picture_cache as cache
@@ -687,7 +688,7 @@ def test_who_comes_second_waits_and_says_so(folder):
 
 
 def test_without_locks_every_process_has_its_own(folder, monkeypatch):
-    monkeypatch.setattr(cache, "fcntl", None)
+    monkeypatch.setattr(_files, "fcntl", None)
     first = load()
     assert len(caches(folder)) == 1
     # Another process is faster.

@@ -15,7 +15,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from vaemi._files import only_one
 from vaemi.data.sources import DataError, writable_folder
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
 
 # Raised whenever older caches must not be used any more.
 _FORMAT = 1
@@ -157,7 +153,16 @@ def picture_cache(
     home = _first_writable(homes, say)
     _keep_from_git(home)
     final = home / recipe.digest
-    with _lock(home / f"{recipe.digest}.lock", recipe.name, say) as locked:
+    lock = home / f"{recipe.digest}.lock"
+
+    def say_waiting() -> None:
+        say(f"{recipe.name}: another process is making the picture cache in {home}; waiting for it.")
+
+    with ExitStack() as stack:
+        try:
+            locked = stack.enter_context(only_one(lock, say_waiting))
+        except OSError as error:
+            raise _not_written(lock, error) from None
         try:
             return _opened(recipe, final)  # made by another process while this one waited
         except _UnusableError as reason:
@@ -341,31 +346,6 @@ def _keep_from_git(home: Path) -> None:
             ignore.write_text("*\n")
         except OSError as error:
             raise _not_written(home, error) from None
-
-
-@contextmanager
-def _lock(path: Path, name: str, say: Callable[[str], None]) -> Iterator[bool]:
-    """Be the only process that makes this cache; yields False where the file system has no locks.
-
-    The system takes the lock from a process that ends, however it ends.
-    """
-    if fcntl is None:
-        yield False
-        return
-    try:
-        file = path.open("a")
-    except OSError as error:
-        raise _not_written(path, error) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{name}: another process is making the picture cache in {path.parent}; waiting for it.")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-            return
-        yield True
 
 
 def _refuse_if_full(folder: Path, needed: int) -> None:
