@@ -15,7 +15,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -147,13 +147,15 @@ def picture_cache(
     """
     for home in homes:
         try:
-            return _opened(recipe, home / recipe.digest)
+            found = _opened(recipe, home / recipe.digest)
         except _UnusableError:
-            pass  # Absent, or replaced below.
+            continue  # Absent, or replaced below.
+        _tidy(found.folder)
+        return found
     home = _first_writable(homes, say)
     _keep_from_git(home)
     final = home / recipe.digest
-    lock = home / f"{recipe.digest}.lock"
+    lock = _lock_of(final)
 
     def say_waiting() -> None:
         say(f"{recipe.name}: another process is making the picture cache in {home}; waiting for it.")
@@ -275,6 +277,17 @@ def _finish(partial: Path, final: Path) -> None:
         shutil.rmtree(partial)  # A process that could not be locked out was faster.
     # Only now: before, a kill would have cost all chunks.
     (final / _JOURNAL).unlink(missing_ok=True)
+
+
+def _lock_of(final: Path) -> Path:
+    return final.with_name(f"{final.name}.lock")
+
+
+def _tidy(final: Path) -> None:
+    """Delete what a process left that was killed after it had given the cache its name; its lock is the last of it."""
+    if _lock_of(final).exists():
+        with suppress(OSError), only_one(_lock_of(final), lambda: None):
+            (final / _JOURNAL).unlink(missing_ok=True)
 
 
 def _whole_records(recipe: Recipe, partial: Path) -> list[_Record]:
