@@ -238,7 +238,7 @@ def _profiles() -> dict[str, Any]:
     """Every profile's parameters of every notebook, the notebook's own included."""
     profiles = {}
     for path in (ROOT / "notebooks" / "profiles").glob("*.yaml"):
-        given = yaml.safe_load(path.read_text())
+        given = runs.read_profile(ROOT, path.stem).parameters
         profiles[path.stem] = {name: _defaults(name) | parameters for name, parameters in given.items()}
     return profiles
 

@@ -131,12 +131,12 @@ def test_information_can_be_lifted_and_needs_nothing_but_torch(tmp_path):
     assert float(done.stdout) < 1e-12
 
 
-GROUND = {"models", "information", "data", "runs", "claims", "selfcheck"}
+GROUND = {"models", "information", "data", "runs", "claims", "selfcheck", "weights"}
 TOP = {"training", "influence", "auditing", "figures"}
 # On the stairs: what training minimizes is made of models and information.
 STAIRS = {"objectives"}
 # Beside the top floor: they join what stands there.
-JOINING = {"cli", "report", "_audit_command"}
+JOINING = {"cli", "report", "_audit_command", "reference"}
 
 
 def imported_at_run_time(path):

@@ -4,7 +4,6 @@ import json
 
 import nbformat
 import pytest
-import yaml
 from conftest import ROOT
 
 from vaemi import runs
@@ -50,12 +49,12 @@ def test_code_cells_are_short(path):
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_a_profile_names_notebooks_and_their_parameters(path):
-    for notebook, parameters in yaml.safe_load(path.read_text()).items():
+    for notebook, parameters in runs.read_profile(ROOT, path.stem).parameters.items():
         runs._checked_parameters(ROOT / "notebooks" / f"{notebook}.ipynb", parameters)
 
 
 def test_the_profiles_of_the_design():
-    assert [path.stem for path in PROFILES] == ["paper", "quick", "smoke"]
+    assert [path.stem for path in PROFILES] == ["paper", "quick", "reference", "smoke"]
 
 
 def test_what_a_mnist_run_leaves(smoke_results):

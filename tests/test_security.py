@@ -86,7 +86,8 @@ def test_make_refuses_what_is_no_profile(tmp_path):
             done = subprocess.run(["make", target, f"PROFILE={given}"], cwd=tmp_path, capture_output=True, text=True)
             assert done.returncode != 0
             assert done.stderr.count("\n") == 1
-            assert f'There is no profile "{name}" in notebooks/profiles: choose one of paper quick smoke' in done.stderr
+            known = "choose one of paper quick reference smoke"
+            assert f'There is no profile "{name}" in notebooks/profiles: {known}' in done.stderr
     assert not (tmp_path / "pwned").exists()
 
 

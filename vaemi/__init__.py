@@ -17,6 +17,7 @@ from vaemi.information import FactorInformation, InformationSketch, factor_infor
 if TYPE_CHECKING:
     from vaemi.auditing import audit
     from vaemi.information.metric import FactorInformationMetric
+    from vaemi.reference import load_reference
 
 __all__ = [
     "FactorInformation",
@@ -26,6 +27,7 @@ __all__ = [
     "audit",
     "data_root",
     "factor_information",
+    "load_reference",
     "set_data_root",
 ]
 
@@ -40,4 +42,8 @@ def __getattr__(name: str) -> Any:
         from vaemi.auditing import audit
 
         return audit
+    if name == "load_reference":
+        from vaemi.reference import load_reference
+
+        return load_reference
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

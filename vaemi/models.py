@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -249,6 +249,22 @@ class MLPVAE(VAE):
         self.encoder = _dense([data_dim, *hidden_dims, 2 * latent_dim])
         self.decoder = _dense([latent_dim, *reversed(hidden_dims), data_dim])
         self.likelihood = GaussianLikelihood(initial_sigma, learned=learned_sigma)
+
+
+def build(hyperparameters: Mapping[str, Any]) -> VAE:
+    """The model that has these `hyperparameters`, with fresh weights.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+    """
+    chosen = dict(hyperparameters)
+    models = {model.__name__: model for model in (ConvVAE, LinearVAE, MLPVAE)}
+    name = chosen.pop("model", None)
+    if name not in models:
+        raise ValueError(f"There is no model {name!r}: choose one of {', '.join(models)}.")
+    return models[name](**chosen)
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -70,6 +70,25 @@ class Planned:
     made_before: bool
 
 
+@dataclass(frozen=True)
+class Profile:
+    """A file in `notebooks/profiles`.
+
+    Attributes
+    ----------
+    parameters : dict of str to dict
+        By name of the notebook, those that are not the notebook's own. A profile that says `extends` has those of the
+        other one, and its own before them.
+    weights : dict
+        What `vaemi.training.train` is told of weights that are passed on; empty where a profile says nothing of them.
+        `weights: keep` puts them into `results/<profile>/weights`, `weights: use` takes them from the `weights` of the
+        profile that is extended and trains nothing.
+    """
+
+    parameters: dict[str, dict[str, Any]]
+    weights: dict[str, Any]
+
+
 class Run:
     """The notebook's side of a run: where its checkpoints go, and where it leaves what it found.
 
@@ -87,6 +106,7 @@ class Run:
         self.profile: str = told.get("profile", "interactive")
         self.parameters: dict[str, Any] = told.get("parameters", {})
         self.fresh: bool = told.get("fresh", False)
+        self._weights: dict[str, Any] = told.get("weights", {})
         self._folder = Path(told["folder"]) if told else project_root() / "results" / self.profile
         self._result = Path(told["result"]) if told else self._folder / f"{experiment}.json"
         self._started = time.time()
@@ -95,6 +115,11 @@ class Run:
     def checkpoints(self) -> Path:
         """Folder of the training checkpoints of this profile."""
         return self._folder / "checkpoints"
+
+    @property
+    def storage(self) -> dict[str, Any]:
+        """Where this profile keeps its trainings, as keyword arguments of `vaemi.training.train`."""
+        return {"checkpoints": self.checkpoints, "fresh": self.fresh, **self._weights}
 
     def record(
         self,
@@ -105,6 +130,7 @@ class Run:
         seed: int,
         device: str,
         training_seconds: float,
+        weights: Path | None = None,
     ) -> dict[str, Any]:
         """Leave what the notebook found; returns the whole result, manifest included.
 
@@ -121,6 +147,8 @@ class Run:
             What it was trained on ("cpu", "cuda:0").
         training_seconds : float
             Time spent training, over all resumed parts.
+        weights : Path, optional
+            File of the model that was measured, where it is passed on: `Training.weights`.
         """
         result = {
             "experiment": self.experiment,
@@ -137,6 +165,7 @@ class Run:
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "duration_seconds": round(time.time() - self._started, 1),
                 "training_seconds": round(training_seconds, 1),
+                **({"weights": weights.name} if weights else {}),
             },
         }
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +235,8 @@ def run(
             made_before = not force and is_whole(planned.result)
             if not made_before:
                 failed = shown.with_name(shown.name + ".failed.ipynb")
-                _execute(source, kept, planned.parameters, profile, folder, root, fresh=force, failed=failed)
+                weights = read_profile(root, profile).weights
+                _execute(source, kept, planned.parameters, profile, folder, root, weights, fresh=force, failed=failed)
             if latest:
                 # Runs of the same notebook with other parameters take the same place.
                 with only_one(folder / f".{notebook}.lock", lambda: None):
@@ -237,8 +267,9 @@ def plan(
     """
     root = root or project_root()
     source = _notebook_path(root, notebook)
-    chosen = _checked_parameters(source, {**_profile_parameters(root, profile, notebook), **(parameters or {})})
-    kept = (root / "results").resolve() / profile / "all" / f"{notebook}-{_digest(source, chosen)}"
+    settings = read_profile(root, profile)
+    chosen = _checked_parameters(source, {**settings.parameters.get(notebook, {}), **(parameters or {})})
+    kept = (root / "results").resolve() / profile / "all" / f"{notebook}-{_digest(source, chosen, settings.weights)}"
     return Planned(chosen, _json(kept), is_whole(_json(kept)))
 
 
@@ -280,17 +311,40 @@ def _notebook_path(root: Path, name: str) -> Path:
     return root / "notebooks" / f"{name}.ipynb"
 
 
-def _profile_parameters(root: Path, profile: str, notebook: str) -> dict[str, Any]:
+def read_profile(root: Path, name: str) -> Profile:
+    """A profile of the project in a folder.
+
+    Raises
+    ------
+    RunError
+        If there is none of this name, or its file cannot be understood.
+    """
     folder = root / "notebooks" / "profiles"
     available = sorted(path.stem for path in folder.glob("*.yaml"))
-    if profile not in available:
-        raise RunError(f"There is no profile {profile!r} in {folder}: choose {_or_list(available, profile)}.")
-    path = folder / f"{profile}.yaml"
+    if name not in available:
+        raise RunError(f"There is no profile {name!r} in {folder}: choose {_or_list(available, name)}.")
+    path = folder / f"{name}.yaml"
     try:
-        settings = yaml.safe_load(path.read_text()) or {}
-        return dict(settings.get(notebook, {}))
+        settings = dict(yaml.safe_load(path.read_text()) or {})
+        extended, weights = settings.pop("extends", None), settings.pop("weights", None)
+        parameters = {notebook: dict(given) for notebook, given in settings.items()}
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise RunError(f"{path} is no mapping of notebooks to parameters: {' '.join(str(error).split())}.") from None
+    if weights not in (None, "keep", "use") or (weights == "use" and extended is None) or extended == name:
+        raise RunError(
+            f"{path}: weights is {weights!r} and extends is {extended!r}; write weights: keep, or weights: use and "
+            "extends: another profile."
+        )
+    if extended is not None:
+        under = read_profile(root, extended).parameters
+        parameters = {
+            notebook: under.get(notebook, {}) | parameters.get(notebook, {}) for notebook in under | parameters
+        }
+    told: dict[str, Any] = {}
+    if weights:
+        holder = name if weights == "keep" else extended
+        told = {"weights": str(root / "results" / holder / "weights"), "trained_only": weights == "use"}
+    return Profile(parameters, told)
 
 
 def _checked_parameters(source: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,14 +369,17 @@ def _or_list(names: Any, wanted: str) -> str:
     return f"{', '.join(names)}" + (f" (did you mean {close[0]}?)" if close else "")
 
 
-def _digest(source: Path, parameters: Mapping[str, Any]) -> str:
-    """Changes with the notebook, the package's code and the parameters."""
+def _digest(source: Path, parameters: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
+    """Changes with the notebook, the package's code and the parameters, and with weights that are used, not made."""
     digest = hashlib.blake2b(source.read_bytes(), digest_size=6)
     package = Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode())
         digest.update(path.read_bytes())
     digest.update(json.dumps(parameters, sort_keys=True).encode())
+    if weights.get("trained_only"):
+        for path in sorted(Path(weights["weights"]).glob("*.safetensors")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -383,6 +440,7 @@ def _execute(
     profile: str,
     folder: Path,
     root: Path,
+    weights: dict[str, Any],
     fresh: bool,
     failed: Path,
 ) -> None:
@@ -396,7 +454,9 @@ def _execute(
         "parameters": parameters,
         "folder": str(folder),
         "result": str(_json(scratch)),
-        "fresh": fresh,
+        # What is used and not made cannot be made again.
+        "fresh": fresh and not weights.get("trained_only"),
+        "weights": weights,
     }
     _remove_scratch(kept)
     before = os.environ.get(_ENVIRONMENT)

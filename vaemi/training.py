@@ -32,6 +32,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from tqdm import tqdm
 
+from vaemi import weights as trained_weights
 from vaemi._files import only_one, remove_leftovers, written_whole
 from vaemi.data.sources import checksum
 from vaemi.information import FactorInformation
@@ -84,7 +85,7 @@ class History:
 
 @dataclass(frozen=True)
 class Training:
-    """A trained model (in eval mode, on the CPU) and how it came about."""
+    """A trained model (in eval mode, on the CPU) and how it came about; the file of its weights if it is passed on."""
 
     model: VAE
     history: History
@@ -92,6 +93,7 @@ class Training:
     seconds: float
     precision: str
     device: str
+    weights: Path | None = None
 
 
 def train(
@@ -114,6 +116,9 @@ def train(
     fresh: bool = False,
     devices: Any = "auto",
     progress: bool = True,
+    weights: Path | str | None = None,
+    label: str = "",
+    trained_only: bool = False,
 ) -> Training:
     """Minimize -log p(x|z) + beta KL(q(z|x) || p(z)), or another objective, with Adam for a number of optimizer steps.
 
@@ -158,6 +163,14 @@ def train(
         Lightning's; several train data-parallel.
     progress : bool
         Show a progress bar.
+    weights : path, optional
+        Folder of weights to be passed on. Those of a training with these settings and such samples are taken from
+        there, and nothing is trained; where there are none, the trained ones are put there. Either way the returned
+        model's matrices and kernels are rounded to half precision, so that it is the one which others will read.
+    label : str
+        Begins the name of the weights' file, and tells trainings apart that differ in nothing but the samples.
+    trained_only : bool
+        Raise where there are no such weights, instead of training.
 
     Returns
     -------
@@ -167,8 +180,8 @@ def train(
     ------
     TrainingError
         If a setting is out of range or a name unknown, there are fewer samples than one batch or the objective needs,
-        a checkpoint cannot be used or written, the memory is too small for a batch, or the objective is no longer
-        finite (with the step).
+        a checkpoint or weights cannot be used or written, weights are asked for and not there, the memory is too small
+        for a batch, or the objective is no longer finite (with the step).
     KeyboardInterrupt
         On Ctrl-C; the same call goes on from the state saved last.
     """
@@ -197,6 +210,14 @@ def train(
         # Not where it is the usual one, so that trainings from before there were others are still found.
         **({} if objective == BetaVAE() else {"objective": {"name": objective.name, **asdict(objective)}}),
     }
+    kept = _KeptWeights(Path(weights), label, settings, samples) if weights is not None else None
+    if kept and not fresh and (found := kept.found(model)):
+        return found
+    if trained_only:
+        raise TrainingError(
+            f"{weights} holds no weights of this training ({label or settings['model']}) on these samples: "
+            "bring back the parameters and data that they were made with, or train (vaemi run --profile paper)."
+        )
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         name = f"{model.hyperparameters['model'].lower()}-{_fingerprint(settings)}"
         path = _checkpoint_path(Path(scratch if checkpoints is None else checkpoints), name, fresh)
@@ -241,14 +262,18 @@ def train(
         state = module.final or _load(path)
     module.load_state_dict(state["state_dict"])
     model.to("cpu").eval()
-    return Training(
+    made = Training(
         model=model,
         history=_as_history(state["callbacks"][_HistoryRecorder.__qualname__]),
         steps=state["global_step"],
         seconds=state["seconds"],
         precision=precision,
         device=str(trainer.strategy.root_device),
+        weights=kept.path if kept else None,
     )
+    if kept:
+        kept.keep(made)
+    return made
 
 
 def fastest_precision() -> str:
@@ -532,6 +557,65 @@ class _HistoryRecorder(Callback):
         ]
         means = {name: torch.stack([part.extra[name] for part in parts]).mean() for name in parts[0].extra}
         return torch.stack([part.loss for part in parts]).mean(), means
+
+
+class _KeptWeights:
+    """The file of a training's weights in a folder of those that are passed on.
+
+    Its name says the settings, without what depends on the machine: the precision that is fastest there, and the last
+    bits of drawn samples and of first weights.
+    """
+
+    def __init__(self, folder: Path, label: str, settings: dict[str, Any], samples: Tensor) -> None:
+        machine = {"samples", "held_out", "weights", "precision"}
+        chosen = {name: value for name, value in settings.items() if name not in machine} | {"label": label}
+        self.path = folder / f"{label or settings['model'].lower()}-{_fingerprint(chosen)}.safetensors"
+        self.settings = chosen
+        self.samples = samples
+
+    def found(self, model: VAE) -> Training | None:
+        """The training as its file tells it, with the weights put into the model; None if there is no such file."""
+        if not self.path.exists():
+            return None
+        try:
+            held = trained_weights.load(self.path)
+        except trained_weights.WeightsError as error:
+            raise TrainingError(str(error)) from None
+        if not trained_weights.alike(held.about["samples"], trained_weights.likeness(self.samples)):
+            return None
+        if trained_weights.is_damaged(held.state_dict, model):
+            raise TrainingError(f"{self.path} holds weights of another model: fetch it again, or train anew.")
+        model.load_state_dict(held.state_dict)
+        about = held.about
+        return Training(
+            model=model.to("cpu").eval(),
+            history=_as_history(held.history),
+            steps=about["settings"]["steps"],
+            seconds=about["seconds"],
+            precision=about["precision"],
+            device=about["device"],
+            weights=self.path,
+        )
+
+    def keep(self, made: Training) -> None:
+        """Put the weights into the file, and into the model what the file has."""
+        made.model.load_state_dict(trained_weights.rounded(made.model.state_dict()))
+        history = {column.name: getattr(made.history, column.name) for column in fields(History)}
+        about = {
+            "hyperparameters": made.model.hyperparameters,
+            "settings": self.settings,
+            "samples": trained_weights.likeness(self.samples),
+            "seconds": made.seconds,
+            "precision": made.precision,
+            "device": made.device,
+        }
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            trained_weights.save(self.path, made.model, history | history.pop("extra"), about)
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"The weights {self.path} cannot be kept: {error}") from None
 
 
 def _as_history(columns: dict[str, Tensor]) -> History:

@@ -1,0 +1,136 @@
+"""Trained weights that can be passed on: one small safetensors file a training, in half precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaemi._files import written_whole
+
+_FORMAT = "vaemi.weights/1"
+
+
+class WeightsError(Exception):
+    """A file that holds no weights; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a file holds.
+
+    Attributes
+    ----------
+    state_dict : dict of str to Tensor
+        The model's, float32.
+    history : dict of str to Tensor
+        Columns of the training's history.
+    about : dict
+        How the training came about, as JSON holds it; `hyperparameters` are the model's.
+    """
+
+    state_dict: dict[str, Tensor]
+    history: dict[str, Tensor]
+    about: dict[str, Any]
+
+
+def rounded(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as a file has them, float32: matrices and kernels rounded to half precision, the rest as it is."""
+    return {name: value.float() if value.ndim < 2 else value.half().float() for name, value in state_dict.items()}
+
+
+def save(path: Path, model: nn.Module, history: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        In a folder that exists.
+    model : Module
+        Its matrices and kernels lose all but 11 binary digits; biases and scalars, of which there are few, keep all.
+    history, about
+        As in `Weights`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    ValueError
+        If a weight is too large for half precision (above 65,504).
+    """
+    import safetensors.torch
+
+    tensors = {
+        f"model.{name}": (value.half() if value.ndim > 1 else value.float()).cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name} does not fit into half precision: it is not finite there.")
+    tensors |= {f"history.{name}": value.cpu().contiguous() for name, value in history.items()}
+    content = safetensors.torch.save(tensors, {"format": _FORMAT, "about": json.dumps(dict(about), sort_keys=True)})
+    with written_whole(path) as scratch:
+        scratch.write_bytes(content)
+
+
+def load(path: Path) -> Weights:
+    """Read a file that `save` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read or is another file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise WeightsError(f"{path} holds no weights of this version: fetch it again, or train anew.")
+            about = json.loads(metadata["about"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise WeightsError(f"{path} cannot be read ({reason}): fetch it again, or train anew.") from None
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "history": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value.float() if part == "model" else value
+    return Weights(parts["model"], parts["history"], about)
+
+
+def likeness(samples: Tensor) -> dict[str, Any]:
+    """What tells data apart, and is the same for the same data drawn on another machine to within rounding.
+
+    Parameters
+    ----------
+    samples : Tensor, shape (N, ...)
+
+    Returns
+    -------
+    dict
+        `shape`, and `mean` and `std` of the first thousand samples, in units of theirs.
+    """
+    first = samples[:1000].float()
+    return {"shape": list(samples.shape), "mean": float(first.mean()), "std": float(first.std(correction=0))}
+
+
+def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two descriptions by `likeness` can be of the same data."""
+    scale = max(abs(one["mean"]), one["std"])
+    same = all(abs(one[name] - other[name]) <= 1e-3 * scale for name in ("mean", "std"))
+    return list(one["shape"]) == list(other["shape"]) and same
+
+
+def is_damaged(state_dict: Mapping[str, Tensor], model: nn.Module) -> bool:
+    """Whether weights are not those of such a model."""
+    ours = {name: value.shape for name, value in model.state_dict().items()}
+    return {name: value.shape for name, value in state_dict.items()} != ours or not all(
+        torch.isfinite(value).all() for value in state_dict.values()
+    )
