@@ -7,6 +7,7 @@ PORT ?= 8000
 BIN := .venv/bin
 CORES ?= all
 STUDENT ?= 0
+ANEW ?= 0
 
 # What is given reaches a shell as a variable of its environment, and never as words of a command.
 export PROFILE CORES PORT
@@ -15,13 +16,14 @@ PROFILES := $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
 KNOWN_PROFILE = $(if $(filter-out 1,$(words $(PROFILE)))$(filter-out $(PROFILES),$(PROFILE)),\
   $(error There is no profile "$(PROFILE)" in notebooks/profiles: choose one of $(PROFILES)))
 
-.PHONY: book figures test lint links serve clean help licences audit-dependencies
+.PHONY: book figures reference test lint links serve clean help licences audit-dependencies
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book [PROFILE=quick]  run the experiments and build the site into _build/html"
 	@echo "make figures [PROFILE=quick]  write every figure for slides into _build/figures (after make book)"
 	@echo "make book STUDENT=1         the same without the solutions of the exercises"
+	@echo "make reference             run every experiment at the published setting (hours; says how many)"
 	@echo "make test                  run the tests"
 	@echo "make lint                  check style and types"
 	@echo "make licences              list the licences of the pinned packages in LICENSES-third-party.md"
@@ -33,6 +35,10 @@ help:
 book: .venv/ready
 	@$(KNOWN_PROFILE)PATH="$(CURDIR)/$(BIN):$$PATH" python book/make.py --rerun-incomplete --cores "$$CORES" --quiet rules host progress --config profile="$$PROFILE" student=$(if $(filter-out 0,$(STUDENT)),1,0)
 	@echo "The site is built: open $(CURDIR)/_build/html/index.html, or run make serve."
+
+# What is there is kept and gone on with; ANEW=1 moves it to results/paper-before and begins again.
+reference: .venv/ready
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python workflow/reference.py "$$CORES" $(if $(filter-out 0,$(ANEW)),--anew)
 
 figures: .venv/ready
 	@$(KNOWN_PROFILE)$(BIN)/python book/figures_export.py --profile "$$PROFILE"

@@ -14,6 +14,8 @@ STUDENT = str(config.get("student", 0)) != "0"
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
 EXPERIMENTS = ["theory", "estimators", "sparsity", *ON_DATA]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
+# What profile reference takes from the reference run.
+TAKEN = [str(path) for path in sorted(Path("results/paper").glob("**/*.safetensors"))] if PROFILE == "reference" else []
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)
 MARKS = f"_build/marks/{PROFILE}"
@@ -51,6 +53,7 @@ rule data:
 rule run:
     input:
         PACKAGE,
+        TAKEN,
         notebook="notebooks/{experiment}.ipynb",
         profile=f"notebooks/profiles/{PROFILE}.yaml",
     output:
@@ -66,6 +69,7 @@ rule run:
 use rule run as run_on_data with:
     input:
         PACKAGE,
+        TAKEN,
         "_build/marks/data/{experiment}",
         notebook="notebooks/{experiment}.ipynb",
         profile=f"notebooks/profiles/{PROFILE}.yaml",

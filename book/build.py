@@ -30,6 +30,7 @@ import limits
 import nbformat
 import pandas as pd
 import runbox
+import side_by_side
 import yaml
 
 from vaemi import claims, figures, runs
@@ -185,6 +186,7 @@ def _stage_notebook(
         explorer.place(name, notebook, result, results / f"{name}.safetensors", assets)
     claims_table.mark_conclusion(notebook, result)
     committed, downloads = ROOT / "notebooks" / f"{name}.ipynb", notebooks.parent / "downloads"
+    side_by_side.place(notebook, result, _defaults(name), results.parent)
     runbox.place(notebook, result, committed, downloads, results.parent, repository)
     nbformat.write(notebook, notebooks / f"{name}.ipynb")
     for figure in SHARED_FIGURES.get(name, []):

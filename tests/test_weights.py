@@ -6,9 +6,12 @@ import pytest
 import torch
 from conftest import ROOT, project_with_a_notebook, same_weights, tiny
 
+import vaemi
 from vaemi import runs
 from vaemi import weights as trained_weights
+from vaemi.models import MLPVAE, LinearVAE, build, posterior
 from vaemi.training import TrainingError, train
+from vaemi.weights import WeightsError
 
 
 def fit(images, folder, **changes):
@@ -140,3 +143,64 @@ def test_the_reference_profile_is_that_of_the_paper():
     paper, reference = (runs.read_profile(ROOT, name) for name in ("paper", "reference"))
     assert reference.parameters == paper.parameters
     assert reference.weights == {"weights": str(ROOT / "results" / "paper" / "weights"), "trained_only": True}
+
+
+def test_a_notebook_is_shown_as_it_was_run(tmp_path):
+    project = project_with_a_notebook(tmp_path, "beta: float = 6.0", TOLD, "")
+    (project / "notebooks" / "profiles" / "reference.yaml").write_text("extends: quick\nas_run: tiny\n")
+    with pytest.raises(runs.RunError, match="where there is no such run: run it there"):
+        runs.run("tiny", "reference", root=project)
+    made = runs.run("tiny", root=project)
+    shown = runs.run("tiny", "reference", root=project, force=True)
+    assert shown.made_before
+    assert shown.result == project / "results" / "reference" / "tiny.json"
+    assert (shown.result.read_text(), shown.notebook.read_text()) == (
+        made.result.read_text(),
+        made.notebook.read_text(),
+    )
+    with pytest.raises(runs.RunError, match="takes no parameters"):
+        runs.run("tiny", "reference", {"beta": 1.0}, root=project)
+
+
+def test_a_model_of_the_reference_run_is_ready_to_use(tmp_path, tiny_images):
+    folder = tmp_path / "results" / "paper"
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    made = fit(tiny_images, folder / "weights")
+    mean, log_variance = posterior(made.model, tiny_images)
+    information = vaemi.factor_information(mean, log_variance)
+    values = {
+        "information_nats": information.nats.tolist(),
+        "information_stderr_nats": information.stderr.tolist(),
+        "information_leave_one_out_nats": information.leave_one_out.tolist(),
+        "sigma_star": information.marginal_std.tolist(),
+        "information_samples": information.n_samples,
+    }
+    result = {"values": values, "manifest": {"weights": made.weights.name}}
+    (folder / "mnist.json").write_text(json.dumps(result))
+    reference = vaemi.load_reference("mnist", tmp_path)
+    again = vaemi.factor_information(*posterior(reference.model, tiny_images))
+    assert torch.equal(again.nats, reference.information.nats)
+    assert reference.information.interval()[0].equal(information.interval()[0])
+    assert not reference.model.training
+    with pytest.raises(WeightsError, match="choose one of mnist"):
+        vaemi.load_reference("minst", tmp_path)
+    made.weights.unlink()
+    with pytest.raises(WeightsError, match="cannot be read"):
+        vaemi.load_reference("mnist", tmp_path)
+    (folder / "mnist.json").write_text("{}")
+    with pytest.raises(WeightsError, match="no model was kept"):
+        vaemi.load_reference("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "model", [tiny(), LinearVAE(5, 3), MLPVAE(5, 3, (7, 6))], ids=lambda model: type(model).__name__
+)
+def test_a_model_is_built_from_its_hyperparameters(model):
+    again = build(model.hyperparameters)
+    again.load_state_dict(model.state_dict())
+    assert again.hyperparameters == model.hyperparameters
+
+
+def test_an_unknown_model_is_one_sentence():
+    with pytest.raises(ValueError, match="There is no model 'GAN'"):
+        build({"model": "GAN"})

@@ -83,10 +83,17 @@ class Profile:
         What `vaemi.training.train` is told of weights that are passed on; empty where a profile says nothing of them.
         `weights: keep` puts them into `results/<profile>/weights`, `weights: use` takes them from the `weights` of the
         profile that is extended and trains nothing.
+    as_run : list of str
+        Notebooks that are taken from the results of the profile that is extended as they were run there, since what
+        they train is too much to be passed on.
+    extends : str or None
+        Name of the other profile.
     """
 
     parameters: dict[str, dict[str, Any]]
     weights: dict[str, Any]
+    as_run: list[str]
+    extends: str | None
 
 
 class Run:
@@ -226,16 +233,24 @@ def run(
     """
     root = root or project_root()
     source = _notebook_path(root, notebook)
+    settings = read_profile(root, profile)
     planned = plan(notebook, profile, parameters, root)
-    kept, folder = planned.result.with_suffix(""), planned.result.parent.parent
+    kept, folder = planned.result.with_suffix(""), (root / "results").resolve() / profile
     shown = folder / notebook if latest else kept
+    as_run = notebook in settings.as_run
+    if as_run and (parameters or not planned.made_before):
+        raise RunError(
+            f"Profile {profile} shows {notebook} as it was run at profile {settings.extends}, in {kept.parent}, "
+            + ("and takes no parameters" if parameters else "where there is no such run")
+            + f": run it there (vaemi run {notebook} --profile {settings.extends})."
+        )
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        (folder / "all").mkdir(parents=True, exist_ok=True)
         with only_one(kept.with_name(f".{kept.name}.lock"), lambda: _say_waiting(notebook, folder)):
-            made_before = not force and is_whole(planned.result)
+            made_before = is_whole(planned.result) and (as_run or not force)
             if not made_before:
                 failed = shown.with_name(shown.name + ".failed.ipynb")
-                weights = read_profile(root, profile).weights
+                weights = settings.weights
                 _execute(source, kept, planned.parameters, profile, folder, root, weights, fresh=force, failed=failed)
             if latest:
                 # Runs of the same notebook with other parameters take the same place.
@@ -269,7 +284,10 @@ def plan(
     source = _notebook_path(root, notebook)
     settings = read_profile(root, profile)
     chosen = _checked_parameters(source, {**settings.parameters.get(notebook, {}), **(parameters or {})})
-    kept = (root / "results").resolve() / profile / "all" / f"{notebook}-{_digest(source, chosen, settings.weights)}"
+    results = (root / "results").resolve()
+    kept = results / profile / "all" / f"{notebook}-{_digest(source, chosen, settings.weights)}"
+    if notebook in settings.as_run:
+        kept = results / str(settings.extends) / notebook
     return Planned(chosen, _json(kept), is_whole(_json(kept)))
 
 
@@ -327,13 +345,15 @@ def read_profile(root: Path, name: str) -> Profile:
     try:
         settings = dict(yaml.safe_load(path.read_text()) or {})
         extended, weights = settings.pop("extends", None), settings.pop("weights", None)
+        as_run = str(settings.pop("as_run", "")).split()
         parameters = {notebook: dict(given) for notebook, given in settings.items()}
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise RunError(f"{path} is no mapping of notebooks to parameters: {' '.join(str(error).split())}.") from None
-    if weights not in (None, "keep", "use") or (weights == "use" and extended is None) or extended == name:
+    alone = extended is None and (weights == "use" or as_run)
+    if weights not in (None, "keep", "use") or alone or extended == name:
         raise RunError(
-            f"{path}: weights is {weights!r} and extends is {extended!r}; write weights: keep, or weights: use and "
-            "extends: another profile."
+            f"{path}: weights is {weights!r} and extends is {extended!r}; write weights: keep, or weights: use (and "
+            "as_run: notebooks) with extends: another profile."
         )
     if extended is not None:
         under = read_profile(root, extended).parameters
@@ -344,7 +364,7 @@ def read_profile(root: Path, name: str) -> Profile:
     if weights:
         holder = name if weights == "keep" else extended
         told = {"weights": str(root / "results" / holder / "weights"), "trained_only": weights == "use"}
-    return Profile(parameters, told)
+    return Profile(parameters, told, as_run, extended)
 
 
 def _checked_parameters(source: Path, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""Behind `make reference`: say how long it will take here, then run every notebook at profile paper.
+
+    python workflow/reference.py CORES [--anew]
+
+Only what is missing is made, and a training goes on from its last checkpoint. With --anew the run that is there is
+first moved to results/paper-before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vaemi import models, runs
+from vaemi import weights as trained_weights
+from vaemi.claims import REFERENCE
+from vaemi.training import train
+
+ROOT = Path(__file__).resolve().parent.parent
+# Timed for the forecast, after as many that are not.
+STEPS = 15
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status, or becomes Snakemake."""
+    parser = argparse.ArgumentParser(description="Run every notebook at profile paper.")
+    parser.add_argument("cores", help="processor cores to use, or all")
+    parser.add_argument("--anew", action="store_true", help="move the run that is there to results/paper-before first")
+    parser.add_argument("--forecast", action="store_true", help="say how long it will take, and end")
+    options = parser.parse_args(arguments)
+    folder = ROOT / "results" / REFERENCE
+    print("\n".join(forecast(folder)), flush=True)
+    if options.forecast:
+        return 0
+    before = folder.with_name(f"{REFERENCE}-before")
+    if options.anew and folder.exists():
+        if before.exists():
+            print(f"reference: {before} is there already: move it away first.", file=sys.stderr)
+            return 1
+        folder.rename(before)
+    snakemake = ["--rerun-incomplete", "--cores", options.cores, "--quiet", "rules", "host", "progress"]
+    snakemake += ["--config", f"profile={REFERENCE}", "--", f"_build/marks/{REFERENCE}/claims.txt"]
+    os.chdir(ROOT)
+    os.execv(sys.executable, [sys.executable, str(ROOT / "book" / "make.py"), *snakemake])
+
+
+def forecast(folder: Path) -> list[str]:
+    """Sentences that say how long each notebook took where its run was made, and how long it would take here."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    files = sorted((folder / "weights").glob("*.safetensors"))
+    if not results or not files:
+        return ["There is no earlier reference run to go by: every training says how long it has left."]
+    ratio = statistics.median(_times_slower(path) for path in _one_a_label(files))
+    lines = [f"A training step takes {ratio:.1f} times as long here as where the reference run was made. Forecast:"]
+    seconds = {result["experiment"]: runs.whole_seconds(result["manifest"]) for result in results}
+    lines += [
+        f"  {name:<12} {_in_words(there * ratio):>9}   ({_in_words(there)} there)" for name, there in seconds.items()
+    ]
+    return [*lines, f"  {'in all':<12} {_in_words(sum(seconds.values()) * ratio):>9}   of one run at a time"]
+
+
+def _one_a_label(files: Sequence[Path]) -> list[Path]:
+    """The first file of each label, but for numbers at its end: folds of one experiment take the same time."""
+    first: dict[str, Path] = {}
+    for path in files:
+        first.setdefault(path.stem.rpartition("-")[0].rstrip("0123456789"), path)
+    return list(first.values())
+
+
+def _times_slower(path: Path) -> float:
+    """Seconds of an optimizer step here, over those of the training that a file tells of."""
+    about = trained_weights.load(path).about
+    settings = about["settings"]
+    samples = torch.rand(settings["batch_size"], *about["samples"]["shape"][1:])
+    seconds = []
+    for steps in (STEPS, 2 * STEPS):
+        with tempfile.TemporaryDirectory() as scratch:
+            made = train(
+                models.build(about["hyperparameters"]), samples, samples, steps=steps, records=1, progress=False,
+                batch_size=settings["batch_size"], checkpoints=scratch, precision=about["precision"],
+            )  # fmt: skip
+        seconds.append(made.seconds)
+    here = max(seconds[1] - seconds[0], 1e-6) / STEPS
+    return here / (about["seconds"] / settings["steps"])
+
+
+def _in_words(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min" if minutes else "< 1 min"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
