@@ -11,6 +11,7 @@ import datetime
 import difflib
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -105,6 +106,7 @@ class Run:
         seed: int,
         device: str,
         training_seconds: float,
+        libraries: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Leave what the notebook found; returns the whole result, manifest included.
 
@@ -115,12 +117,15 @@ class Run:
         values : mapping
             Names to numbers, lists of numbers, or mappings of keys to those.
         claims : sequence of mapping
-            Each with id, statement, rule, holds, value, stderr, unit, published.
+            Each with id, statement, rule, holds, value, stderr, unit, published; none where an experiment has nothing
+            to say about the paper.
         seed : int
         device : str
             What it was trained on ("cpu", "cuda:0").
         training_seconds : float
             Time spent training, over all resumed parts.
+        libraries : sequence of str, optional
+            Packages whose versions matter beside those that every run names.
         """
         result = {
             "experiment": self.experiment,
@@ -131,7 +136,8 @@ class Run:
             "manifest": {
                 "parameters": self.parameters,
                 "seed": seed,
-                "versions": {"python": platform.python_version()} | {name: _version(name) for name in _VERSIONS_OF},
+                "versions": {"python": platform.python_version()}
+                | {name: _version(name) for name in (*_VERSIONS_OF, *libraries)},
                 "git_commit": _git_commit(),
                 "device": _device_in_words(device),
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -257,6 +263,20 @@ def project_root(start: Path | None = None) -> Path:
     raise RunError(f"{start} is not in a clone of the project (no notebooks/profiles): change into it first.")
 
 
+def need_extra(extra: str, modules: Sequence[str]) -> None:
+    """Say in a sentence which modules of an extra of this package cannot be imported, before anything is trained.
+
+    Raises
+    ------
+    RunError
+        If one is missing.
+    """
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        raise RunError(
+            f"{', '.join(missing)} cannot be imported: install the extra {extra}, pip install '.[{extra}]' in the clone"
+        )
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     with written_whole(path) as scratch:
@@ -371,7 +391,7 @@ def is_whole(result: Path) -> bool:
     """Whether a run's result and notebook are there and can be read."""
     kept = result.with_suffix("")
     try:
-        return bool(json.loads(_json(kept).read_text())["claims"]) and _ipynb(kept).is_file()
+        return isinstance(json.loads(_json(kept).read_text())["claims"], list) and _ipynb(kept).is_file()
     except (OSError, ValueError, KeyError):
         return False
 
