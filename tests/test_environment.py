@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 
 import pytest
 import yaml
@@ -61,6 +62,14 @@ def test_the_lock_holds_nothing_of_this_machine():
     assert "file:" not in text
     assert "+cpu" not in text
     assert "nvidia" not in text
+
+
+def test_what_is_installed_is_what_is_pinned_and_fits_together():
+    # Whatever build it is: 2.13.0+cpu is 2.13.0.
+    installed = {name: metadata.version(name).partition("+")[0] for name in LOCK}
+    assert installed == {name: version.partition("+")[0] for name, version in LOCK.items()}, "delete .venv, make test"
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
 
 
 def test_versions_agree():

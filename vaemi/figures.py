@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from PIL import Image
+from scipy import stats
 from torch import Tensor
 
 from vaemi.information import FactorInformation, factor_information
@@ -830,6 +831,37 @@ def information_path(
     panels[1, 1].minorticks_off()
     panels[0, 0].set_ylabel(r"$I(X;Z_h)$ (nats)")
     panels[1, 0].set_ylabel(f"factors above\n{threshold:g} nats")
+    return figure
+
+
+def beta_path(runs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
+    """Numbers of many runs against beta, one panel below the other: every run, their mean, and its 95 % interval.
+
+    The interval is Student's, over the runs of a beta, and drawn from three runs up: that of two reaches thirteen times
+    as far as they do.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        A row for each run, with a column `beta` and those of the panels.
+    panels : mapping of str to str
+        Columns to the labels of their axes.
+    """
+    figure, rows = plt.subplots(
+        len(panels), 1, figsize=(_WIDTH, 1.7 * len(panels) + 0.6), sharex=True, layout="constrained", squeeze=False
+    )
+    betas = sorted(runs.beta.unique())
+    for axes, (column, label), colour in zip(rows[:, 0], panels.items(), itertools.cycle([BLUE, ORANGE, GREEN])):
+        values = runs.groupby("beta")[column]
+        mean, n = values.mean(), values.count()
+        half = np.where(n > 2, stats.t.ppf(0.975, n - 1) * values.std() / np.sqrt(n), 0.0)
+        axes.errorbar(betas, mean, yerr=half, color=colour, lw=1.4, elinewidth=5, alpha=0.45)
+        axes.plot(runs.beta, runs[column], "o", color=colour, ms=4.5)
+        axes.set(ylabel=label, xscale="log", ylim=(0, None))
+        axes.margins(y=0.15)
+    axes.set_xlabel(r"$\beta$")
+    axes.set_xticks(betas, [f"{beta:g}" for beta in betas])
+    axes.minorticks_off()
     return figure
 
 

@@ -7,6 +7,7 @@ parameters), so that a run that was made before is recognized. Files take their 
 
 from __future__ import annotations
 
+import ast
 import datetime
 import difflib
 import errno
@@ -244,7 +245,9 @@ def plan(
     root = root or project_root()
     source = _notebook_path(root, notebook)
     chosen = _checked_parameters(source, {**_profile_parameters(root, profile, notebook), **(parameters or {})})
-    kept = (root / "results").resolve() / profile / "all" / f"{notebook}-{_digest(source, chosen)}"
+    # A parameter that is given its default makes no other run.
+    digest = _digest(source, _other_than_defaults(source, chosen))
+    kept = (root / "results").resolve() / profile / "all" / f"{notebook}-{digest}"
     return Planned(chosen, _json(kept), is_whole(_json(kept)))
 
 
@@ -328,6 +331,21 @@ def _checked_parameters(source: Path, given: Mapping[str, Any]) -> dict[str, Any
             )
         chosen[name] = _CONVERTED.get(wanted, lambda same: same)(value)
     return chosen
+
+
+def _other_than_defaults(source: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that are not what the notebook's own cell says."""
+    known = parameters_of(source)
+    return {name: value for name, value in chosen.items() if not _is_written(value, known[name]["default"])}
+
+
+def _is_written(value: Any, text: str) -> bool:
+    try:
+        written = ast.literal_eval(text)
+    except (ValueError, SyntaxError):  # an expression, whose value only the notebook knows
+        return False
+    # By type too: True is not 1, though Python holds them equal.
+    return type(written) is type(value) and bool(written == value)
 
 
 def _or_list(names: Any, wanted: str) -> str:
@@ -470,6 +488,14 @@ def whole_seconds(manifest: Mapping[str, Any]) -> float:
     """What a run takes from beginning to end, in seconds, also where its training was taken from an earlier run."""
     seconds, training = manifest["duration_seconds"], manifest["training_seconds"]
     return seconds if seconds >= training else seconds + training
+
+
+def duration_in_words(seconds: float) -> str:
+    """Seconds, minutes or hours, as one would say it: "45 s", "22 min", "5.5 h"."""
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def provenance_in_words(result: Mapping[str, Any]) -> str:
