@@ -4,7 +4,11 @@
 # `vaemi run` writes it whole or not at all. A run made by hand (`vaemi run mnist -p beta=4`) is newer than the site, so
 # the next `make book` shows it.
 
+import re
+import shlex
 from pathlib import Path
+
+import yaml
 
 PROFILE = str(config.get("profile", "quick"))
 PROFILES = sorted(path.stem for path in Path("notebooks/profiles").glob("*.yaml"))
@@ -12,19 +16,24 @@ if PROFILE not in PROFILES:  # a name goes into paths and commands
     raise WorkflowError(f"There is no profile {PROFILE!r} in notebooks/profiles: choose one of {', '.join(PROFILES)}.")
 STUDENT = str(config.get("student", 0)) != "0"
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
-EXPERIMENTS = ["theory", "estimators", "sparsity", *ON_DATA]
+EXPERIMENTS = ["theory", "estimators", "sparsity", "your_vae", *ON_DATA]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
 # What profile reference takes from the reference run.
 TAKEN = [str(path) for path in sorted(Path("results/paper").glob("**/*.safetensors"))] if PROFILE == "reference" else []
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)
 MARKS = f"_build/marks/{PROFILE}"
+SWEEPS = yaml.safe_load(Path("notebooks/sweeps.yaml").read_text()).get(PROFILE)
+if not SWEEPS:
+    raise WorkflowError(f"notebooks/sweeps.yaml has no profile {PROFILE!r}: write there which sweeps the book makes.")
 
 
 rule site:
     input:
         RESULTS,
         PAGES,
+        expand(MARKS + "/sweeps/{sweep}", sweep=SWEEPS),
+        expand(f"results/{PROFILE}/sweeps/{{sweep}}.csv", sweep=SWEEPS),
         claims=MARKS + "/claims.txt",
         benchmark="benchmarks/estimators.json",
         changelog="CHANGELOG.md",
@@ -78,6 +87,23 @@ use rule run as run_on_data with:
     # Training on pictures gains little by a second thread, so two of them run side by side.
     threads: max(1, workflow.cores // 2)
     priority: 1
+
+
+# After the run that the site shows, which is one of a sweep's. It hands out the cores itself, so that it gets all.
+rule sweep:
+    input:
+        lambda wildcards: f"results/{PROFILE}/{shlex.split(SWEEPS[wildcards.sweep])[0]}.json",
+    output:
+        # The table is there, too, when some of the runs failed; the mark is not.
+        table=update(f"results/{PROFILE}/sweeps/{{sweep}}.csv"),
+        mark=touch(MARKS + "/sweeps/{sweep}"),
+    wildcard_constraints:
+        sweep="|".join(map(re.escape, SWEEPS)),
+    params:
+        told=lambda wildcards: shlex.split(SWEEPS[wildcards.sweep]),
+    threads: workflow.cores
+    shell:
+        "vaemi sweep {params.told:q} --name {wildcards.sweep:q} --profile {PROFILE:q} --jobs {threads}"
 
 
 rule claims:

@@ -8,6 +8,7 @@ one sentence says.
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import sys
@@ -33,16 +34,17 @@ def main(service: str = SERVICE) -> int:
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as reply:
             answers = json.load(reply)["results"]
-    except (OSError, ValueError, KeyError) as error:  # urllib's errors are OSErrors
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        faults = [
+            f"{name} {version}: {fault['id']}"
+            for (name, version), answer in zip(pins, answers, strict=True)
+            for fault in answer.get("vulns", [])
+            if fault["id"] not in ACCEPTED
+        ]
+    # No answer (urllib's errors are OSErrors), or one that is none of the database's, as a gateway gives it.
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else repr(error)
         print(f"The dependencies were not audited: {service} does not answer ({reason}); run it where it does.")
         return 0
-    faults = [
-        f"{name} {version}: {fault['id']}"
-        for (name, version), answer in zip(pins, answers, strict=True)
-        for fault in answer.get("vulns", [])
-        if fault["id"] not in ACCEPTED
-    ]
     for fault in faults:
         print(f"{fault} (https://osv.dev/vulnerability/{fault.rsplit(' ', 1)[1]})")
     print(f"{len(pins)} pinned packages, {len(faults)} known faults.")

@@ -27,6 +27,7 @@ import claims_table
 import exercises
 import explorer
 import limits
+import many_runs
 import nbformat
 import pandas as pd
 import runbox
@@ -150,6 +151,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "idea": _idea(generated),
         "benchmark": _benchmark(generated),
         "limits": limits.stage(generated),
+        "many": many_runs.stage(profile, results / profile, generated),
     }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated, config["repository"])

@@ -130,7 +130,10 @@ def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None
     if published is not None and published["profile"] != result["profile"]:
         measured.append(published)
     kinds = {_WITHOUT_GPU.search(one["manifest"]["device"]) is None for one in measured}
-    said = [f"{_duration(one)} at profile `{one['profile']}`, {_device(one)}" for one in measured]
+    said = [
+        f"{runs.duration_in_words(runs.whole_seconds(one['manifest']))} at profile `{one['profile']}`, {_device(one)}"
+        for one in measured
+    ]
     sentences = [f"The run behind this page took {'; the published setting took '.join(said)}."]
     if False in kinds:
         sentences.append("Expect about as long on a laptop.")
@@ -139,11 +142,6 @@ def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None
     if True not in kinds:
         sentences.append("With a GPU, which is used where there is one, the time has not been measured.")
     return " ".join(sentences)
-
-
-def _duration(result: Mapping[str, Any]) -> str:
-    seconds = runs.whole_seconds(result["manifest"])
-    return f"{max(seconds, 1):.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _device(result: Mapping[str, Any]) -> str:

@@ -351,6 +351,8 @@ def test_spatial_latents_channel_by_channel_and_place_by_place(x):
 
     found = audit(spatial, x)
     assert (found.latent_shape, found.is_spatial, found.latent_dim) == ((3, 2, 2), True, 2)
+    assert torch.equal(found.kept, found.maps > 0.1)
+    assert found.kept.flatten().nonzero().flatten().tolist() == sorted(found.influential.tolist())
     assert found.remarks == []
     one, half = 0.5 * math.log(10), 0.5 * math.log(2)
     expected = torch.tensor([[[0, 0], [0, 0]], [[one, one], [one, one]], [[0, half], [0, 0]]], dtype=torch.float64)

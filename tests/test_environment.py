@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 
 import pytest
 import yaml
@@ -21,26 +22,21 @@ LOCK = {
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-# Left out of the lock, as nothing needs them but their own tests; these are pinned where they are asked for.
-PINNED_IN_PLACE = {"audit"}
-LOCKED_EXTRAS = [wants for extra, wants in PROJECT["optional-dependencies"].items() if extra not in PINNED_IN_PLACE]
-
-
 def requirement_names(requirements):
     return {re.match(r"[\w.-]+", text)[0].lower().replace("_", "-") for text in requirements}
 
 
 def test_every_requirement_is_pinned():
     wanted = requirement_names(PROJECT["dependencies"])
-    for extra in LOCKED_EXTRAS:
+    for extra in PROJECT["optional-dependencies"].values():
         wanted |= requirement_names(extra)
     assert wanted <= set(LOCK)
-    for extra in PINNED_IN_PLACE:
-        assert all(re.fullmatch(r"[\w-]+==[\d.]+", text) for text in PROJECT["optional-dependencies"][extra])
 
 
 def test_the_adapters_say_the_versions_that_are_pinned():
     for text in PROJECT["optional-dependencies"]["audit"]:
+        name, _, version = text.partition("==")
+        assert LOCK[name] == version
         for path in ("vaemi/_adapters.py", "tests/test_adapters.py"):
             assert text.replace("==", " ") in (ROOT / path).read_text().partition("\n\n\n")[0]
 
@@ -51,7 +47,7 @@ def test_conda_says_the_same_as_the_lock():
     pins = dict(line.lower().replace("_", "-").split("==") for line in pip if "==" in line)
     assert pins == {name: version for name, version in LOCK.items() if name in pins}
     wanted = requirement_names(PROJECT["dependencies"])
-    for extra in LOCKED_EXTRAS:
+    for extra in PROJECT["optional-dependencies"].values():
         wanted |= requirement_names(extra)
     assert set(pins) == wanted
 
@@ -66,6 +62,14 @@ def test_the_lock_holds_nothing_of_this_machine():
     assert "file:" not in text
     assert "+cpu" not in text
     assert "nvidia" not in text
+
+
+def test_what_is_installed_is_what_is_pinned_and_fits_together():
+    # Whatever build it is: 2.13.0+cpu is 2.13.0.
+    installed = {name: metadata.version(name).partition("+")[0] for name in LOCK}
+    assert installed == {name: version.partition("+")[0] for name, version in LOCK.items()}, "delete .venv, make test"
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
 
 
 def test_versions_agree():
@@ -97,6 +101,19 @@ def test_operators_are_declared_only_where_they_are_missing(monkeypatch, loads, 
     assert _torchvision.declare_missing_operators() is declared
     assert made == ([("torchvision", "DEF"), "nms", "qnms"] if declared else [])
     assert _torchvision.declare_missing_operators() is False
+
+
+def test_the_package_and_its_command_do_without_the_libraries_that_they_can_audit():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['pythae', 'diffusers', 'scvi', 'anndata']))\n"
+        "import vaemi, vaemi.cli, vaemi.report, vaemi.figures, vaemi.training, vaemi.data.gene_programs"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    code = (
+        "import sys, vaemi, vaemi.cli, vaemi.training\n"
+        "assert not {'pythae', 'diffusers', 'scvi', 'anndata'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_git_ignores_what_a_run_makes():

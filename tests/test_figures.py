@@ -103,6 +103,20 @@ def test_maps_of_channels_show_the_most_informative_ones():
         figures.information_maps(torch.zeros(4))
 
 
+def test_information_by_place_stands_beside_what_varies():
+    by_place = torch.arange(6.0).view(2, 3)
+    pictures = torch.zeros(4, 1, 4, 6)
+    pictures[::2, :, 1, 2] = 1
+    figure = figures.information_by_place(by_place, pictures)
+    left, right = (axes.images[0].get_array() for axes in figure.axes[:2])
+    np.testing.assert_array_equal(left, by_place)
+    assert right.shape == (4, 6)
+    assert (right > 0).sum() == 1
+    assert right[1, 2] == pytest.approx(pictures[:, 0, 1, 2].std())
+    with pytest.raises(ValueError, match=r"by_place has shape \(6,\)"):
+        figures.information_by_place(by_place.flatten(), pictures)
+
+
 def test_a_deviation_beyond_the_usual_is_not_cut_off():
     information = FactorInformation(*(torch.tensor([1.0, value]) for value in (0.5, 0.1, 4.0)), 100, "mixture")
     _, deviations = figures.spectrum_and_deviations(information).axes

@@ -82,7 +82,8 @@ def test_every_run_leaves_its_result(smoke_results, name):
     result = json.loads((smoke_results / "smoke" / f"{name}.json").read_text())
     assert set(result) == {"experiment", "profile", "data", "values", "claims", "manifest"}
     assert result["experiment"] == name
-    assert result["claims"]
+    # That chapter is about models of other people, of which the paper says nothing.
+    assert bool(result["claims"]) == (name != "your_vae")
     assert result["manifest"]["duration_seconds"] > 0
 
 

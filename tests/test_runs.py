@@ -145,6 +145,26 @@ def test_a_broken_profile_is_named(project):
         runs.run("tiny", root=project)
 
 
+def test_a_run_may_have_nothing_to_say_of_the_paper(tmp_path):
+    body = BODY.replace('claims=[{"id": "C1", "holds": True}]', 'claims=[], libraries=["pytest", "no-such"]')
+    project = project_with_a_notebook(tmp_path / "project", PARAMETERS, body, "tiny: {}\n")
+    first = runs.run("tiny", root=project)
+    versions = json.loads(first.result.read_text())["manifest"]["versions"]
+    assert (versions["pytest"], versions["no-such"]) == (pytest.__version__, "not installed")
+    assert "torch" in versions
+    assert runs.run("tiny", root=project).made_before
+    # What is no list of claims is no result.
+    kept = runs.plan("tiny", root=project).result
+    kept.write_text('{"claims": null}')
+    assert not runs.is_whole(kept)
+
+
+def test_a_missing_module_of_an_extra_is_named():
+    runs.need_extra("test", ["pytest"])
+    with pytest.raises(runs.RunError, match=r"^no_such, nor_this cannot be imported: install the extra x, pip install"):
+        runs.need_extra("x", ["no_such", "pytest", "nor_this"])
+
+
 def fake_execute(source, kept, *_, **__):
     runs._json(kept).write_text('{"claims": [1]}')
     runs._ipynb(kept).write_text("{}")

@@ -4,6 +4,7 @@ import ast
 import http.server
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -177,6 +178,45 @@ def test_known_faults_of_pinned_packages_are_found(known, status, capsys, monkey
             monkeypatch.setitem(audit.ACCEPTED, known, "does not concern us")
             assert audit.main(service) == 0
         server.shutdown()
+
+
+class _Gateway(_Answer):
+    """Something that is no database of vulnerabilities."""
+
+    def do_POST(self):
+        self.wfile.write(self.server.said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"no HTTP\n", *(b"HTTP/1.0 200 OK\r\n\r\n" + c for c in (b"<html>", b"{}", b"[]", b'{"results": [1]}'))],
+)
+def test_an_answer_of_something_else_is_no_audit(said, capsys):
+    audit = script("audit_dependencies")
+    with http.server.HTTPServer(("127.0.0.1", 0), _Gateway) as server:
+        server.said = said
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert audit.main(f"http://127.0.0.1:{server.server_port}/") == 0
+        server.shutdown()
+    assert capsys.readouterr().out.startswith("The dependencies were not audited")
+
+
+@pytest.mark.parametrize(("fault", "failing", "status"), [(0, 0, 0), (1, 0, 1), (1, 1, 2), (0, 1, 2)])
+def test_a_known_fault_fails_the_integration_after_the_tests(tmp_path, fault, failing, status):
+    """The script with a make of our own, which says what it was asked for."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    (tmp_path / "bin").mkdir()
+    for name, words in {
+        "make": f'case "$*" in *audit*) echo audited; exit {fault};; *) echo "$* passed"; exit {2 * failing};; esac',
+        "chromium": "true",
+    }.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{words}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.stdout.splitlines() == ["audited", "test passed"]
+    assert bool(done.returncode) == bool(status)
 
 
 def test_without_a_network_the_audit_says_so_in_one_sentence(capsys):

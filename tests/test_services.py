@@ -58,7 +58,7 @@ def test_the_workflow_runs_for_main_alone_with_actions_of_one_version():
     assert WORKFLOW[True]["push"] == {"branches": ["main"]}
     assert "pull_request" not in WORKFLOW[True]
     used = [each["uses"] for job in WORKFLOW["jobs"] for each in steps(job) if "uses" in each]
-    assert len(used) == 5
+    assert len(used) == 6
     for action in used:
         assert re.fullmatch(r"actions/[\w-]+@v\d+", action), action
 

@@ -20,7 +20,7 @@ from vaemi import training as training_module
 from vaemi.data.manifolds import linear_gaussian
 from vaemi.information.bounds import reverse_water_filling
 from vaemi.models import ConvVAE, LinearVAE, as_float, posterior
-from vaemi.training import SpectrumLogger, TrainingError, train
+from vaemi.training import SpectrumLogger, TrainingError, minimize, train
 
 
 def train_tiny(images, **settings):
@@ -389,3 +389,39 @@ def test_the_spectrum_of_an_encoder_of_ones_own(tiny_images):
     validate(tiny_images, logger, lambda images: {"x": as_float(images)})
     x = as_float(tiny_images).flatten(1)[:, :2]
     torch.testing.assert_close(logger.information.nats, factor_information(x, torch.zeros_like(x)).nats)
+
+
+def line(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Linear(2, 1)
+
+
+def square_distance(module, batch, done):
+    return (module(batch[:, :2]) - batch[:, 2:]).square().mean()
+
+
+def test_anybodys_module_is_trained_the_same_each_time_and_left_in_eval_mode():
+    x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    samples = torch.cat([x, x @ torch.tensor([[1.0], [-2.0]]) + 3], 1)
+    first, again, other = line(), line(), line()
+    state = torch.get_rng_state()
+    for module, seed in ((first, 1), (again, 1), (other, 2)):
+        assert minimize(module, square_distance, samples, steps=400, learning_rate=0.1, seed=seed) > 0
+        assert not module.training
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.testing.assert_close(first.weight, torch.tensor([[1.0, -2.0]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(first.bias, torch.tensor([3.0]), atol=1e-3, rtol=0)
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
+
+
+def test_the_loss_is_told_how_much_is_done():
+    told = []
+    minimize(line(), lambda module, batch, done: told.append(done) or square_distance(module, batch, done),
+             torch.zeros(10, 3), steps=4)  # fmt: skip
+    assert told == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_loss_that_is_not_finite_stops_the_plain_loop_too():
+    with pytest.raises(TrainingError, match="nan at step 1"):
+        minimize(line(), square_distance, torch.full((10, 3), float("nan")), steps=4)

@@ -98,6 +98,11 @@ class Audit:
         """Indices of the factors above the threshold, most informative first."""
         return self.information.influential(self.threshold)
 
+    @property
+    def kept(self) -> Tensor:
+        """True where a factor is influential, in the shape of the latents: ``code * audit.kept`` is the pruned code."""
+        return self.maps > self.threshold
+
     @cached_property
     def uncertain(self) -> Tensor:
         """Indices of the factors whose 95 % interval holds the threshold, most informative first."""

@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from PIL import Image
+from scipy import stats
 from torch import Tensor
 
 from vaemi.information import FactorInformation, factor_information
@@ -337,6 +338,38 @@ def information_maps(maps: Tensor, shown: int = 8) -> Figure:
             drawn = axes.imshow(values, cmap="viridis", vmin=0, vmax=max(float(maps.max()), 1e-3), aspect=aspect)
             axes.set_title(f"channel {channel}")
     figure.colorbar(drawn, ax=panels, label=r"$I(X;Z_h)$ (nats)")
+    return figure
+
+
+def information_by_place(by_place: Tensor, pictures: Tensor) -> Figure:
+    """Information of spatial latents summed over the channels, beside how much each pixel varies between pictures.
+
+    Parameters
+    ----------
+    by_place : Tensor, shape (height, width)
+        In nats, as `Audit.by_place`.
+    pictures : Tensor, shape (N, C, height, width)
+        With values in [0, 1]; other heights and widths than those of the latents.
+
+    Raises
+    ------
+    ValueError
+        If one has not these dimensions.
+    """
+    if by_place.ndim != 2 or pictures.ndim != 4:
+        raise ValueError(
+            f"by_place has shape {tuple(by_place.shape)} and pictures {tuple(pictures.shape)}: give (height, width) "
+            "and (N, C, height, width)."
+        )
+    figure, panels = plt.subplots(1, 2, figsize=(_WIDTH, 2.6), layout="constrained")
+    varies = pictures.std(0).mean(0)
+    for axes, values, title, label in (
+        (panels[0], by_place, "what the latents know", r"$\sum_h I(X;Z_h)$ (nats)"),
+        (panels[1], varies, "what varies", "deviation (1 = white)"),
+    ):
+        drawn = axes.imshow(values.numpy(), cmap="viridis", vmin=0, vmax=max(float(values.max()), 1e-3))
+        axes.set(xticks=[], yticks=[], title=title)
+        figure.colorbar(drawn, ax=axes, label=label, location="bottom", shrink=0.8)
     return figure
 
 
@@ -798,6 +831,37 @@ def information_path(
     panels[1, 1].minorticks_off()
     panels[0, 0].set_ylabel(r"$I(X;Z_h)$ (nats)")
     panels[1, 0].set_ylabel(f"factors above\n{threshold:g} nats")
+    return figure
+
+
+def beta_path(runs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
+    """Numbers of many runs against beta, one panel below the other: every run, their mean, and its 95 % interval.
+
+    The interval is Student's, over the runs of a beta, and drawn from three runs up: that of two reaches thirteen times
+    as far as they do.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        A row for each run, with a column `beta` and those of the panels.
+    panels : mapping of str to str
+        Columns to the labels of their axes.
+    """
+    figure, rows = plt.subplots(
+        len(panels), 1, figsize=(_WIDTH, 1.7 * len(panels) + 0.6), sharex=True, layout="constrained", squeeze=False
+    )
+    betas = sorted(runs.beta.unique())
+    for axes, (column, label), colour in zip(rows[:, 0], panels.items(), itertools.cycle([BLUE, ORANGE, GREEN])):
+        values = runs.groupby("beta")[column]
+        mean, n = values.mean(), values.count()
+        half = np.where(n > 2, stats.t.ppf(0.975, n - 1) * values.std() / np.sqrt(n), 0.0)
+        axes.errorbar(betas, mean, yerr=half, color=colour, lw=1.4, elinewidth=5, alpha=0.45)
+        axes.plot(runs.beta, runs[column], "o", color=colour, ms=4.5)
+        axes.set(ylabel=label, xscale="log", ylim=(0, None))
+        axes.margins(y=0.15)
+    axes.set_xlabel(r"$\beta$")
+    axes.set_xticks(betas, [f"{beta:g}" for beta in betas])
+    axes.minorticks_off()
     return figure
 
 

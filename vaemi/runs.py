@@ -7,10 +7,12 @@ parameters), so that a run that was made before is recognized. Files take their 
 
 from __future__ import annotations
 
+import ast
 import datetime
 import difflib
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -138,6 +140,7 @@ class Run:
         device: str,
         training_seconds: float,
         weights: Path | None = None,
+        libraries: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Leave what the notebook found; returns the whole result, manifest included.
 
@@ -148,7 +151,8 @@ class Run:
         values : mapping
             Names to numbers, lists of numbers, or mappings of keys to those.
         claims : sequence of mapping
-            Each with id, statement, rule, holds, value, stderr, unit, published.
+            Each with id, statement, rule, holds, value, stderr, unit, published; none where an experiment has nothing
+            to say about the paper.
         seed : int
         device : str
             What it was trained on ("cpu", "cuda:0").
@@ -156,6 +160,8 @@ class Run:
             Time spent training, over all resumed parts.
         weights : Path, optional
             File of the model that was measured, where it is passed on: `Training.weights`.
+        libraries : sequence of str, optional
+            Packages whose versions matter beside those that every run names.
         """
         result = {
             "experiment": self.experiment,
@@ -166,7 +172,8 @@ class Run:
             "manifest": {
                 "parameters": self.parameters,
                 "seed": seed,
-                "versions": {"python": platform.python_version()} | {name: _version(name) for name in _VERSIONS_OF},
+                "versions": {"python": platform.python_version()}
+                | {name: _version(name) for name in (*_VERSIONS_OF, *libraries)},
                 "git_commit": _git_commit(),
                 "device": _device_in_words(device),
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -285,9 +292,12 @@ def plan(
     settings = read_profile(root, profile)
     chosen = _checked_parameters(source, {**settings.parameters.get(notebook, {}), **(parameters or {})})
     results = (root / "results").resolve()
-    kept = results / profile / "all" / f"{notebook}-{_digest(source, chosen, settings.weights)}"
     if notebook in settings.as_run:
         kept = results / str(settings.extends) / notebook
+    else:
+        # A parameter that is given its default makes no other run.
+        digest = _digest(source, _other_than_defaults(source, chosen), settings.weights)
+        kept = results / profile / "all" / f"{notebook}-{digest}"
     return Planned(chosen, _json(kept), is_whole(_json(kept)))
 
 
@@ -304,6 +314,20 @@ def project_root(start: Path | None = None) -> Path:
         if (folder / "notebooks" / "profiles").is_dir():
             return folder
     raise RunError(f"{start} is not in a clone of the project (no notebooks/profiles): change into it first.")
+
+
+def need_extra(extra: str, modules: Sequence[str]) -> None:
+    """Say in a sentence which modules of an extra of this package cannot be imported, before anything is trained.
+
+    Raises
+    ------
+    RunError
+        If one is missing.
+    """
+    if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
+        raise RunError(
+            f"{', '.join(missing)} cannot be imported: install the extra {extra}, pip install '.[{extra}]' in the clone"
+        )
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -384,6 +408,21 @@ def _checked_parameters(source: Path, given: Mapping[str, Any]) -> dict[str, Any
     return chosen
 
 
+def _other_than_defaults(source: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that are not what the notebook's own cell says."""
+    known = parameters_of(source)
+    return {name: value for name, value in chosen.items() if not _is_written(value, known[name]["default"])}
+
+
+def _is_written(value: Any, text: str) -> bool:
+    try:
+        written = ast.literal_eval(text)
+    except (ValueError, SyntaxError):  # an expression, whose value only the notebook knows
+        return False
+    # By type too: True is not 1, though Python holds them equal.
+    return type(written) is type(value) and bool(written == value)
+
+
 def _or_list(names: Any, wanted: str) -> str:
     close = difflib.get_close_matches(wanted, list(names), n=1)
     return f"{', '.join(names)}" + (f" (did you mean {close[0]}?)" if close else "")
@@ -448,7 +487,7 @@ def is_whole(result: Path) -> bool:
     """Whether a run's result and notebook are there and can be read."""
     kept = result.with_suffix("")
     try:
-        return bool(json.loads(_json(kept).read_text())["claims"]) and _ipynb(kept).is_file()
+        return isinstance(json.loads(_json(kept).read_text())["claims"], list) and _ipynb(kept).is_file()
     except (OSError, ValueError, KeyError):
         return False
 
@@ -530,6 +569,14 @@ def whole_seconds(manifest: Mapping[str, Any]) -> float:
     """What a run takes from beginning to end, in seconds, also where its training was taken from an earlier run."""
     seconds, training = manifest["duration_seconds"], manifest["training_seconds"]
     return seconds if seconds >= training else seconds + training
+
+
+def duration_in_words(seconds: float) -> str:
+    """Seconds, minutes or hours, as one would say it: "45 s", "22 min", "5.5 h"."""
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def provenance_in_words(result: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ from scipy import stats
 from tabulate import tabulate
 
 from vaemi import runs
-from vaemi.runs import Planned
+from vaemi.runs import Planned, duration_in_words
 
 MANY = 1000
 _RANGE = re.compile(r"\s*([+-]?\d+)\s*\.\.\s*([+-]?\d+)\s*")
@@ -404,7 +404,8 @@ def _watch(
         if waiting and not ended:
             time.sleep(_LOOKS_EVERY)
     process.wait()
-    say(f"The runs took {_duration(seconds)} in sum, {_duration(time.monotonic() - started)} by the clock.")
+    in_sum, by_the_clock = map(duration_in_words, (seconds, time.monotonic() - started))
+    say(f"The runs took {in_sum} in sum, {by_the_clock} by the clock.")
     if len(waiting) == len(todo) and not any(work.glob("[0-9a-f]*.log")):
         raise SweepError(
             f"Snakemake stopped before the first run ended: {_last_words(work)} (see {work}/snakemake.log)."
@@ -430,15 +431,8 @@ def _last_words(work: Path) -> str:
 def _progress(done: int, count: int, failed: int, seconds: float) -> str:
     words = f"{done} of {count} done" + (f", {failed} failed" if failed else "")
     if done == count:
-        return f"{words} in {_duration(seconds)}."
-    return f"{words}, about {_duration(seconds / done * (count - done))} left."
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+        return f"{words} in {duration_in_words(seconds)}."
+    return f"{words}, about {duration_in_words(seconds / done * (count - done))} left."
 
 
 def _say(sentence: str) -> None:
@@ -480,9 +474,10 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Columns: the grid's parameters, the others, every single number of the run's values, `C1_holds` and `C1_value`
-        for each of its claims, `duration_seconds`, `training_seconds` and the `fingerprint` under which the run is
-        kept. A value with the name of a parameter is called `values.<name>`.
+        Columns: the grid's parameters, the others, every number of the run's values that is in no list, `C1_holds` and
+        `C1_value` for each of its claims, `duration_seconds`, `training_seconds` and the `fingerprint` under which the
+        run is kept. Of a mapping of keys to numbers each becomes a column `<name>[<key>]`. A value with the name of a
+        parameter is called `values.<name>`.
     """
     found = []
     for run in sweep.runs:
@@ -492,8 +487,9 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
         row: dict[str, Any] = {name: run.parameters[name] for name in sweep.grid}
         row |= run.parameters
         for name, value in result["values"].items():
-            if isinstance(value, int | float):
-                row[f"values.{name}" if name in row else name] = value
+            for column, number in _with_keys(name, value):
+                if isinstance(number, int | float):
+                    row[f"values.{column}" if column in row else column] = number
         for claim in result["claims"]:
             row[f"{claim['id']}_holds"] = claim["holds"]
             if isinstance(claim.get("value"), int | float):
@@ -503,6 +499,12 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
         row["fingerprint"] = _fingerprint(run)
         found.append(row)
     return found
+
+
+def _with_keys(name: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"{name}[{key}]", one) for key, one in value.items()]
+    return [(name, value)]
 
 
 def summarized(
@@ -599,7 +601,9 @@ def _csv(table: Sequence[Mapping[str, Any]]) -> str:
 
 
 def in_words(sweep: Sweep, short: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
-    """The summary as a table to read: a row for each quantity of each point, with the half-width of the interval.
+    """The summary as a table to read: a row for each quantity of each point, with its interval.
+
+    What has a key, such as an accuracy at each of ten ratios, is in the other tables only: it may be hundreds of rows.
 
     Parameters
     ----------
@@ -617,7 +621,7 @@ def in_words(sweep: Sweep, short: Sequence[Mapping[str, Any]], style: str = "sim
     names = [name for name in sweep.grid if short and name in short[0]]
     headers = [*names, "quantity", "runs", "mean", "std", "95 % interval"]
     lines = []
-    for row in short:
+    for row in (row for row in short if "[" not in row["quantity"]):
         interval = "" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
         std = "" if row["std"] is None else f"{row['std']:.3g}"
         lines.append([*(row[name] for name in names), row["quantity"], row["n"], f"{row['mean']:.4g}", std, interval])

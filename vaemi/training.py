@@ -276,6 +276,61 @@ def train(
     return made
 
 
+def minimize(
+    module: torch.nn.Module,
+    loss: Callable[[torch.nn.Module, Tensor, float], Tensor],
+    samples: Tensor,
+    steps: int,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> float:
+    """Train a module that is none of this package's: a plain loop of Adam, without checkpoints.
+
+    The learning rate rises and falls once (one cycle). Nothing is written, and torch's random state is as it was.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In eval mode afterwards.
+    loss : callable
+        Of the module, a batch, and the part of the steps that is done, from 0 to 1; a scalar.
+    samples : Tensor, shape (N, ...)
+        Batches are drawn from it at random, with replacement.
+    steps : int
+    batch_size : int
+    learning_rate : float
+        Its highest value.
+    seed : int
+        Of the batches and of the noise of the posteriors.
+
+    Returns
+    -------
+    float
+        Seconds that it took.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is not finite.
+    """
+    started = time.monotonic()
+    optimizer = torch.optim.Adam(module.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
+    module.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step in range(steps):
+            value = loss(module, samples[torch.randint(len(samples), (batch_size,))], step / steps)
+            _refuse_if_not_finite(value, step + 1, learning_rate)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+    module.eval()
+    return time.monotonic() - started
+
+
 def fastest_precision() -> str:
     """Lightning's name of the precision in which this machine trains fastest: "bf16-mixed" or "32-true"."""
     if torch.cuda.is_available():

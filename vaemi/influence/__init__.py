@@ -1,4 +1,4 @@
-"""What the factors do: vary one, keep some, drop one, and classify from those that are left."""
+"""What the factors do: vary one, keep some, drop one, classify from those that are left, and what fewer cost."""
 
 from .association import LabelInformation, aligned_label, correlated_groups, discretized, label_information
 from .classification import (
@@ -23,6 +23,14 @@ from .disentanglement import DisentanglementScores, disentanglement_scores
 from .generation import prediction_diversity, sample_prior, variance_explained
 from .orders import factor_orders, kept_at_ratio, rank_correlation, swap_at_the_cut
 from .ratings import RatingAssociation, rating_association, slopes_within_subjects
+from .savings import (
+    LossChange,
+    loss_change,
+    objectives_of_inputs,
+    pruning_change,
+    shrinking_change,
+    squared_error_of,
+)
 from .subjects import (
     MeanArea,
     areas_across_subjects,
@@ -36,6 +44,7 @@ __all__ = [
     "AttributeClassifier",
     "DisentanglementScores",
     "LabelInformation",
+    "LossChange",
     "MeanArea",
     "RatingAssociation",
     "accuracies",
@@ -54,16 +63,21 @@ __all__ = [
     "kept_at_ratio",
     "label_information",
     "lift_kept",
+    "loss_change",
     "mean_area",
+    "objectives_of_inputs",
     "prediction_diversity",
+    "pruning_change",
     "rank_correlation",
     "rating_association",
     "reconstruction_error",
     "removal_damage",
     "sample_posterior",
     "sample_prior",
+    "shrinking_change",
     "single_feature_auc",
     "slopes_within_subjects",
+    "squared_error_of",
     "swap_at_the_cut",
     "train_attributes",
     "train_classifier",

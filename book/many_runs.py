@@ -1,0 +1,118 @@
+"""What the page on many runs shows: the spread over seeds and the path over beta, from the tables of two sweeps.
+
+It is a page and no notebook, since the result of a notebook is kept by its code and its parameters, and would not
+be made anew when the sweeps have been.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from vaemi import claims, figures
+from vaemi.runs import RunError, duration_in_words
+
+ROOT = Path(__file__).resolve().parent.parent
+SEEDS, PATH = "mnist-seeds", "mnist-beta"
+_ACCURACY = "accuracy_percent_by_ratio_kept"
+# What is drawn against beta, from the top.
+_PANELS = {
+    "influential_factors": f"factors above\n{claims.THRESHOLD:g} nats",
+    "total_information_nats": "information of\nall factors (nats)",
+    "learned_sigma": "error of a pixel\n($\\sigma$, learned)",
+}
+
+
+def sweeps(profile: str) -> dict[str, str]:
+    """Arguments of `vaemi sweep` by the name of the tables.
+
+    Raises
+    ------
+    RunError
+        If the profile has no sweeps.
+    """
+    path = ROOT / "notebooks" / "sweeps.yaml"
+    found = yaml.safe_load(path.read_text()).get(profile)
+    if not found:
+        raise RunError(f"{path} has no profile {profile!r}: write there which sweeps the book makes with it.")
+    return found
+
+
+def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
+    """Write the table, the commands and the figure, and return the numbers that `book/many_runs.md` names.
+
+    Parameters
+    ----------
+    profile : str
+        Name of the profile.
+    results : Path
+        Its results.
+    generated : Path
+        Where the page's parts go.
+    """
+    commands = {name: f"vaemi sweep {told} --name {name} --profile {profile}" for name, told in sweeps(profile).items()}
+    seeds, path = (_table(results / "sweeps" / f"{name}.csv", commands[name]) for name in (SEEDS, PATH))
+    for name, command in commands.items():
+        (generated / f"{name}.md").write_text(f"```console\n$ .venv/bin/{command}\n```\n")
+    (generated / "many-runs-seeds.md").write_text(_over_seeds(seeds).to_markdown(index=False, disable_numparse=True))
+    both = pd.concat([seeds, path]).drop_duplicates("fingerprint")
+    figures.use_style()
+    figures.beta_path(both, _PANELS).savefig(generated / "fig-many-runs-beta.svg", metadata={"Date": None})
+    columns = [column for column in seeds if column.startswith(_ACCURACY)]
+    spread = seeds[columns].max() - seeds[columns].min()
+    widest = spread.idxmax()
+    ends = path.groupby("beta")[list(_PANELS)].mean()
+    return {
+        "profile": profile,
+        "seeds": len(seeds),
+        "beta": float(seeds.beta.iloc[0]),
+        "runs": len(both),
+        "in_sum": duration_in_words(_seconds(both)),
+        "accuracy": {"all_kept": float(spread[f"{_ACCURACY}[1.0]"]), "widest": float(spread[widest])},
+        "widest_percent_kept": 100 * float(widest.removeprefix(f"{_ACCURACY}[").removesuffix("]")),
+        "factors": {"low": int(seeds.influential_factors.min()), "high": int(seeds.influential_factors.max())},
+        "first": {"beta": float(ends.index[0]), **ends.iloc[0].to_dict()},
+        "last": {"beta": float(ends.index[-1]), **ends.iloc[-1].to_dict()},
+        "runs_of_a_beta": path.groupby("beta").size().max().item(),
+    }
+
+
+def _table(path: Path, command: str) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, pd.errors.EmptyDataError):
+        raise RunError(f"{path} is not there: run `{command}` first.") from None
+
+
+def _seconds(table: pd.DataFrame) -> float:
+    """What the runs took in sum, by the rule of `runs.whole_seconds`."""
+    alone = table.duration_seconds >= table.training_seconds
+    return float((table.duration_seconds + table.training_seconds.where(~alone, 0.0)).sum())
+
+
+def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each number: the published one, the mean over the seeds, the lowest and the highest."""
+    published = claims.published()["mnist"]
+    shown = [
+        (f"accuracy with {100 * float(ratio):g} % of the factors (%)", f"{_ACCURACY}[{ratio}]", accuracy, ".2f")
+        for ratio, accuracy in claims.published_accuracies().items()
+    ]
+    above = published["factors_above_half_a_nat"]
+    shown += [
+        ("factors above half a nat", "factors_above_half_a_nat", above, "g"),
+        (f"factors above {claims.THRESHOLD:g} nats", "influential_factors", None, "g"),
+        ("information of all factors (nats)", "total_information_nats", None, ".2f"),
+    ]
+    rows = [
+        {
+            "": label,
+            "published": "-" if known is None else f"{known:{form}}",
+            "mean": f"{table[column].mean():{'.1f' if form == 'g' else form}}",
+            "lowest to highest": f"{table[column].min():{form}} to {table[column].max():{form}}",
+        }
+        for label, column, known, form in shown
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,129 @@
+"""The price of a smaller code, on cases whose answer is known."""
+
+import math
+
+import pytest
+import torch
+
+from vaemi import influence
+from vaemi.information import kl_to_prior
+
+
+def linear(n=20_000):
+    """Inputs x = (2 z_0, z_1 / 2), codes z, and the loss of a decoder that knows the two weights."""
+    z = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([2.0, 0.5])
+    return z, influence.squared_error_of(lambda code: code * weights, z * weights, batch_size=999)
+
+
+def test_removing_a_factor_costs_what_it_explains():
+    z, loss = linear()
+    change = influence.pruning_change(loss, z, torch.tensor([True, False]))
+    # Half the variances: 1/2 * 1/4 of 1/2 * (4 + 1/4).
+    assert change.worth == pytest.approx(2.125, rel=0.03)
+    assert change.rise == pytest.approx(0.125, rel=0.03)
+    assert change.share == pytest.approx(0.25 / 4.25, rel=0.05)
+    assert not change.within(0.25 / 4.25)
+    assert change.within(0.065)
+    nothing = influence.pruning_change(loss, z, torch.tensor([True, True]))
+    assert (nothing.rise, nothing.share, nothing.share_stderr) == (0, 0, 0)
+    everything = influence.pruning_change(loss, z, torch.tensor([False, False]))
+    assert (everything.share, everything.share_stderr) == (pytest.approx(1), pytest.approx(0, abs=1e-9))
+
+
+def test_units_and_constants_of_the_loss_drop_out():
+    z, loss = linear(2000)
+    kept = torch.tensor([True, False])
+    plain = influence.pruning_change(loss, z, kept)
+    other = influence.pruning_change(lambda code: 100 * loss(code) + 7, z, kept)
+    assert other.rise == pytest.approx(100 * plain.rise, rel=1e-4)
+    assert (other.share, other.share_stderr) == pytest.approx((plain.share, plain.share_stderr), rel=1e-3)
+
+
+def test_the_standard_error_is_the_spread_over_samples():
+    generator = torch.Generator().manual_seed(1)
+    changes = []
+    for _ in range(400):
+        worth = 3 + torch.randn(300, generator=generator)
+        rise = 0.1 * worth + 0.5 * torch.randn(300, generator=generator)
+        changes.append(influence.loss_change(torch.zeros(300), rise, worth))
+    shares = torch.tensor([change.share for change in changes])
+    claimed = sum(change.share_stderr for change in changes) / len(changes)
+    assert float(shares.std()) == pytest.approx(claimed, rel=0.12)
+    # What goes with the worth is no error of their ratio.
+    assert claimed == pytest.approx(0.5 / 3 / 300**0.5, rel=0.05)
+    covered = sum(abs(change.share - 0.1) < 1.96 * change.share_stderr for change in changes)
+    assert 0.92 < covered / len(changes) < 0.98
+
+
+def test_the_rule_is_about_the_upper_end():
+    change = influence.LossChange(rise=1.0, rise_stderr=0.1, worth=100.0, share=0.01, share_stderr=0.004)
+    assert str(change) == "+1.00 ± 0.40 %"
+    assert not change.within(0.0178)
+    assert change.within(0.0179)
+
+
+def test_the_objective_of_an_input_is_the_loss_of_a_draw_and_the_kl_term():
+    z, loss = linear(5000)
+    log_variance = torch.full_like(z, math.log(0.01))
+    found = influence.objectives_of_inputs(loss, z, log_variance, beta=3.0)
+    # A draw is off by 0.1 times the weights.
+    error = 0.5 * 0.01 * 4.25
+    kl = kl_to_prior(z, log_variance).sum(1)
+    assert float((found - 3 * kl).mean()) == pytest.approx(error, rel=0.05)
+    assert torch.equal(found, influence.objectives_of_inputs(loss, z, log_variance, beta=3.0))
+
+
+def test_shrinking_a_model_to_what_it_uses_is_free_and_further_is_not():
+    z, loss = linear()
+    weights = torch.tensor([2.0, 0.5])
+
+    def without(last):
+        def small_loss(code):
+            return loss(torch.cat([code, torch.zeros(len(code), last)], 1))
+
+        return small_loss, (z[:, : 2 - last], log_variance[:, : 2 - last])
+
+    log_variance = torch.full_like(z, math.log(1e-4))
+    silent_loss = influence.squared_error_of(lambda code: code[:, :2] * weights, z * weights)
+    silent = torch.zeros(len(z), 1)
+    given = torch.cat([z, silent], 1), torch.cat([log_variance, silent], 1)
+    same_loss, same = without(0)
+    free = influence.shrinking_change([silent_loss, same_loss], [given, same])
+    assert free.rise == pytest.approx(0, abs=1e-3)
+    assert free.within(0.01)
+    poor_loss, poor = without(1)
+    dear = influence.shrinking_change([silent_loss, poor_loss], [given, poor], beta=0.0)
+    assert dear.worth == pytest.approx(2.125, rel=0.03)
+    assert dear.share == pytest.approx(0.25 / 4.25, rel=0.1)
+
+
+def test_spatial_latents_are_pruned_place_by_place():
+    code = torch.ones(3, 2, 4, 4)
+    kept = torch.zeros(2, 4, 4, dtype=torch.bool)
+    kept[0, 1] = True
+    seen = []
+    influence.pruning_change(lambda z: seen.append(z) or 100 - z.flatten(1).sum(1), code, kept)
+    assert any(torch.equal(z, code * kept) for z in seen)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "worth", "words"),
+    [
+        (torch.zeros(3), torch.zeros(4), torch.zeros(3), r"shapes \(3,\), \(4,\) and \(3,\)"),
+        (torch.zeros(1), torch.zeros(1), torch.ones(1), "two or more inputs"),
+        (torch.zeros(3), torch.ones(3), torch.zeros(3), "The factors save nothing"),
+        (torch.zeros(3), torch.ones(3), -torch.ones(3), "train longer"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_a_sentence(before, after, worth, words):
+    with pytest.raises(ValueError, match=words) as error:
+        influence.loss_change(before, after, worth)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kept", [torch.tensor([0, 1]), torch.tensor([True, False, True])])
+def test_indices_are_not_taken_for_truth_values(kept):
+    z, loss = linear(10)
+    with pytest.raises(ValueError, match=r"truth values of shape \(2,\)"):
+        influence.pruning_change(loss, z, kept)
