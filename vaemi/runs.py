@@ -428,7 +428,7 @@ def _or_list(names: Any, wanted: str) -> str:
     return f"{', '.join(names)}" + (f" (did you mean {close[0]}?)" if close else "")
 
 
-def _digest(source: Path, parameters: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
+def _digest(source: Path, parameters: Mapping[str, Any], weights: Mapping[str, Any] | None = None) -> str:
     """Changes with the notebook, the package's code and the parameters, and with weights that are used, not made."""
     digest = hashlib.blake2b(source.read_bytes(), digest_size=6)
     package = Path(__file__).parent
@@ -436,7 +436,7 @@ def _digest(source: Path, parameters: Mapping[str, Any], weights: Mapping[str, A
         digest.update(path.relative_to(package).as_posix().encode())
         digest.update(path.read_bytes())
     digest.update(json.dumps(parameters, sort_keys=True).encode())
-    if weights.get("trained_only"):
+    if weights and weights["trained_only"]:
         for path in sorted(Path(weights["weights"]).glob("*.safetensors")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
