@@ -108,7 +108,7 @@ def training(folder):
     model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
     made = train(
         model, images, images, steps=150, batch_size=20, progress=False, records=5, precision="32-true",
-        checkpoints=folder / "checkpoints", checkpoint_seconds=0.02,
+        checkpoints=folder / "checkpoints", checkpoint_seconds=CHECKPOINT_SECONDS,
     )  # fmt: skip
     numbers = {name: value.tolist() for name, value in model.state_dict().items()}
     keep(folder / "numbers.json", json.dumps([numbers, made.history.objective.tolist()]))
@@ -162,6 +162,7 @@ def keep(path, text):
 # How often each is killed.
 STAGES = {"fetch": 3, "faces": 4, "eeg": 3, "training": 3, "sketch": 2, "site": 3, "notebook": 2}
 LAST = 12
+CHECKPOINT_SECONDS = 0.02
 
 
 def whole_after_a_kill(stage, folder):
@@ -261,8 +262,12 @@ def last_moments(stage, kills, operations, seconds, rng):
 
 
 def main(folder, seed):
-    rng = None if seed == "last" else random.Random(int(seed))
-    moments_of = last_moments if seed == "last" else random_moments
+    global CHECKPOINT_SECONDS
+    if seed == "last":
+        # One checkpoint, so that every training makes the same operations.
+        rng, moments_of, CHECKPOINT_SECONDS = None, last_moments, 1e9
+    else:
+        rng, moments_of = random.Random(int(seed)), random_moments
     torch.set_num_threads(1)
     _picture_cache.CHUNK = 7
     (folder / "shared").mkdir(parents=True)
