@@ -98,8 +98,9 @@ rule sweep:
     params:
         told=lambda wildcards: shlex.split(SWEEPS[wildcards.sweep]),
     threads: workflow.cores
+    # Its progress goes to standard error; what it found is on the page.
     shell:
-        "vaemi sweep {params.told:q} --name {wildcards.sweep:q} --profile {PROFILE:q} --jobs {threads}"
+        "vaemi sweep {params.told:q} --name {wildcards.sweep:q} --profile {PROFILE:q} --jobs {threads} > /dev/null"
 
 
 rule claims:

@@ -97,6 +97,15 @@ def test_a_run_and_all_that_follows_it(project):
     assert not forced.made_before
 
 
+def test_a_parameter_that_is_given_its_default_makes_no_other_run(project):
+    default = runs.parameters_of(project / "notebooks" / "tiny.ipynb")["beta"]["default"]
+    plain = runs.plan("tiny", root=project)
+    given = runs.plan("tiny", parameters={"beta": float(default)}, root=project)
+    assert given.result == plain.result
+    assert given.parameters == plain.parameters | {"beta": float(default)}
+    assert runs.plan("tiny", parameters={"beta": float(default) + 1}, root=project).result != plain.result
+
+
 def test_a_change_of_the_notebook_is_another_run(project):
     source = project / "notebooks" / "tiny.ipynb"
     before = runs._digest(source, {"beta": 1.0})

@@ -855,7 +855,8 @@ def beta_path(runs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
         values = runs.groupby("beta")[column]
         mean, n = values.mean(), values.count()
         half = np.where(n > 2, stats.t.ppf(0.975, n - 1) * values.std() / np.sqrt(n), 0.0)
-        axes.errorbar(betas, mean, yerr=half, color=colour, lw=1.4, elinewidth=5, alpha=0.45)
+        axes.errorbar(betas, mean, yerr=half, fmt="none", ecolor=colour, elinewidth=9, alpha=0.35)
+        axes.plot(betas, mean, color=colour, lw=1.2, alpha=0.6)
         axes.plot(runs.beta, runs[column], "o", color=colour, ms=4.5)
         axes.set(ylabel=label, xscale="log", ylim=(0, None))
         axes.margins(y=0.15)
