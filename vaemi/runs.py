@@ -101,7 +101,7 @@ class Run:
         *,
         data: Mapping[str, Any],
         values: Mapping[str, Any],
-        claims: Sequence[Mapping[str, Any]],
+        claims: Sequence[Mapping[str, Any]] = (),
         seed: int,
         device: str,
         training_seconds: float,
@@ -115,7 +115,7 @@ class Run:
         values : mapping
             Names to numbers, lists of numbers, or mappings of keys to those.
         claims : sequence of mapping
-            Each with id, statement, rule, holds, value, stderr, unit, published.
+            Each with id, statement, rule, holds, value, stderr, unit, published; none where the paper claims nothing.
         seed : int
         device : str
             What it was trained on ("cpu", "cuda:0").
@@ -371,8 +371,9 @@ def is_whole(result: Path) -> bool:
     """Whether a run's result and notebook are there and can be read."""
     kept = result.with_suffix("")
     try:
-        return bool(json.loads(_json(kept).read_text())["claims"]) and _ipynb(kept).is_file()
-    except (OSError, ValueError, KeyError):
+        # An experiment may claim nothing.
+        return isinstance(json.loads(_json(kept).read_text())["claims"], list) and _ipynb(kept).is_file()
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

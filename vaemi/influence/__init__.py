@@ -10,6 +10,7 @@ from .classification import (
     train_attributes,
     train_classifier,
 )
+from .codes import CodeScores, Recoding, recoding, score_code, scores_table
 from .decoding import (
     decode,
     keep,
@@ -34,10 +35,12 @@ from .subjects import (
 
 __all__ = [
     "AttributeClassifier",
+    "CodeScores",
     "DisentanglementScores",
     "LabelInformation",
     "MeanArea",
     "RatingAssociation",
+    "Recoding",
     "accuracies",
     "aligned_label",
     "areas_across_subjects",
@@ -58,10 +61,13 @@ __all__ = [
     "prediction_diversity",
     "rank_correlation",
     "rating_association",
+    "recoding",
     "reconstruction_error",
     "removal_damage",
     "sample_posterior",
     "sample_prior",
+    "score_code",
+    "scores_table",
     "single_feature_auc",
     "slopes_within_subjects",
     "swap_at_the_cut",
