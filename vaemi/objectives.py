@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -421,8 +422,9 @@ def relative_seconds(
 ) -> dict[str, float]:
     """What a step with each objective costs, over what it costs with the first: the way forth and back, without Adam.
 
-    The objectives take turns, so that a machine that is busy for a while is so for all of them, and the shortest time
-    of each counts. The model stays as it is.
+    The objectives take turns, so that a machine that is busy for a while is so for all of them, and the median of each
+    counts. On a CPU the time is that of the processor, which does not run while another process has it. The model stays
+    as it is.
 
     Parameters
     ----------
@@ -450,19 +452,20 @@ def relative_seconds(
     # Gradients are asked for and dropped: those that the parameters may hold stay.
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     discriminators = {name: objective.discriminator(model.latent_dim) for name, objective in objectives.items()}
-    best = dict.fromkeys(objectives, math.inf)
-    for turn in range(1 + repeats):
+    clock = time.process_time if x.device.type == "cpu" else time.perf_counter
+    taken: dict[str, list[float]] = {name: [] for name in objectives}
+    for _ in range(1 + repeats):
         for name, objective in objectives.items():
             own = discriminators[name]
             trained = weights + ([] if own is None else list(own.to(x.device).parameters()))
-            started = time.perf_counter()
+            started = clock()
             terms = objective(model, x, generator, beta=beta, n_samples=len(x), discriminator=own)
             gradients = torch.autograd.grad(terms.loss, trained)
             float(gradients[0].sum())  # waits for a GPU
-            if turn:
-                best[name] = min(best[name], time.perf_counter() - started)
-    first = next(iter(best.values()))
-    return {name: seconds / first for name, seconds in best.items()}
+            taken[name].append(clock() - started)
+    medians = {name: median(seconds[1:]) for name, seconds in taken.items()}
+    first = next(iter(medians.values()))
+    return {name: seconds / first for name, seconds in medians.items()}
 
 
 def permuted_factors(z: Tensor, generator: torch.Generator) -> Tensor:

@@ -155,7 +155,7 @@ class CodeScores:
         """All of it in single numbers, by names that say their unit.
 
         The total correlation is at least the larger of its two lower ends, and at most its upper one. Recoding is that
-        of the influential factors together, or of all if none is.
+        of the influential factors together, or of all if none is, but for `recoding_error_of_all`.
         """
         chosen = self.information.influential(self.threshold)
         chosen = chosen if len(chosen) else self.information.ranking
@@ -170,6 +170,7 @@ class CodeScores:
             "accuracy_all_percent": 100 * self.accuracy_all,
             "reconstruction_error": self.reconstruction_error,
             "recoding_error": self.recoding.error(chosen),
+            "recoding_error_of_all": self.recoding.error(self.information.ranking),
             "recoding_correlation": self.recoding.correlation(chosen),
             "recoding_error_of_prior": self.recoding_of_prior.error(chosen),
         }
