@@ -16,7 +16,7 @@ if PROFILE not in PROFILES:  # a name goes into paths and commands
     raise WorkflowError(f"There is no profile {PROFILE!r} in notebooks/profiles: choose one of {', '.join(PROFILES)}.")
 STUDENT = str(config.get("student", 0)) != "0"
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
-EXPERIMENTS = ["theory", "estimators", "sparsity", "your_vae", *ON_DATA]
+EXPERIMENTS = ["theory", "estimators", "sparsity", "objectives", "your_vae", *ON_DATA]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)

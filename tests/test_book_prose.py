@@ -145,6 +145,9 @@ ALLOWED = {
         "Ten validation digits": "a choice of the figure",
         "two runs of the same setting": "said of any two runs",
     },
+    "book/exercises/objectives.md": {
+        "With three seeds each": "what the exercise gives",
+    },
     "notebooks/sparsity.ipynb": {
         "half a nat for every factor e": "mathematics",
     },

@@ -331,6 +331,15 @@ def test_half_a_result_does_not_count_as_made(project, monkeypatch):
     assert not runs.run("tiny", root=project).made_before
 
 
+def test_an_experiment_may_claim_nothing(tmp_path):
+    body = BODY.replace('    claims=[{"id": "C1", "holds": True}],\n', "")
+    assert body != BODY
+    project = project_with_a_notebook(tmp_path / "project", PARAMETERS, body, "tiny: {}\n")
+    outcome = runs.run("tiny", root=project)
+    assert json.loads(outcome.result.read_text())["claims"] == []
+    assert runs.run("tiny", root=project).made_before
+
+
 def test_outside_a_clone(tmp_path):
     with pytest.raises(runs.RunError, match="not in a clone"):
         runs.project_root(tmp_path)

@@ -21,6 +21,7 @@ from .joint import (
     minibatch_log_density,
     separation,
     total_correlation,
+    total_correlation_bound,
 )
 from .result import FactorInformation
 from .sketch import InformationSketch
@@ -46,5 +47,6 @@ __all__ = [
     "separation",
     "standard_error",
     "total_correlation",
+    "total_correlation_bound",
     "water_level",
 ]
