@@ -85,7 +85,8 @@ use rule run as run_on_data with:
     priority: 1
 
 
-# After the run that the site shows, which is one of a sweep's. It hands out the cores itself, so that it gets all.
+# After the run that the site shows, which is one of a sweep's, and after all others that can be made. It hands out the
+# cores itself, so that it gets all.
 rule sweep:
     input:
         lambda wildcards: f"results/{PROFILE}/{shlex.split(SWEEPS[wildcards.sweep])[0]}.json",
@@ -98,6 +99,7 @@ rule sweep:
     params:
         told=lambda wildcards: shlex.split(SWEEPS[wildcards.sweep]),
     threads: workflow.cores
+    priority: -1
     # Its progress goes to standard error; what it found is on the page.
     shell:
         "vaemi sweep {params.told:q} --name {wildcards.sweep:q} --profile {PROFILE:q} --jobs {threads} > /dev/null"
