@@ -201,8 +201,6 @@ def train(
         name = f"{model.hyperparameters['model'].lower()}-{_fingerprint(settings)}"
         path = _checkpoint_path(Path(scratch if checkpoints is None else checkpoints), name, fresh)
         stack.enter_context(_alone(path))
-        if resuming := path.exists():
-            _refuse_foreign(_load(path), path, model)  # before Lightning meets it
         module = _LightningVAE(
             model, samples, objective, beta, beta_warmup, batch_size, learning_rate, schedule, steps, seed, path
         )
@@ -231,6 +229,8 @@ def train(
                 ],
             )
             _check_samples(objective, batch_size, trainer.world_size, len(held_out))
+            if resuming := _as_first_process(path.exists(), trainer.world_size):
+                _refuse_foreign(_load(path), path, model)  # before Lightning meets it
             trainer.fit(
                 module,
                 train_dataloaders=range(steps),
@@ -323,28 +323,30 @@ class _LightningVAE(lightning.LightningModule):
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         # Not `batch`: after a resume Lightning counts its batches anew, the optimizer's steps go on.
-        step, rank = self.global_step, self.global_rank
-        indices = self.batches.at(step)[rank :: self.trainer.world_size]
-        x = as_float(self.samples[indices].to(self.device))
+        step, processes = self.global_step, self.trainer.world_size
+        share = slice(self.global_rank, self.batches.batch_size, processes)
+        x = as_float(self.samples[self.batches.at(step)[share]].to(self.device))
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        generator = torch.Generator(self.device).manual_seed(_seed(self.seed, step, rank))
+        # The same in all processes, and each takes its rows of the draws: however many there are, it is one training.
+        generator = torch.Generator(self.device).manual_seed(_seed(self.seed, step, 0))
         beta = self.beta * min(1.0, (step + 1) / max(1.0, self.warmup_steps))
         terms = self.objective(
-            self.model, x, generator, beta=beta, n_samples=len(self.samples), discriminator=self.discriminator
-        )
+            self.model, x, generator,
+            beta=beta, n_samples=len(self.samples), discriminator=self.discriminator, share=share,
+        )  # fmt: skip
         if step % 50 == 0:
             _refuse_if_not_finite(terms.loss, step, self.learning_rate)
-        return terms.loss
+        # The processes' gradients are averaged as if their shares were of one size.
+        return terms.loss * (len(x) * processes / self.batches.batch_size)
 
     def on_train_start(self) -> None:
         self.started = time.monotonic()
 
     def on_train_end(self) -> None:
         self.trainer.save_checkpoint(self.checkpoint)
-        # The file is the first process's, whose temporary folder the others do not know.
-        self.final = _load(self.trainer.strategy.broadcast(self.checkpoint))
-        self.trainer.strategy.barrier()
+        # The file is the first process's, on whose machine alone its folder may be.
+        self.final = self.trainer.strategy.broadcast(_load(self.checkpoint) if self.global_rank == 0 else None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = self.checkpoint.stem
@@ -596,6 +598,16 @@ def _alone(checkpoint: Path) -> Iterator[None]:
                 "or make it writable."
             ) from None
         yield
+
+
+def _as_first_process(there: bool, processes: int) -> bool:
+    """What the first process says: the others may have looked before it had waited for a training of the same name."""
+    # Before the first training of several processes the first starts the others, which then look later.
+    if processes == 1 or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return there
+    said = [there]
+    torch.distributed.broadcast_object_list(said, src=0)
+    return said[0]
 
 
 def _refuse_foreign(state: Any, path: Path, model: VAE) -> None:
