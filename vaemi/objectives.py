@@ -543,9 +543,7 @@ def _draw(model: VAE, x: Tensor, generator: torch.Generator, share: slice | None
     reconstruction = model.decode(z)
     negative_log_likelihood = model.likelihood.negative_log_likelihood(x, reconstruction).mean()
     kl = kl_to_prior(mean, log_variance).sum(1).mean()
-    return _Draw(
-        model, generator, mean, log_variance, z, reconstruction, negative_log_likelihood, kl, share=share
-    )
+    return _Draw(model, generator, mean, log_variance, z, reconstruction, negative_log_likelihood, kl, share=share)
 
 
 def _normal_like(z: Tensor, generator: torch.Generator, share: slice | None) -> Tensor:

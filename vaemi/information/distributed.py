@@ -80,7 +80,9 @@ class ShareSampler(DistributedSampler):
         return share(len(self.dataset), *self._given)  # type: ignore[arg-type]
 
 
-def gathered(blocks: Blocks, n_samples: int, n_factors: int, precision: str, group: Any) -> Iterator[tuple[Blocks, int]]:
+def gathered(
+    blocks: Blocks, n_samples: int, n_factors: int, precision: str, group: Any
+) -> Iterator[tuple[Blocks, int]]:
     """The states of all processes in their order, one at a time; alone, the one given.
 
     Raises

@@ -40,7 +40,7 @@ class FactorInformationMetric(Metric):
     n_samples: Tensor
 
     def __init__(self, n_factors: int, precision: str = "default", **settings: Any) -> None:
-        # A process that was given nothing since it was asked last would answer from memory, and leave the others waiting.
+        # A process that got nothing since it was asked last would answer from memory, and leave the others waiting.
         super().__init__(**{"compute_with_cache": False, **settings})
         self.n_factors = n_factors
         self.precision = precision
