@@ -286,6 +286,7 @@ def _counted_elsewhere(
         pool.shutdown(wait=False, cancel_futures=True)
         for child in children:
             child.terminate()
+            child.join()
 
 
 def _begin_process(threads: int) -> None:
