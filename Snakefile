@@ -25,6 +25,7 @@ rule site:
         PAGES,
         claims=MARKS + "/claims.txt",
         benchmark="benchmarks/estimators.json",
+        benchmark_of_scale="benchmarks/scale.json",
         changelog="CHANGELOG.md",
         config="_config.yml",
         contents="_toc.yml",

@@ -30,6 +30,7 @@ import limits
 import nbformat
 import pandas as pd
 import runbox
+import scale
 import yaml
 
 from vaemi import claims, figures, runs
@@ -149,6 +150,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "idea": _idea(generated),
         "benchmark": _benchmark(generated),
         "limits": limits.stage(generated),
+        "scale": scale.stage(generated),
     }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated, config["repository"])

@@ -107,7 +107,8 @@ def audit_shards(
             count.take_in(kept)
         shards, states = _found([Path(file) for file in files], scale)
         for other in states:
-            count.take_in(other)
+            if kept is None or os.path.realpath(other) != os.path.realpath(kept):
+                count.take_in(other)
         _check_alike(shards, count.gathered)
         count.run(shards, kept, processes, save_seconds, progress)
     sketch = count.gathered.sketch
