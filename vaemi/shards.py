@@ -58,9 +58,9 @@ def audit_shards(
     ----------
     files : iterable of paths
         Each with arrays ``mean`` and ``log_variance`` (or ``variance``, ``std``, ``log_std``), both (M, H), or
-        (M, channels, ...): .npz, .safetensors or .pt; or pairs of .npy whose names differ by these words, such as
-        mean-0.npy and log_variance-0.npy. Also states (below) of audits of other files, made elsewhere. A file that is
-        named twice counts once.
+        (M, channels, ...): ``.npz``, ``.safetensors`` or ``.pt``; or pairs of ``.npy`` whose names differ by these words,
+        such as ``mean-0.npy`` and ``log_variance-0.npy``. Also states (below) of audits of other files, made
+        elsewhere. A file that is named twice counts once.
     scale : {"log_variance", "variance", "std", "log_std"}, optional
         What the second array must be called.
     threshold : float
@@ -193,6 +193,7 @@ class _Count:
                 with ExitStack() as stack:
                     news = self._new(shards, bar.update)
                     one = (self.gathered.precision, self.gathered.max_bytes)
+                    counted: Iterator[tuple[_Shard, str, _Gathered]]
                     if processes == 1:
                         counted = ((shard, digest, shard.gathered(*one, bar.update)) for shard, digest in news)
                     else:

@@ -157,8 +157,8 @@ def train(
     devices : int, list or "auto"
         Lightning's; several train data-parallel, one process for each, with gloo on CPUs and NCCL on GPUs. Every batch
         is shared out over them with the draws it has in one process, so that objectives which are means over samples
-        (beta-vae, avae) train the same model on any number of devices up to rounding, and a run goes on on another
-        number of them. The others compare the samples of a process's share. From a script, start under
+        (``"beta-vae"``, ``"avae"``) train the same model on any number of devices up to rounding, and a run goes on
+        on another number of them. The others compare the samples of a process's share. From a script, start under
         ``if __name__ == "__main__":``, as every process runs it; in a notebook the processes are forks of the kernel.
     progress : bool
         Show a progress bar.
@@ -355,7 +355,7 @@ class _LightningVAE(lightning.LightningModule):
     def on_train_end(self) -> None:
         self.trainer.save_checkpoint(self.checkpoint)
         # The file is the first process's, on whose machine alone its folder may be.
-        self.final = self.trainer.strategy.broadcast(_load(self.checkpoint) if self.global_rank == 0 else None)
+        self.final = self.trainer.strategy.broadcast(_load(self.checkpoint) if self.global_rank == 0 else {})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = self.checkpoint.stem

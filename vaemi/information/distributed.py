@@ -15,7 +15,7 @@ from .spreading import Blocks
 
 
 def share(n_samples: int, rank: int | None = None, world_size: int | None = None) -> range:
-    """The samples that one of several processes takes: every so many'th, none twice and none left out.
+    """The samples that one of several processes takes: one of every so many, none twice and none left out.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def share(n_samples: int, rank: int | None = None, world_size: int | None = None
         N, of all processes together.
     rank, world_size : int, optional
         Number of this process from 0, and of all. If left out, those of torch.distributed where a process group is
-        running, else those that a launcher such as torchrun left in $RANK and $WORLD_SIZE, else 0 of 1.
+        running, else those that a launcher such as ``torchrun`` left in ``$RANK`` and ``$WORLD_SIZE``, else 0 of 1.
 
     Returns
     -------
