@@ -34,6 +34,7 @@ rule site:
         expand(f"results/{PROFILE}/sweeps/{{sweep}}.csv", sweep=SWEEPS),
         claims=MARKS + "/claims.txt",
         benchmark="benchmarks/estimators.json",
+        benchmark_of_scale="benchmarks/scale.json",
         changelog="CHANGELOG.md",
         config="_config.yml",
         contents="_toc.yml",

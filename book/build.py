@@ -31,6 +31,7 @@ import many_runs
 import nbformat
 import pandas as pd
 import runbox
+import scale
 import yaml
 
 from vaemi import claims, figures, runs
@@ -150,6 +151,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "idea": _idea(generated),
         "benchmark": _benchmark(generated),
         "limits": limits.stage(generated),
+        "scale": scale.stage(generated),
     }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated, config["repository"])

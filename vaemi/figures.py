@@ -666,6 +666,35 @@ def cost_and_error(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def time_and_memory(rows: pd.DataFrame, megabytes_of_a_sample: float) -> Figure:
+    """Seconds and memory against the number of samples, of files that are streamed and of all samples in memory.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With columns samples, processes, in_memory, wall_seconds and peak_megabytes.
+    megabytes_of_a_sample : float
+        What the numbers of a sample take.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(_WIDTH + 1.2, 3.2), layout="constrained")
+    alone = rows[rows.processes == 1].sort_values("samples")
+    for in_memory, colour, marker, label in (
+        (False, BLUE, "o", "files, part by part"),
+        (True, ORANGE, "s", "all in memory"),
+    ):
+        some = alone[alone.in_memory == in_memory]
+        for panel, column in zip(axes, ("wall_seconds", "peak_megabytes"), strict=True):
+            panel.plot(
+                some.samples, some[column], color=colour, marker=marker, ms=6, label=label if panel is axes[0] else None
+            )
+    samples = np.array([alone.samples.min(), alone.samples.max()])
+    axes[1].plot(samples, samples * megabytes_of_a_sample, color=GREY, ls=":", label="size of the samples")
+    axes[0].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="time (s)")
+    axes[1].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="peak memory (MB)", ylim=(20, None))
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
+    return figure
+
+
 def kl_split(information: Tensor, to_prior: Tensor, kl: Tensor) -> Figure:
     """The two parts of every factor's KL term as a stack, and the term itself on top.
 

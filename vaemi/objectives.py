@@ -68,6 +68,7 @@ class _Draw(NamedTuple):
     beta: float = 1.0
     n_samples: int = 0
     discriminator: nn.Module | None = None
+    share: slice | None = None
 
     @property
     def negative_elbo(self) -> Tensor:
@@ -107,6 +108,7 @@ class Objective(ABC):
         beta: float = 1.0,
         n_samples: int | None = None,
         discriminator: nn.Module | None = None,
+        share: slice | None = None,
     ) -> ObjectiveTerms:
         """The objective on a batch.
 
@@ -123,6 +125,9 @@ class Objective(ABC):
             Size of the data set that the batch was drawn from; if left out, the batch is all there is.
         discriminator : Module, optional
             The network that `discriminator` made, for objectives that have one.
+        share : slice, optional
+            Which samples x is of a larger batch that processes share, such as ``slice(1, 20, 2)``: every other one of
+            20 from the second. The draws are then those that a process with the whole batch would make for them.
 
         Returns
         -------
@@ -137,7 +142,7 @@ class Objective(ABC):
             raise ValueError(
                 f"The batch holds {len(x)} sample: {self.name} compares samples, so give {self.least_batch} or more."
             )
-        draw = _draw(model, x, generator)._replace(
+        draw = _draw(model, x, generator, share)._replace(
             beta=beta, n_samples=len(x) if n_samples is None else n_samples, discriminator=discriminator
         )
         loss, extra = self._loss(draw)
@@ -345,7 +350,7 @@ class InfoVAE(Objective):
         _check_choice("kernel", self.kernel, tuple(_KERNELS))
 
     def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
-        prior = _normal_like(draw.z, draw.generator)
+        prior = _normal_like(draw.z, draw.generator, draw.share)
         discrepancy = maximum_mean_discrepancy(draw.z, prior, self.kernel, self.bandwidth)
         return draw.negative_elbo + self.weight * discrepancy, {"discrepancy": discrepancy}
 
@@ -585,17 +590,20 @@ def self_consistency(
     return 0.5 * (math.log(free) - again_log_variance - 1 + spread / free)
 
 
-def _draw(model: VAE, x: Tensor, generator: torch.Generator) -> _Draw:
+def _draw(model: VAE, x: Tensor, generator: torch.Generator, share: slice | None = None) -> _Draw:
     mean, log_variance = model.encode(x)
-    z = mean + (0.5 * log_variance).exp() * _normal_like(mean, generator)
+    z = mean + (0.5 * log_variance).exp() * _normal_like(mean, generator, share)
     reconstruction = model.decode(z)
     negative_log_likelihood = model.likelihood.negative_log_likelihood(x, reconstruction).mean()
     kl = kl_to_prior(mean, log_variance).sum(1).mean()
-    return _Draw(model, generator, mean, log_variance, z, reconstruction, negative_log_likelihood, kl)
+    return _Draw(model, generator, mean, log_variance, z, reconstruction, negative_log_likelihood, kl, share=share)
 
 
-def _normal_like(z: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+def _normal_like(z: Tensor, generator: torch.Generator, share: slice | None) -> Tensor:
+    if share is None:
+        share = slice(0, len(z), 1)
+    shape = (share.stop, *z.shape[1:])
+    return torch.randn(shape, generator=generator, device=z.device, dtype=z.dtype)[share]
 
 
 def _check_not_negative(objective: Objective, *names: str) -> None:

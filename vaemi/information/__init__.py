@@ -10,6 +10,7 @@ from .bounds import (
     reverse_water_filling,
     water_level,
 )
+from .distributed import ShareSampler, share
 from .errors import standard_error
 from .factors import factor_information
 from .gaussian import gaussian_information, kl_to_prior
@@ -31,6 +32,7 @@ __all__ = [
     "InformationSketch",
     "JointInformation",
     "Separation",
+    "ShareSampler",
     "TotalCorrelation",
     "entropy_of_labels",
     "factor_information",
@@ -45,6 +47,7 @@ __all__ = [
     "reconstruction_bound",
     "reverse_water_filling",
     "separation",
+    "share",
     "standard_error",
     "total_correlation",
     "total_correlation_bound",
