@@ -16,7 +16,7 @@ if PROFILE not in PROFILES:  # a name goes into paths and commands
     raise WorkflowError(f"There is no profile {PROFILE!r} in notebooks/profiles: choose one of {', '.join(PROFILES)}.")
 STUDENT = str(config.get("student", 0)) != "0"
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
-EXPERIMENTS = ["theory", "estimators", "sparsity", "your_vae", *ON_DATA]
+EXPERIMENTS = ["theory", "estimators", "sparsity", "objectives", "your_vae", *ON_DATA]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
 # What profile reference takes from the reference run.
 TAKEN = [str(path) for path in sorted(Path("results/paper").glob("**/*.safetensors"))] if PROFILE == "reference" else []
@@ -36,6 +36,7 @@ rule site:
         expand(f"results/{PROFILE}/sweeps/{{sweep}}.csv", sweep=SWEEPS),
         claims=MARKS + "/claims.txt",
         benchmark="benchmarks/estimators.json",
+        benchmark_of_scale="benchmarks/scale.json",
         changelog="CHANGELOG.md",
         config="_config.yml",
         contents="_toc.yml",
@@ -89,7 +90,8 @@ use rule run as run_on_data with:
     priority: 1
 
 
-# After the run that the site shows, which is one of a sweep's. It hands out the cores itself, so that it gets all.
+# After the run that the site shows, which is one of a sweep's, and after all others that can be made. It hands out the
+# cores itself, so that it gets all.
 rule sweep:
     input:
         lambda wildcards: f"results/{PROFILE}/{shlex.split(SWEEPS[wildcards.sweep])[0]}.json",
@@ -102,8 +104,10 @@ rule sweep:
     params:
         told=lambda wildcards: shlex.split(SWEEPS[wildcards.sweep]),
     threads: workflow.cores
+    priority: -1
+    # Its progress goes to standard error; what it found is on the page.
     shell:
-        "vaemi sweep {params.told:q} --name {wildcards.sweep:q} --profile {PROFILE:q} --jobs {threads}"
+        "vaemi sweep {params.told:q} --name {wildcards.sweep:q} --profile {PROFILE:q} --jobs {threads} > /dev/null"
 
 
 rule claims:

@@ -31,6 +31,7 @@ import many_runs
 import nbformat
 import pandas as pd
 import runbox
+import scale
 import side_by_side
 import yaml
 
@@ -151,10 +152,11 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "idea": _idea(generated),
         "benchmark": _benchmark(generated),
         "limits": limits.stage(generated),
-        "many": many_runs.stage(profile, results / profile, generated),
+        "scale": scale.stage(generated),
     }
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated, config["repository"])
+    numbers["many"] = many_runs.stage(profile, results / profile, generated)
     _stage_claims(profile, results, notebooks, generated)
     _stage_changelog(generated)
     numbers["exercises"] = exercises.stage(source, student)

@@ -29,7 +29,7 @@ FOLDER = ROOT / "book" / "exercises"
 NUMBERS = FOLDER / "answers.json"
 CHECKS = FOLDER / "checks.yaml"
 SEALED = ROOT / "vaemi" / "answers.json"
-PAGES = ("idea", "theory", "mnist", "faces", "eeg", "estimator", "sparsity", "own")
+PAGES = ("idea", "theory", "mnist", "faces", "eeg", "estimator", "sparsity", "objectives", "own")
 # Pages of the book that end in a link to exercises; those that are not there get none.
 CHAPTERS = {
     "book/idea.md": "idea",
@@ -38,6 +38,7 @@ CHAPTERS = {
     "notebooks/estimators.ipynb": "estimator",
     "book/estimator.md": "estimator",
     "notebooks/sparsity.ipynb": "sparsity",
+    "notebooks/objectives.ipynb": "objectives",
     "notebooks/mnist.ipynb": "mnist",
     "notebooks/celeba.ipynb": "faces",
     "notebooks/deap.ipynb": "eeg",

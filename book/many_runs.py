@@ -22,7 +22,7 @@ _ACCURACY = "accuracy_percent_by_ratio_kept"
 _PANELS = {
     "influential_factors": f"factors above\n{claims.THRESHOLD:g} nats",
     "total_information_nats": "information of\nall factors (nats)",
-    "learned_sigma": "error of a pixel\n($\\sigma$, learned)",
+    "learned_sigma": "error of a pixel\n(learned $\\sigma$)",
 }
 
 
@@ -72,6 +72,11 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
         "runs": len(both),
         "in_sum": duration_in_words(_seconds(both)),
         "accuracy": {"all_kept": float(spread[f"{_ACCURACY}[1.0]"]), "widest": float(spread[widest])},
+        "ratios": len(columns),
+        "published_within": sum(
+            bool(seeds[f"{_ACCURACY}[{ratio}]"].min() <= accuracy <= seeds[f"{_ACCURACY}[{ratio}]"].max())
+            for ratio, accuracy in claims.published_accuracies().items()
+        ),
         "widest_percent_kept": 100 * float(widest.removeprefix(f"{_ACCURACY}[").removesuffix("]")),
         "factors": {"low": int(seeds.influential_factors.min()), "high": int(seeds.influential_factors.max())},
         "first": {"beta": float(ends.index[0]), **ends.iloc[0].to_dict()},
@@ -108,7 +113,7 @@ def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     ]
     rows = [
         {
-            "": label,
+            "number": label,
             "published": "-" if known is None else f"{known:{form}}",
             "mean": f"{table[column].mean():{'.1f' if form == 'g' else form}}",
             "lowest to highest": f"{table[column].min():{form}} to {table[column].max():{form}}",

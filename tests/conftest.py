@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -150,9 +151,12 @@ def assert_ignored_by_git(paths):
 
 @pytest.fixture(scope="session")
 def smoke_results(embedded_digits):
-    """The results folder after `vaemi run NOTEBOOK --profile smoke` for every notebook, from the command line."""
+    """The results folder after a smoke run of every notebook and the book's sweeps, from the command line."""
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         done = vaemi_command("run", notebook.stem, "--profile", "smoke")
+        assert done.returncode == 0, done.stderr[-3000:]
+    for name, told in yaml.safe_load((ROOT / "notebooks" / "sweeps.yaml").read_text())["smoke"].items():
+        done = vaemi_command("sweep", *shlex.split(told), "--name", name, "--profile", "smoke")
         assert done.returncode == 0, done.stderr[-3000:]
     return ROOT / "results"
 

@@ -1,9 +1,11 @@
 """Kills what it starts: the stages of the book on small data, each killed at random moments and started again.
 
     python tests/killing.py FOLDER SEED
+    python tests/killing.py FOLDER last
 
 Everything is imported once, and each attempt is a fork of this process. A moment is either one of the operations on
-files that an undisturbed stage makes, or a time within it. Prints a JSON list of what was killed and found.
+files that an undisturbed stage makes, or a time within it: random ones, or with `last` each of the last dozen
+operations, which is when files take their names. Prints a JSON list of what was killed and found.
 """
 
 import contextlib
@@ -32,7 +34,7 @@ import papermill  # noqa: F401
 import vaemi
 from vaemi import runs
 from vaemi._files import written_whole
-from vaemi.data import DataError, _picture_cache, celeba, drawn_faces, mnist
+from vaemi.data import DataError, _picture_cache, celeba, drawn_faces, eeg_frames, mnist, simulated_eeg
 from vaemi.information.sketch import InformationSketch
 from vaemi.models import ConvVAE
 from vaemi.training import train
@@ -92,13 +94,21 @@ def faces(folder):
     keep(folder / "numbers.json", json.dumps(numbers))
 
 
+def eeg(folder):
+    """Simulated recordings, and the cache of their band power."""
+    recordings = folder / "recordings"
+    simulated_eeg.simulate(recordings, subjects=2, trials=2, say=lambda sentence: None)
+    found = eeg_frames._all_features(sorted(recordings.glob("s*.dat")), 128, lambda sentence: None, [])
+    keep(folder / "numbers.json", json.dumps([[one.power.sum().item(), one.ratings.tolist()] for one in found]))
+
+
 def training(folder):
     images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(0)
     model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
     made = train(
         model, images, images, steps=150, batch_size=20, progress=False, records=5, precision="32-true",
-        checkpoints=folder / "checkpoints", checkpoint_seconds=0.02,
+        checkpoints=folder / "checkpoints", checkpoint_seconds=CHECKPOINT_SECONDS,
     )  # fmt: skip
     numbers = {name: value.tolist() for name, value in model.state_dict().items()}
     keep(folder / "numbers.json", json.dumps([numbers, made.history.objective.tolist()]))
@@ -150,7 +160,9 @@ def keep(path, text):
 
 
 # How often each is killed.
-STAGES = {"fetch": 4, "faces": 4, "training": 4, "sketch": 3, "site": 3, "notebook": 2}
+STAGES = {"fetch": 3, "faces": 4, "eeg": 3, "training": 3, "sketch": 2, "site": 3, "notebook": 2}
+LAST = 12
+CHECKPOINT_SECONDS = 0.02
 
 
 def whole_after_a_kill(stage, folder):
@@ -180,7 +192,8 @@ def found_in(folder):
         elif path.suffix == ".safetensors":  # whose header comes in any order
             with safe_open(path, framework="np") as file:
                 content = {key: hashlib.sha256(file.get_tensor(key).tobytes()).hexdigest() for key in file.keys()}  # noqa: SIM118
-                found[name] = str([sorted((file.metadata() or {}).items()), sorted(content.items())])
+                about = {key: text for key, text in (file.metadata() or {}).items() if key != "mtime_ns"}
+                found[name] = str([sorted(about.items()), sorted(content.items())])
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     if (result := folder / "results" / "quick" / "tiny.json").exists():
@@ -188,8 +201,18 @@ def found_in(folder):
     return found
 
 
+def open_for_writing(path, _, flags):
+    """What an opening that is about to happen does to a file: a kill finds it empty, which nothing later would show."""
+    if flags & (os.O_CREAT | os.O_TRUNC):
+        with contextlib.suppress(OSError, TypeError):
+            os.open(path, flags, 0o666)
+
+
 def attempt(stage, folder, at_operation=None, at_time=None):
-    """Exit status of a stage in a fork of this process, the operations on files that it made, and its seconds."""
+    """Exit status of a stage in a fork of this process, the operations on files that it made, and its seconds.
+
+    It is killed before an operation, or just after it if that opens a file for writing.
+    """
     counted, started = folder.with_suffix(".count"), time.monotonic()
     child = os.fork()
     if child == 0:
@@ -202,6 +225,8 @@ def attempt(stage, folder, at_operation=None, at_time=None):
                 if event in ON_FILES:
                     count += 1
                     if count == at_operation:
+                        if event == "open":
+                            open_for_writing(*arguments)
                         os.kill(os.getpid(), signal.SIGKILL)
 
             sys.addaudithook(hook)
@@ -221,8 +246,28 @@ def attempt(stage, folder, at_operation=None, at_time=None):
     return status, int(counted.read_text()) if status == 0 else 0, time.monotonic() - started
 
 
+def random_moments(stage, kills, operations, seconds, rng):
+    """For each kill, moments to try until one of them comes before the end of the stage."""
+    for number in range(kills):
+        if number % 2 == 0 and stage != "notebook":
+            yield [{"at_operation": rng.randint(1, operations)} for _ in range(20)]
+        else:
+            yield [{"at_time": rng.uniform(0.02, 0.95) * seconds} for _ in range(20)]
+
+
+def last_moments(stage, kills, operations, seconds, rng):
+    """Each of the last operations; those of a notebook are made by another process."""
+    for operation in range(max(1, operations - LAST + 1), operations + 1) if stage != "notebook" else ():
+        yield [{"at_operation": operation}] * 3
+
+
 def main(folder, seed):
-    rng = random.Random(seed)
+    global CHECKPOINT_SECONDS
+    if seed == "last":
+        # One checkpoint, so that every training makes the same operations.
+        rng, moments_of, CHECKPOINT_SECONDS = None, last_moments, 1e9
+    else:
+        rng, moments_of = random.Random(int(seed)), random_moments
     torch.set_num_threads(1)
     _picture_cache.CHUNK = 7
     (folder / "shared").mkdir(parents=True)
@@ -234,24 +279,22 @@ def main(folder, seed):
         status, operations, seconds = attempt(stage, undisturbed)
         assert status == 0, f"{stage} does not work undisturbed"
         expected = found_in(undisturbed)
-        for number in range(kills):
-            for retry in range(20):
+        for number, moments in enumerate(moments_of(stage, kills, operations, seconds, rng)):
+            for retry, moment in enumerate(moments):
                 place = folder / f"{stage}-{number}-{retry}"
-                by_operation = number % 2 == 0 and stage != "notebook"
-                moment = rng.randint(1, operations) if by_operation else rng.uniform(0.02, 0.95) * seconds
-                status, *_ = attempt(stage, place, **{"at_operation" if by_operation else "at_time": moment})
+                status, *_ = attempt(stage, place, **moment)
                 if status == -signal.SIGKILL:
                     break
-            assert status == -signal.SIGKILL, f"{stage} could not be killed ({status})"
-            where = f"operation {moment} of {operations}" if by_operation else f"{moment:.3f} s of {seconds:.3f} s"
+            assert status == -signal.SIGKILL, f"{stage} could not be killed ({status}, {moment})"
             whole_after_a_kill(stage, place)
             again, *_ = attempt(stage, place)
             found = found_in(place) if again == 0 else {}
             differs = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+            where = f"{moment} of {operations} operations, {seconds:.3f} s"
             report.append({"stage": stage, "moment": where, "again": again, "differs": differs})
             shutil.rmtree(place)
     print(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2])

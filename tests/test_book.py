@@ -189,6 +189,7 @@ def copied_results(smoke_results, tmp_path):
     for path in (smoke_results / "smoke").iterdir():
         if path.suffix in (".json", ".ipynb"):
             shutil.copy(path, tmp_path / "results" / "smoke")
+    shutil.copytree(smoke_results / "smoke" / "sweeps", tmp_path / "results" / "smoke" / "sweeps")
     return tmp_path / "results"
 
 

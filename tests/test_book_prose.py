@@ -81,6 +81,7 @@ ALLOWED = {
         "Ten times the pictures": "what is given",
         "at one and a half times": "what is given",
         "the two last factors are under water": "follows from what is given",
+        "is four times the price of a nat": "the square of what is given",
     },
     "book/index.md": {
         "0 nats is nothing": "mathematics",
@@ -145,8 +146,17 @@ ALLOWED = {
         "Ten validation digits": "a choice of the figure",
         "two runs of the same setting": "said of any two runs",
     },
+    "book/exercises/objectives.md": {
+        "With three seeds each": "what the exercise gives",
+    },
     "notebooks/sparsity.ipynb": {
         "half a nat for every factor e": "mathematics",
+    },
+    "notebooks/your_vae.ipynb": {
+        "95 % interval": "the level that all intervals have",
+        "half of the steps": "typed in the notebook, no parameter of it",
+        "Four rows of digits": "a choice of the figure",
+        "a million times smaller": "what is usual in latent diffusion",
     },
     "notebooks/theory.ipynb": {
         "2,000 samples": "typed in the notebook, no parameter of it",

@@ -135,6 +135,15 @@ def test_the_reference_run_stands_beside_ours_if_there_is_one(tmp_path):
     assert claims.load_reference("paper", tmp_path) == []
 
 
+def test_a_run_may_claim_nothing(tmp_path):
+    write_result(tmp_path / "paper", name="objectives", claims=[])
+    assert claims.load_reference("quick", tmp_path) == []
+    with pytest.raises(claims.ClaimsError, match="holds no results with claims"):
+        claims.load("paper", tmp_path)
+    write_result(tmp_path / "paper")
+    assert {row["experiment"] for row in claims.load("paper", tmp_path)} == {"mnist"}
+
+
 def test_missing_and_damaged_results_are_named(tmp_path):
     with pytest.raises(claims.ClaimsError, match="vaemi run mnist --profile quick"):
         claims.load("quick", tmp_path)

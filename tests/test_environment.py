@@ -153,7 +153,7 @@ TOP = {"training", "influence", "auditing", "figures"}
 # On the stairs: what training minimizes is made of models and information.
 STAIRS = {"objectives"}
 # Beside the top floor: they join what stands there.
-JOINING = {"cli", "report", "_audit_command", "reference"}
+JOINING = {"cli", "report", "reference", "shards", "_audit_command"}
 
 
 def imported_at_run_time(path):

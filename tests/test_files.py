@@ -35,7 +35,7 @@ def test_a_killed_process_holds_no_lock_and_its_leftover_goes(tmp_path):
 
         def second():
             with only_one(lock, waiting.set) as locked:
-                return locked
+                return locked is not None
 
         waiter = pool.submit(second)
         assert waiting.wait(30)
@@ -70,7 +70,7 @@ def test_one_at_a_time_however_many_come(tmp_path):
 def test_without_locks_everything_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(_files, "fcntl", None)
     with only_one(tmp_path / ".lock", lambda: pytest.fail("waited")) as locked:
-        assert locked is False
+        assert locked is None
     (tmp_path / ".file.1").write_text("perhaps of a living process")
     with written_whole(tmp_path / "file") as scratch:
         scratch.write_text("whole")
@@ -109,7 +109,7 @@ def test_a_program_that_a_process_becomes_keeps_its_lock(tmp_path):
 
         def second():
             with only_one(lock, lambda: said.append(1) or process.kill()) as locked:
-                return locked
+                return locked is not None
 
         # It waits until it has ended the other.
         assert pool.submit(second).result(30) is True

@@ -257,3 +257,11 @@ def test_he_weights_are_as_wide_as_derived():
         assert float(layer.weight.detach().var()) == pytest.approx(2 / inputs, rel=0.05)
         assert not layer.bias.any()
     assert float(model.decoder[5].weight.detach().var()) == pytest.approx(2 / (32 * 16), rel=0.05)
+
+
+def test_a_convolutional_model_may_keep_its_deviation():
+    usual, fixed = (ConvVAE((1, 8, 8), 2, (4,), 8, learned_sigma=learned) for learned in (True, False))
+    assert [model.likelihood.log_sigma.requires_grad for model in (usual, fixed)] == [True, False]
+    # Two trainings, two names of their checkpoints; the usual one's is as before.
+    assert "learned_sigma" not in usual.hyperparameters
+    assert fixed.hyperparameters == usual.hyperparameters | {"learned_sigma": False}

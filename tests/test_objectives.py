@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from vaemi.objectives import (
     maximum_mean_discrepancy,
     objective_named,
     permuted_factors,
+    relative_seconds,
     self_consistency,
 )
 from vaemi.training import TrainingError, train
@@ -519,3 +521,62 @@ def test_a_batch_of_one_is_enough_for_the_others(tiny_images, name):
 def test_an_unknown_objective(tiny_images):
     with pytest.raises(TrainingError, match="objective is 'vae': choose beta-vae or"):
         train_tiny(tiny_images, objective="vae")
+
+
+# --- What AVAE makes of a factor at rest, and what a step costs
+
+
+def encoder_of_nothing(objective):
+    """A model whose decoder draws the same whatever z is, after its encoder was trained."""
+    torch.manual_seed(0)
+    model = LinearVAE(3, 2)
+    with torch.no_grad():
+        model.decoder.weight.zero_()
+    model.decoder.requires_grad_(False)
+    x = torch.randn(400, 3, generator=seeded(1))
+    train(
+        model, x, x, steps=600, objective=objective, batch_size=100, learning_rate=0.05, schedule="cosine",
+        precision="32-true", records=1, progress=False,
+    )  # fmt: skip
+    return posterior(model, x)
+
+
+@pytest.mark.parametrize("rho", [0.6, 0.975])
+def test_a_factor_at_rest_is_nearly_constant_under_avae_and_the_prior_in_a_vae(rho):
+    mean, log_variance = encoder_of_nothing(AVAE(rho))
+    torch.testing.assert_close(log_variance.exp(), torch.full_like(mean, 1 - rho**2), rtol=0.03, atol=0)
+    assert mean.square().mean() < 0.01
+    mean, log_variance = encoder_of_nothing(BetaVAE())
+    torch.testing.assert_close(log_variance.exp(), torch.ones_like(mean), rtol=0.03, atol=0)
+
+
+def test_the_variance_at_rest_is_where_the_charge_and_the_kl_term_are_least():
+    rho, mean = 0.9, torch.zeros(1, 1)
+    variance = torch.tensor([[1 - rho**2]], requires_grad=True)
+    log_variance = variance.log()
+    cost = kl_to_prior(mean, log_variance) + self_consistency(mean, log_variance, mean, log_variance, rho)
+    (slope,) = torch.autograd.grad(cost.sum(), variance)
+    assert float(slope) == pytest.approx(0, abs=1e-5)
+
+
+class _Slow(BetaVAE):
+    def _loss(self, draw):
+        began = time.process_time()
+        while time.process_time() < began + 0.02:
+            pass
+        return super()._loss(draw)
+
+
+def test_what_a_step_costs_over_the_first(tiny_images):
+    model = tiny()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    x = as_float(tiny_images[:20])
+    found = relative_seconds(model, x, {"a": BetaVAE(), "b": FactorVAE(hidden_dims=(8,)), "slow": _Slow()}, repeats=3)
+    assert found["a"] == 1
+    assert found["b"] > 0
+    assert found["slow"] > 2
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
+    for objectives, repeats in (({}, 1), ({"a": BetaVAE()}, 0)):
+        with pytest.raises(ValueError, match="give one or more of each"):
+            relative_seconds(model, x, objectives, repeats=repeats)

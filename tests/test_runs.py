@@ -97,6 +97,15 @@ def test_a_run_and_all_that_follows_it(project):
     assert not forced.made_before
 
 
+def test_a_parameter_that_is_given_its_default_makes_no_other_run(project):
+    default = runs.parameters_of(project / "notebooks" / "tiny.ipynb")["beta"]["default"]
+    plain = runs.plan("tiny", root=project)
+    given = runs.plan("tiny", parameters={"beta": float(default)}, root=project)
+    assert given.result == plain.result
+    assert given.parameters == plain.parameters | {"beta": float(default)}
+    assert runs.plan("tiny", parameters={"beta": float(default) + 1}, root=project).result != plain.result
+
+
 def test_a_change_of_the_notebook_is_another_run(project):
     source = project / "notebooks" / "tiny.ipynb"
     before = runs._digest(source, {"beta": 1.0})
@@ -320,6 +329,15 @@ def test_half_a_result_does_not_count_as_made(project, monkeypatch):
     (kept,) = (outcome.result.parent / "all").glob("*.json")
     kept.write_text('{"claims": [1')
     assert not runs.run("tiny", root=project).made_before
+
+
+def test_an_experiment_may_claim_nothing(tmp_path):
+    body = BODY.replace('    claims=[{"id": "C1", "holds": True}],\n', "")
+    assert body != BODY
+    project = project_with_a_notebook(tmp_path / "project", PARAMETERS, body, "tiny: {}\n")
+    outcome = runs.run("tiny", root=project)
+    assert json.loads(outcome.result.read_text())["claims"] == []
+    assert runs.run("tiny", root=project).made_before
 
 
 def test_outside_a_clone(tmp_path):

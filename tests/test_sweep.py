@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import json
 import math
 import os
@@ -18,6 +17,7 @@ import yaml
 from conftest import ROOT, project_with_a_notebook
 
 from vaemi import cli, runs, sweep
+from vaemi._files import only_one
 
 PARAMETERS = """\
 beta: float = 6.0  # weight of the KL term
@@ -190,7 +190,7 @@ def test_the_summary_is_what_one_computes_by_hand(project):
     planned = sweep.plan("tiny", {"beta": [1, 4], "seed": [range(3)]}, fixed={"seconds": 0.5})
     # Mean 4, deviations -2, -1, 3: std sqrt(14 / 2); t(0.975, 2) is 4.302653 in any table.
     for run, nats in zip(planned.runs, [2.0, 3.0, 7.0, 1.0, 1.0, 1.0], strict=True):
-        values = {"nats": nats, "spectrum": [1.0], "by_key": {"a": 1}}
+        values = {"nats": nats, "spectrum": [1.0], "by_key": {"a": nats, "curve": [1.0]}}
         leave(run, values, [{"id": "C1", "holds": nats > 2, "value": nats / 2, "stderr": 0.1}])
     (last := planned.runs[-1]).result.unlink()
 
@@ -198,8 +198,9 @@ def test_the_summary_is_what_one_computes_by_hand(project):
     table = sweep.rows(planned)
     assert len(table) == 5
     assert table[1] == {
-        "beta": 1.0, "seed": 1, "label": "b", "seconds": 0.5, "nats": 3.0, "C1_holds": True, "C1_value": 1.5,
-        "duration_seconds": 1.0, "training_seconds": 0.5, "fingerprint": planned.runs[1].result.stem.split("-")[1],
+        "beta": 1.0, "seed": 1, "label": "b", "seconds": 0.5, "nats": 3.0, "by_key[a]": 3.0, "C1_holds": True,
+        "C1_value": 1.5, "duration_seconds": 1.0, "training_seconds": 0.5,
+        "fingerprint": planned.runs[1].result.stem.split("-")[1],
     }  # fmt: skip
     assert list(table[0])[:2] == ["beta", "seed"]
 
@@ -213,8 +214,9 @@ def test_the_summary_is_what_one_computes_by_hand(project):
     assert [found[1.0, "C1_holds"][key] for key in ("n", "mean", "std", "low")] == [3, pytest.approx(2 / 3), None, None]
     # A setting is no quantity.
     assert {quantity for _, quantity in found} == {
-        "nats", "C1_holds", "C1_value", "duration_seconds", "training_seconds",
+        "nats", "by_key[a]", "C1_holds", "C1_value", "duration_seconds", "training_seconds",
     }  # fmt: skip
+    assert found[1.0, "by_key[a]"]["high"] == found[1.0, "nats"]["high"]
 
     written = table_in(planned.summary)
     assert next(row for row in written if row["quantity"] == "nats")["high"] == repr(found[1.0, "nats"]["high"])
@@ -222,6 +224,7 @@ def test_the_summary_is_what_one_computes_by_hand(project):
     page = planned.page.read_text()
     assert page.startswith("| beta")
     assert "-2.572 to 10.57" in page
+    assert "by_key" not in page
     assert last.result.name not in page
 
 
@@ -369,8 +372,8 @@ def test_ctrl_c_stops_the_runs_too(project, ctrl_c_works):
     assert process.returncode == 130
     assert error.endswith("vaemi: interrupted; earlier results are untouched, and the same command goes on.\n")
     # Nobody holds the lock any more: Snakemake has ended.
-    with Path("results/quick/sweeps/.tiny.lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with only_one(Path("results/quick/sweeps/.tiny.lock"), lambda: pytest.fail("somebody holds it")):
+        pass
 
 
 def test_a_second_sweep_of_the_notebook_says_that_it_waits(project, monkeypatch):
@@ -386,15 +389,13 @@ def test_a_second_sweep_of_the_notebook_says_that_it_waits(project, monkeypatch)
     monkeypatch.setattr(sweep, "_conduct", conduct)
     with contextlib.ExitStack() as stack:
         planned.folder.mkdir(parents=True)
-        stack.enter_context(sweep._alone(planned.folder / ".tiny.lock", "tiny-beta", said.append))
+        stack.enter_context(only_one(planned.folder / ".tiny.lock", lambda: None))
         second = threading.Thread(target=sweep.make, args=(planned,), kwargs={"say": said.append})
         second.start()
         second.join(0.5)
         assert second.is_alive()
         assert begun == []
-        assert said == [
-            f"The sweep tiny-beta (process {os.getpid()}) is still under way: this one begins when it has ended."
-        ]
+        assert said == ["Another sweep of tiny is still under way: this one begins when it has ended."]
         # In the meantime the first one makes a run that the second wants too.
         leave(planned.runs[0], {"nats": 1.0})
     second.join(30)

@@ -10,16 +10,19 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import lightning
+import nbformat
 import pytest
 import torch
 from conftest import same_weights, tiny
 from lightning.pytorch.callbacks import Callback
+from nbclient import NotebookClient
 
 from vaemi import factor_information
 from vaemi import training as training_module
 from vaemi.data.manifolds import linear_gaussian
 from vaemi.information.bounds import reverse_water_filling
 from vaemi.models import ConvVAE, LinearVAE, as_float, posterior
+from vaemi.objectives import BetaVAE
 from vaemi.training import SpectrumLogger, TrainingError, minimize, train
 
 
@@ -319,30 +322,152 @@ def test_an_unusable_checkpoint_folder(tiny_images, tmp_path):
 
 
 TWO_PROCESSES = textwrap.dedent("""
-    import sys, torch, vaemi
-    from vaemi.models import ConvVAE
-    from vaemi.training import train
+    import sys, torch, vaemi, lightning
+    from torch.utils.data import DataLoader
+    from vaemi.information import ShareSampler
+    from vaemi.models import ConvVAE, as_float
+    from vaemi.training import SpectrumLogger, train
+
+    class AnyModule(lightning.LightningModule):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def validation_step(self, batch, index):
+            return None
+
+    def tiny():
+        torch.manual_seed(0)
+        return ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
+
     if __name__ == "__main__":
         images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-        torch.manual_seed(0)
-        model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
-        run = train(model, images, images, steps=200, batch_size=20, progress=False, records=5, devices=2)
-        print(run.steps, float(run.history.objective[-1]))
+        found = {}
+        for objective in ("beta-vae", "factor-vae"):
+            run = train(
+                tiny(), images, images, steps=100, batch_size=21, progress=False, records=5, precision="32-true",
+                objective=objective, devices=2, checkpoints=sys.argv[1],
+            )
+            found[objective] = {
+                "weights": run.model.state_dict(), "objective": run.history.objective,
+                "information": run.history.information, "steps": run.steps,
+            }
+        # The last batches are of unlike sizes; and one sample for each process.
+        lightnings = lambda data: None
+        for name, count, sampler in (
+            ("shared", 299, ShareSampler), ("lightning's", 299, lightnings), ("one", 2, ShareSampler)
+        ):
+            logger, data = SpectrumLogger(), as_float(images[:count])
+            trainer = lightning.Trainer(
+                callbacks=[logger], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                accelerator="cpu", devices=2, enable_model_summary=False,
+            )
+            loader = DataLoader(data, batch_size=64, sampler=sampler(data))
+            trainer.validate(AnyModule(tiny()), loader, verbose=False)
+            found[name] = [logger.information.nats, logger.information.n_samples]
+        torch.save(found, f"{sys.argv[2]}-{trainer.global_rank}.pt")
 """)
 
 
-def test_two_processes_train_the_same_budget(tiny_images, tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    # Both processes come back with the same model.
-    first, second = done.stdout.splitlines()
-    assert first == second
-    steps, objective = first.split()
-    alone = train_tiny(tiny_images, steps=200)
-    assert int(steps) == 200
-    assert float(objective) == pytest.approx(float(alone.history.objective[-1]), rel=0.05)
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What either of two processes found that trained and evaluated together, and what they said."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "two.py").write_text(TWO_PROCESSES)
+    done = subprocess.run(
+        [sys.executable, folder / "two.py", folder / "checkpoints", folder / "found"],
+        capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"found-{rank}.pt") for rank in range(2)], done.stderr, folder / "checkpoints"
+
+
+def test_two_processes_train_the_same_model_as_one(two_processes, tiny_images):
+    # The batch of 21 is shared as 11 and 10.
+    (first, second), _, _ = two_processes
+    alone = train_tiny(tiny_images, steps=100, batch_size=21, precision="32-true")
+    for found in (first["beta-vae"], second["beta-vae"]):
+        assert found["steps"] == 100
+        for name, value in alone.model.state_dict().items():
+            torch.testing.assert_close(found["weights"][name], value, rtol=1e-4, atol=1e-5)
+            assert torch.equal(found["weights"][name], first["beta-vae"]["weights"][name])
+        torch.testing.assert_close(found["objective"], alone.history.objective, rtol=1e-5, atol=0)
+        torch.testing.assert_close(found["information"], alone.history.information, rtol=1e-3, atol=1e-6)
+
+
+def test_an_objective_that_compares_samples_compares_those_of_a_share(two_processes, tiny_images):
+    (first, second), _, _ = two_processes
+    alone = train_tiny(tiny_images, steps=100, batch_size=21, precision="32-true", objective="factor-vae")
+    for name, value in first["factor-vae"]["weights"].items():
+        assert torch.equal(second["factor-vae"]["weights"][name], value)
+    assert first["factor-vae"]["objective"][-1] == pytest.approx(float(alone.history.objective[-1]), rel=0.02)
+
+
+def test_what_two_processes_made_one_takes_as_it_is(two_processes, tiny_images, monkeypatch):
+    (first, _), _, folder = two_processes
+    monkeypatch.setattr(training_module._LightningVAE, "training_step", lambda *_: pytest.fail("trained again"))
+    again = train_tiny(
+        tiny_images, steps=100, batch_size=21, precision="32-true", checkpoints=folder, records=5, devices=1
+    )
+    assert all(
+        torch.equal(again.model.state_dict()[name], value) for name, value in first["beta-vae"]["weights"].items()
+    )
+
+
+def test_a_validation_in_two_processes_counts_every_sample_once(two_processes, tiny_images):
+    found, said, _ = two_processes
+    expected = factor_information(*posterior(tiny(), tiny_images[:299]))
+    for rank in found:
+        nats, count = rank["shared"]
+        assert count == 299
+        torch.testing.assert_close(nats, expected.nats, atol=1e-8, rtol=0)
+        assert rank["one"][1] == 2
+        # Lightning's sampler shows the first sample twice.
+        nats, count = rank["lightning's"]
+        assert count == 300
+        assert (nats - expected.nats).abs().max() > 1e-7
+    assert said.count("The validation sampler repeats 1 of 299 samples") == 1
+
+
+def test_a_share_of_a_batch_has_the_draws_of_the_batch(tiny_images):
+    model, x = tiny(), as_float(tiny_images[:7])
+
+    def gradients(share, rows):
+        model.zero_grad()
+        generator = torch.Generator().manual_seed(3)
+        BetaVAE()(model, rows, generator, beta=2.0, share=share).loss.backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    whole = gradients(None, x)
+    parts = [gradients(slice(rank, 7, 3), x[rank::3]) for rank in range(3)]
+    sizes = [len(x[rank::3]) for rank in range(3)]
+    for expected, *found in zip(whole, *parts, strict=True):
+        mean = sum(size * gradient for size, gradient in zip(sizes, found, strict=True)) / 7
+        torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-5)
+
+
+IN_A_NOTEBOOK = """
+import torch, vaemi
+from vaemi.models import ConvVAE
+from vaemi.training import train
+torch.set_num_threads(2)
+torch.randn(500, 500) @ torch.randn(500, 500)  # threads that a fork does not have
+images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+torch.manual_seed(0)
+model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
+run = train(model, images, images, steps=25, batch_size=20, progress=False, records=5, precision="32-true", devices=2)
+print(run.steps, float(run.history.objective[-1]))
+"""
+
+
+def test_two_processes_are_forks_of_a_notebooks_kernel(tiny_images):
+    cells = [nbformat.v4.new_code_cell(IN_A_NOTEBOOK)]
+    notebook = NotebookClient(nbformat.v4.new_notebook(cells=cells), timeout=120, kernel_name="python3").execute()
+    (printed,) = [output.text for output in notebook.cells[0].outputs if output.get("name") == "stdout"]
+    steps, objective = printed.split()
+    alone = train_tiny(tiny_images, precision="32-true")
+    assert int(steps) == 25
+    assert float(objective) == pytest.approx(float(alone.history.objective[-1]), rel=1e-5)
 
 
 # Warnings of Lightning's, about its own use of torch and about loaders without workers.

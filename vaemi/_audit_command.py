@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import importlib.util
-import pickle
 import sys
 import warnings
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaemi.auditing import SCALES, Audit, AuditError, audit
+from vaemi.auditing import Audit, AuditError, audit
+from vaemi.shards import KINDS, _readable, audit_shards
 
-_KINDS = (".npy", ".npz", ".pt", ".safetensors")
 _INPUTS = ("x", "data", "inputs", "images")
 
 
 def audited(
-    target: str, data: str | None, *, scale: str | None, threshold: float, batch_size: int, device: str | None
+    target: str,
+    data: Sequence[str],
+    *,
+    scale: str | None,
+    threshold: float,
+    batch_size: int,
+    device: str | None,
+    state: str | None = None,
+    processes: int = 1,
 ) -> tuple[Audit, dict[str, str]]:
     """The audit that the command asks for, and what is to be said of its files.
 
@@ -32,18 +39,48 @@ def audited(
     AuditError
         If something cannot be found or read, or the audit fails.
     """
-    if Path(target).suffix in _KINDS and data is None:
-        return _of_posteriors(Path(target), scale, threshold, batch_size)
-    if data is None:
+    if _names_files(target):
+        given = (target, *data)
+        files = [path for name in given for path in _posteriors(name)]
+        found = audit_shards(files, scale=scale, threshold=threshold, state=state, processes=processes)
+        about = {"data": f"{_listed(given)} ({found.n_batches} file(s) counted)"}
+        return found, about if state is None else about | {"state": state}
+    if not data:
         raise AuditError(f"There are no inputs for {target}: name a file of inputs (.npy, .npz, .pt, .safetensors).")
+    if state is not None or processes != 1:
+        raise AuditError("--state and --processes are for posteriors in files: save those of the encoder first.")
     encode = load_encoder(target)
-    files = _files(Path(data))
+    files = [path for name in data for path in _files(Path(name))]
     batches = (batch for path in files for batch in _inputs(path).split(batch_size))
     try:
         found = audit(encode, batches, scale=scale, threshold=threshold, device=device)
     except RuntimeError as error:
         raise AuditError(f"The audit of {target} failed: {' '.join(str(error).split())[:300]}") from error
-    return found, {"loaded from": target, "data": f"{data} ({len(files)} file(s))"}
+    return found, {"loaded from": target, "data": f"{_listed(data)} ({len(files)} file(s))"}
+
+
+def _names_files(target: str) -> bool:
+    path = Path(target)
+    return path.suffix in KINDS or path.is_dir() or (_is_pattern(target) and ":" not in target)
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[") and not Path(name).exists()
+
+
+def _posteriors(name: str) -> list[Path]:
+    """The files that a name, a folder's name or a pattern stands for."""
+    if not _is_pattern(name):
+        return _files(Path(name))
+    found = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207 - of any folder
+    files = [path for path in found if path.suffix in KINDS]
+    if not files:
+        raise AuditError(f"No {', '.join(KINDS)} file matches {name!r}: look at the folder and the pattern.")
+    return files
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} ... {names[-1]}"
 
 
 def load_encoder(target: str) -> Any:
@@ -88,36 +125,12 @@ def load_encoder(target: str) -> Any:
     return getattr(module, name)
 
 
-def _of_posteriors(path: Path, scale: str | None, threshold: float, batch_size: int) -> tuple[Audit, dict[str, str]]:
-    arrays = _arrays(path)
-    second = next((name for name in SCALES if name in arrays), None)
-    if "mean" not in arrays or second is None:
-        raise AuditError(
-            f"{path} holds {', '.join(arrays)}: posteriors are arrays named mean and log_variance (or variance, std, "
-            "log_std); for inputs name the encoder first."
-        )
-    if scale is not None and scale != second:
-        raise AuditError(
-            f"{path} names its second array {second}, and --scale says {scale}: rename it or leave that out."
-        )
-    parts = [arrays[name].split(batch_size) for name in ("mean", second)]
-    if arrays["mean"].shape != arrays[second].shape:
-        shapes = f"{tuple(arrays['mean'].shape)} and {tuple(arrays[second].shape)}"
-        raise AuditError(f"{path} holds mean and {second} of shapes {shapes}: they must be the same.")
-
-    def posteriors(pair: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        return {"mean": pair[0], second: pair[1]}
-
-    found = audit(posteriors, zip(*parts, strict=True), threshold=threshold, whole_batch=True)
-    return found, {"data": str(path)}
-
-
 def _files(data: Path) -> list[Path]:
     if data.is_dir():
-        files = sorted(path for path in data.iterdir() if path.suffix in _KINDS and not path.name.startswith("."))
+        files = sorted(path for path in data.iterdir() if path.suffix in KINDS and not path.name.startswith("."))
         if not files:
             raise AuditError(
-                f"The folder {data} holds no {', '.join(_KINDS)} file: put inputs there, first axis inputs."
+                f"The folder {data} holds no {', '.join(KINDS)} file: put inputs there, first axis inputs."
             )
         return files
     if not data.exists():
@@ -137,23 +150,8 @@ def _inputs(path: Path) -> Tensor:
 
 def _arrays(path: Path) -> dict[str, Tensor]:
     """Tensors of a file by name, without running what it may hold."""
-    try:
+    with _readable(path):
         found = dict(_read(path))
-    except AuditError:
-        raise
-    except (
-        ValueError,
-        TypeError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        _safetensors_error(),
-    ) as error:
-        raise AuditError(
-            f"{path} cannot be read as arrays of numbers (damaged, or it holds objects, which are not loaded): "
-            f"{' '.join(str(error).split())[:200]}"
-        ) from error
     if not found:
         raise AuditError(f"{path} holds no arrays: give inputs, the first axis of which counts them.")
     if any(tensor.ndim == 0 for tensor in found.values()):
@@ -187,14 +185,8 @@ def _read(path: Path) -> Iterator[tuple[str, Tensor]]:
 
         yield from load_file(path).items()
     else:
-        raise AuditError(f"{path} is of no kind that is read: give {', '.join(_KINDS)}.")
+        raise AuditError(f"{path} is of no kind that is read: give {', '.join(KINDS)}.")
 
 
 def _is_numeric(array: np.ndarray) -> bool:
     return array.dtype.kind in "fiub"
-
-
-def _safetensors_error() -> type[Exception]:
-    from safetensors import SafetensorError
-
-    return SafetensorError

@@ -60,7 +60,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 @contextmanager
-def only_one(path: Path, say: Callable[[], None], inherited: bool = False) -> Iterator[bool]:
+def only_one(path: Path, say: Callable[[], None], inherited: bool = False) -> Iterator[IO[str] | None]:
     """Be the only process, and the only thread, inside; who comes second waits.
 
     The system takes the lock from a process that ends, however it ends: a lock file that lies about holds nobody up.
@@ -76,8 +76,8 @@ def only_one(path: Path, say: Callable[[], None], inherited: bool = False) -> It
 
     Yields
     ------
-    bool
-        False where the file system has no locks.
+    file or None
+        The lock file, open: a process that is given it holds the lock, too. None where the file system has no locks.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def only_one(path: Path, say: Callable[[], None], inherited: bool = False) -> It
     file, locked = _acquired(path, say)
     os.set_inheritable(file.fileno(), inherited)
     try:
-        yield locked
+        yield file if locked else None
     finally:
         if locked:
             path.unlink(missing_ok=True)  # before the lock is given up, so that it is not another's

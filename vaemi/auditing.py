@@ -296,25 +296,14 @@ def audit(
     with encoder.ready(), torch.no_grad():
         for number, batch in enumerate(_shown(_batches(encode, batches, batch_size), progress), 1):
             answer = encoder(batch, number)
-            gathered.add(answer, number)
+            gathered.add(answer, f"Batch {number}")
             if number == 1:
                 remarks = [*encoder.remarks_on_mode(), *_remarks_on_repetition(encoder, batch, answer)]
     if gathered.sketch is None:
         raise AuditError("There are no batches: give at least two inputs, or, if the iterator is used up, a new one.")
     if gathered.sketch.n_samples < 2:
         raise AuditError("There is one input only: information about the input needs two or more, better thousands.")
-    information = gathered.sketch.compute()
-    return Audit(
-        information=information,
-        threshold=threshold,
-        latent_shape=gathered.shape,
-        remarks=remarks + gathered.remarks() + _remarks_on_samples(information, threshold),
-        scale=gathered.scale,
-        n_batches=number,
-        device=gathered.device,
-        seconds=time.monotonic() - started,
-        source=encoder.name,
-    )
+    return gathered.audit(remarks, threshold, number, time.monotonic() - started, encoder.name)
 
 
 @dataclass(frozen=True)
@@ -422,7 +411,7 @@ class _Gathered:
         self.scale = ""
         self.device = ""
 
-    def add(self, answer: _Answer, number: int) -> None:
+    def add(self, answer: _Answer, where: str) -> None:
         shape = tuple(answer.mean.shape[1:])
         mean, second = (_in_double(part.detach().flatten(1)) for part in (answer.mean, answer.second))
         if self.sketch is None:
@@ -438,18 +427,54 @@ class _Gathered:
             self.least, self.most = float("inf"), float("-inf")
         if (shape, answer.scale) != (self.shape, self.scale):
             raise AuditError(
-                f"Batch {number} has latents of shape {shape}, read as {answer.scale}, and those before {self.shape}, "
+                f"{where} has latents of shape {shape}, read as {answer.scale}, and those before {self.shape}, "
                 f"read as {self.scale}: all batches must give the same; inputs of another size make other maps."
             )
         log_variance = _AS_LOG_VARIANCE[answer.scale](second)
         try:
             self.sketch.update(mean, log_variance)
         except ValueError as error:
-            raise AuditError(f"Batch {number}: {error}") from None
+            raise AuditError(f"{where}: {error}") from None
         variances = [_AS_VARIANCE[name](second) for name in SCALES]
         self.sums += torch.stack([part.sum(0) for part in (mean, mean.square(), *variances)])
         self.constant &= bool(((mean == self.first[0]) & (second == self.first[1])).all())
         self.least, self.most = min(self.least, float(second.min())), max(self.most, float(second.max()))
+
+    def merge(self, other: _Gathered) -> None:
+        """Add what was gathered elsewhere, from latents of the same shape and reading.
+
+        Raises
+        ------
+        ValueError
+            If the sketches do not fit together.
+        """
+        assert other.sketch is not None
+        if self.sketch is None:
+            self.sketch = InformationSketch(other.sketch.n_factors, self.precision, self.max_bytes)
+            self.shape, self.scale, self.device = other.shape, other.scale, other.device
+            self.named, self.first, self.constant = other.named, other.first, True
+            self.sums = torch.zeros_like(other.sums)
+            self.least, self.most = float("inf"), float("-inf")
+        self.sketch.merge(other.sketch)
+        self.sums += other.sums
+        self.constant &= other.constant and torch.equal(self.first, other.first)
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+
+    def audit(self, remarks: list[str], threshold: float, n_batches: int, seconds: float, source: str) -> Audit:
+        """The outcome, with the remarks on what was gathered after those given."""
+        assert self.sketch is not None
+        information = self.sketch.compute()
+        return Audit(
+            information=information,
+            threshold=threshold,
+            latent_shape=self.shape,
+            remarks=remarks + self.remarks() + _remarks_on_samples(information, threshold),
+            scale=self.scale,
+            n_batches=n_batches,
+            device=self.device,
+            seconds=seconds,
+            source=source,
+        )
 
     def remarks(self) -> list[str]:
         assert self.sketch is not None

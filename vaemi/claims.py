@@ -369,21 +369,12 @@ def load(profile: str, results: Path) -> list[dict[str, Any]]:
     Raises
     ------
     ClaimsError
-        If the profile has no results, or a file is damaged.
+        If the profile has no results that claim anything, or a file is damaged.
     """
     folder = results / profile
-    claims = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            run = json.loads(path.read_text())
-            claims += [{**claim, "experiment": run["experiment"], "data": run["data"]} for claim in run["claims"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ClaimsError(
-                f"{path} is no result of a run ({type(error).__name__}: {error}): run the notebook again."
-            ) from None
-    if not claims:
-        raise ClaimsError(f"{folder} holds no results: run `vaemi run mnist --profile {profile}` first.")
-    return sorted(claims, key=lambda claim: claim["id"])
+    if not (claims := _all_in(folder)):
+        raise ClaimsError(f"{folder} holds no results with claims: run `vaemi run mnist --profile {profile}` first.")
+    return claims
 
 
 def load_reference(profile: str, results: Path) -> list[dict[str, Any]]:
@@ -394,8 +385,20 @@ def load_reference(profile: str, results: Path) -> list[dict[str, Any]]:
     ClaimsError
         If a file of the reference run is damaged.
     """
-    there = profile != REFERENCE and any((results / REFERENCE).glob("*.json"))
-    return load(REFERENCE, results) if there else []
+    return [] if profile == REFERENCE else _all_in(results / REFERENCE)
+
+
+def _all_in(folder: Path) -> list[dict[str, Any]]:
+    claims = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            run = json.loads(path.read_text())
+            claims += [{**claim, "experiment": run["experiment"], "data": run["data"]} for claim in run["claims"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ClaimsError(
+                f"{path} is no result of a run ({type(error).__name__}: {error}): run the notebook again."
+            ) from None
+    return sorted(claims, key=lambda claim: claim["id"])
 
 
 def accuracy_table(

@@ -105,20 +105,32 @@ def _parser() -> argparse.ArgumentParser:
 
     audit = commands.add_parser(
         "audit", help="which latent factors of any VAE matter",
-        description="Which latent factors of any VAE matter, from its encoder and inputs or from posteriors in a file. "
-        "The Python file that holds the encoder is run, and may do anything you may do.",
+        description="Which latent factors of any VAE matter, from its encoder and inputs or from posteriors in files. "
+        "The Python file that holds the encoder is run, and may do anything you may do. Posteriors are arrays mean and "
+        "log_variance (or variance, std, log_std) in .npz, .safetensors or .pt files, or pairs such as mean-0.npy and "
+        "log_variance-0.npy; they are read a part at a time, so that they may be larger than memory.",
+        epilog="Example: vaemi audit 'shards/*.safetensors' --state counted.safetensors --processes 4",
     )  # fmt: skip
     audit.add_argument(
         "target", metavar="FILE.py:NAME | MODULE:NAME | POSTERIORS",
-        help="a function of a batch, or a model with a method encode; or a file with arrays mean and log_variance",
+        help="a function of a batch, or a model with a method encode; or files of posteriors, a folder or a pattern",
     )  # fmt: skip
     audit.add_argument(
-        "data", nargs="?", metavar="DATA", help="inputs: .npy, .npz, .pt, .safetensors, or a folder of them"
-    )
+        "data", nargs="*", metavar="DATA",
+        help="inputs: .npy, .npz, .pt, .safetensors, or folders of them; or more files of posteriors",
+    )  # fmt: skip
     audit.add_argument("--threshold", type=float, default=0.1, metavar="NATS", help="from where a factor counts (0.1)")
     audit.add_argument("--scale", choices=SCALES, help="what the second output is (log_variance)")
     audit.add_argument("--batch-size", type=int, default=256, help="inputs encoded at a time (256)")
     audit.add_argument("--device", help="such as cuda; where the model's weights are, if left out")
+    audit.add_argument(
+        "--state", metavar="FILE",
+        help="keep what was gathered of files of posteriors here (.safetensors), and go on from it; states of other "
+        "machines can be named among the files",
+    )  # fmt: skip
+    audit.add_argument(
+        "--processes", default=1, type=_count, metavar="N", help="share files of posteriors among so many (1)"
+    )
     audit.add_argument("--html", metavar="REPORT.html", help="write a report of one page as well")
     audit.set_defaults(command=_audit)
     return parser
@@ -238,6 +250,8 @@ def _audit(options: argparse.Namespace) -> None:
         threshold=options.threshold,
         batch_size=options.batch_size,
         device=options.device,
+        state=options.state,
+        processes=options.processes,
     )
     print(found.to_frame().to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     print(found)

@@ -270,6 +270,85 @@ def spectra(informations: Mapping[str, FactorInformation], threshold: float = 0.
     return figure
 
 
+def spectra_side_by_side(
+    spectra: Mapping[str, Tensor], threshold: float = 0.1, columns: int = 3, shown_beyond: int = 2
+) -> Figure:
+    """A panel for each way of training, with a line a seed; the first one's lie behind the others, in grey.
+
+    Parameters
+    ----------
+    spectra : mapping of name to Tensor, shape (seeds, H)
+        Information of every factor in nats.
+    threshold : float
+        Nats above which a factor counts as influential.
+    columns : int
+        Panels in a row.
+    shown_beyond : int
+        Ranks shown beyond the last influential factor of any.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not spectra:
+        raise ValueError("There are no spectra: give one or more.")
+    ranked = {name: nats.sort(dim=1, descending=True).values.numpy() for name, nats in spectra.items()}
+    most = max(int((nats > threshold).sum(1).max()) for nats in ranked.values())
+    rows = -(-len(ranked) // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(_WIDTH, 0.6 + 1.7 * rows), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    first = next(iter(ranked))
+    for axes, (name, nats) in zip(panels.flat, ranked.items(), strict=False):
+        ranks = np.arange(1, min(nats.shape[1], most + shown_beyond) + 1)
+        if name != first:
+            axes.plot(ranks, ranked[first][:, : len(ranks)].T, color=GREY, lw=1, ls="--")
+        axes.plot(ranks, nats[:, : len(ranks)].T, color=BLUE, marker="o", ms=2.5, lw=1)
+        axes.axhline(threshold, color=GREY, lw=0.8, ls=":")
+        counts = sorted({int(count) for count in (nats > threshold).sum(1)})
+        span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        axes.set_title(f"{name}: {span}", fontsize="small")
+        axes.locator_params(axis="x", integer=True, nbins=5)
+    for axes in list(panels.flat)[len(ranked) :]:
+        axes.remove()
+    panels[0, 0].set_ylim(0, None)
+    figure.supxlabel("factor, ranked by information", color=GREY, fontsize="medium")
+    figure.supylabel(r"$I(X;Z_h)$ (nats)", color=GREY, fontsize="medium")
+    return figure
+
+
+def deviation_against_information(
+    information: Mapping[str, FactorInformation], levels: Mapping[str, float] | None = None
+) -> Figure:
+    """Marginal deviation of every factor against its information, for models trained in different ways.
+
+    Parameters
+    ----------
+    information : mapping of name to FactorInformation
+        At most four.
+    levels : mapping of name to float, optional
+        Deviations to mark by a line, each with its meaning.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or there are more than four.
+    """
+    looks = list(zip((BLUE, ORANGE, GREEN, PURPLE), "osD^", strict=True))
+    if not 1 <= len(information) <= len(looks):
+        raise ValueError(f"There are {len(information)} models: give 1 to {len(looks)}.")
+    figure, axes = plt.subplots(figsize=(_WIDTH, 3.2), layout="constrained")
+    for (name, of), (colour, marker) in zip(information.items(), looks, strict=False):
+        axes.plot(of.nats.numpy(), of.marginal_std.numpy(), marker, color=colour, ms=5, alpha=0.85, label=name)
+    for (name, level), line in zip((levels or {}).items(), (":", "--", "-."), strict=False):
+        axes.axhline(level, color=GREY, lw=1, ls=line, label=name)
+    axes.set(xlabel=r"$I(X;Z_h)$ (nats)", ylabel=r"$\sigma^*_h$", ylim=(0, None))
+    axes.set_xlim(left=min(0, axes.get_xlim()[0]))
+    axes.legend(fontsize="small")
+    return figure
+
+
 def spectrum_and_deviations(information: FactorInformation, threshold: float = 0.1) -> Figure:
     """The upper part of `spectrum`: information of every factor, and sigma* below it."""
     figure = plt.figure(figsize=(_WIDTH, 3.4), layout="constrained")
@@ -587,6 +666,35 @@ def cost_and_error(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def time_and_memory(rows: pd.DataFrame, megabytes_of_a_sample: float) -> Figure:
+    """Seconds and memory against the number of samples, of files that are streamed and of all samples in memory.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With columns samples, processes, in_memory, wall_seconds and peak_megabytes.
+    megabytes_of_a_sample : float
+        What the numbers of a sample take.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(_WIDTH + 1.2, 3.2), layout="constrained")
+    alone = rows[rows.processes == 1].sort_values("samples")
+    for in_memory, colour, marker, label in (
+        (False, BLUE, "o", "files, part by part"),
+        (True, ORANGE, "s", "all in memory"),
+    ):
+        some = alone[alone.in_memory == in_memory]
+        for panel, column in zip(axes, ("wall_seconds", "peak_megabytes"), strict=True):
+            panel.plot(
+                some.samples, some[column], color=colour, marker=marker, ms=6, label=label if panel is axes[0] else None
+            )
+    samples = np.array([alone.samples.min(), alone.samples.max()])
+    axes[1].plot(samples, samples * megabytes_of_a_sample, color=GREY, ls=":", label="size of the samples")
+    axes[0].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="time (s)")
+    axes[1].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="peak memory (MB)", ylim=(20, None))
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
+    return figure
+
+
 def kl_split(information: Tensor, to_prior: Tensor, kl: Tensor) -> Figure:
     """The two parts of every factor's KL term as a stack, and the term itself on top.
 
@@ -855,7 +963,8 @@ def beta_path(runs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
         values = runs.groupby("beta")[column]
         mean, n = values.mean(), values.count()
         half = np.where(n > 2, stats.t.ppf(0.975, n - 1) * values.std() / np.sqrt(n), 0.0)
-        axes.errorbar(betas, mean, yerr=half, color=colour, lw=1.4, elinewidth=5, alpha=0.45)
+        axes.errorbar(betas, mean, yerr=half, fmt="none", ecolor=colour, elinewidth=9, alpha=0.35)
+        axes.plot(betas, mean, color=colour, lw=1.2, alpha=0.6)
         axes.plot(runs.beta, runs[column], "o", color=colour, ms=4.5)
         axes.set(ylabel=label, xscale="log", ylim=(0, None))
         axes.margins(y=0.15)

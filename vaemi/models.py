@@ -85,12 +85,14 @@ class ConvVAE(VAE):
     output : {"relu", "sigmoid", "identity"}
         What the last layer is followed by.
     initial_sigma : float
-        Start of the learned standard deviation of the likelihood.
+        Standard deviation of the likelihood, or its start where it is learned.
     activation : {"relu", "leaky_relu"}
         What all other layers are followed by. Units of the published ReLU that go silent while a model still draws the
         same picture for all stay so, and with them what they could have drawn; leaky ones come back.
     initialization : {"torch", "he"}
         Where the weights start: as PyTorch's layers do, or, wider, as He et al. (2015) derive for such activations.
+    learned_sigma : bool
+        Whether training may change the standard deviation.
 
     Raises
     ------
@@ -112,6 +114,7 @@ class ConvVAE(VAE):
         initial_sigma: float = 1.0,
         activation: str = "relu",
         initialization: str = "torch",
+        learned_sigma: bool = True,
     ) -> None:
         super().__init__()
         depth, height, width = image_shape
@@ -140,6 +143,8 @@ class ConvVAE(VAE):
             "output": output,
             "initial_sigma": float(initial_sigma),
             "activation": activation,
+            # Not where it is the usual one, so that trainings from before there was another are still found.
+            **({} if learned_sigma else {"learned_sigma": False}),
         }
         active = _ACTIVATIONS[activation]
         inner = (channels[-1], height // shrink, width // shrink)
@@ -161,7 +166,7 @@ class ConvVAE(VAE):
         )
         if initialization == "he":
             self.apply(_he_initialize)
-        self.likelihood = GaussianLikelihood(initial_sigma)
+        self.likelihood = GaussianLikelihood(initial_sigma, learned=learned_sigma)
 
 
 class LinearVAE(VAE):

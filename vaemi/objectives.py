@@ -8,9 +8,11 @@ both averaged over the batch.
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -66,6 +68,7 @@ class _Draw(NamedTuple):
     beta: float = 1.0
     n_samples: int = 0
     discriminator: nn.Module | None = None
+    share: slice | None = None
 
     @property
     def negative_elbo(self) -> Tensor:
@@ -105,6 +108,7 @@ class Objective(ABC):
         beta: float = 1.0,
         n_samples: int | None = None,
         discriminator: nn.Module | None = None,
+        share: slice | None = None,
     ) -> ObjectiveTerms:
         """The objective on a batch.
 
@@ -121,6 +125,9 @@ class Objective(ABC):
             Size of the data set that the batch was drawn from; if left out, the batch is all there is.
         discriminator : Module, optional
             The network that `discriminator` made, for objectives that have one.
+        share : slice, optional
+            Which samples x is of a larger batch that processes share, such as ``slice(1, 20, 2)``: every other one of
+            20 from the second. The draws are then those that a process with the whole batch would make for them.
 
         Returns
         -------
@@ -135,7 +142,7 @@ class Objective(ABC):
             raise ValueError(
                 f"The batch holds {len(x)} sample: {self.name} compares samples, so give {self.least_batch} or more."
             )
-        draw = _draw(model, x, generator)._replace(
+        draw = _draw(model, x, generator, share)._replace(
             beta=beta, n_samples=len(x) if n_samples is None else n_samples, discriminator=discriminator
         )
         loss, extra = self._loss(draw)
@@ -343,7 +350,7 @@ class InfoVAE(Objective):
         _check_choice("kernel", self.kernel, tuple(_KERNELS))
 
     def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
-        prior = _normal_like(draw.z, draw.generator)
+        prior = _normal_like(draw.z, draw.generator, draw.share)
         discrepancy = maximum_mean_discrepancy(draw.z, prior, self.kernel, self.bandwidth)
         return draw.negative_elbo + self.weight * discrepancy, {"discrepancy": discrepancy}
 
@@ -413,6 +420,57 @@ def elbo_terms(model: VAE, x: Tensor, generator: torch.Generator) -> tuple[Tenso
     """
     draw = _draw(model, x, generator)
     return draw.negative_log_likelihood, draw.kl, (draw.mean, draw.log_variance)
+
+
+def relative_seconds(
+    model: VAE, x: Tensor, objectives: Mapping[str, Objective], *, repeats: int = 10, beta: float = 1.0
+) -> dict[str, float]:
+    """What a step with each objective costs, over what it costs with the first: the way forth and back, without Adam.
+
+    The objectives take turns, so that a machine that is busy for a while is so for all of them, and the median of each
+    counts. On a CPU the time is that of the processor, which does not run while another process has it. The model stays
+    as it is.
+
+    Parameters
+    ----------
+    model : VAE
+    x : Tensor, shape (B, ...)
+        One batch.
+    objectives : mapping of name to Objective
+    repeats : int
+        Turns, after one that does not count.
+    beta : float
+        As in `Objective`; time does not depend on it.
+
+    Returns
+    -------
+    dict of name to float
+
+    Raises
+    ------
+    ValueError
+        If there is no objective or no turn.
+    """
+    if not objectives or repeats < 1:
+        raise ValueError(f"There are {len(objectives)} objectives and {repeats} repeats: give one or more of each.")
+    generator = torch.Generator(x.device).manual_seed(0)
+    # Gradients are asked for and dropped: those that the parameters may hold stay.
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    discriminators = {name: objective.discriminator(model.latent_dim) for name, objective in objectives.items()}
+    clock = time.process_time if x.device.type == "cpu" else time.perf_counter
+    taken: dict[str, list[float]] = {name: [] for name in objectives}
+    for _ in range(1 + repeats):
+        for name, objective in objectives.items():
+            own = discriminators[name]
+            trained = weights + ([] if own is None else list(own.to(x.device).parameters()))
+            started = clock()
+            terms = objective(model, x, generator, beta=beta, n_samples=len(x), discriminator=own)
+            gradients = torch.autograd.grad(terms.loss, trained)
+            float(gradients[0].sum())  # waits for a GPU
+            taken[name].append(clock() - started)
+    medians = {name: median(seconds[1:]) for name, seconds in taken.items()}
+    first = next(iter(medians.values()))
+    return {name: seconds / first for name, seconds in medians.items()}
 
 
 def permuted_factors(z: Tensor, generator: torch.Generator) -> Tensor:
@@ -532,17 +590,20 @@ def self_consistency(
     return 0.5 * (math.log(free) - again_log_variance - 1 + spread / free)
 
 
-def _draw(model: VAE, x: Tensor, generator: torch.Generator) -> _Draw:
+def _draw(model: VAE, x: Tensor, generator: torch.Generator, share: slice | None = None) -> _Draw:
     mean, log_variance = model.encode(x)
-    z = mean + (0.5 * log_variance).exp() * _normal_like(mean, generator)
+    z = mean + (0.5 * log_variance).exp() * _normal_like(mean, generator, share)
     reconstruction = model.decode(z)
     negative_log_likelihood = model.likelihood.negative_log_likelihood(x, reconstruction).mean()
     kl = kl_to_prior(mean, log_variance).sum(1).mean()
-    return _Draw(model, generator, mean, log_variance, z, reconstruction, negative_log_likelihood, kl)
+    return _Draw(model, generator, mean, log_variance, z, reconstruction, negative_log_likelihood, kl, share=share)
 
 
-def _normal_like(z: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+def _normal_like(z: Tensor, generator: torch.Generator, share: slice | None) -> Tensor:
+    if share is None:
+        share = slice(0, len(z), 1)
+    shape = (share.stop, *z.shape[1:])
+    return torch.randn(shape, generator=generator, device=z.device, dtype=z.dtype)[share]
 
 
 def _check_not_negative(objective: Objective, *names: str) -> None:

@@ -10,7 +10,6 @@ over the seeds.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import itertools
 import json
@@ -23,8 +22,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +32,7 @@ from scipy import stats
 from tabulate import tabulate
 
 from vaemi import runs
+from vaemi._files import only_one
 from vaemi.runs import Planned, duration_in_words
 
 MANY = 1000
@@ -286,7 +285,7 @@ def make(
     try:
         sweep.folder.mkdir(parents=True, exist_ok=True)
         # Of the notebook, not of the sweep: two grids may have runs in common.
-        with _alone(sweep.folder / f".{sweep.notebook}.lock", sweep.name, say) as lock:
+        with only_one(sweep.folder / f".{sweep.notebook}.lock", lambda: _say_waiting(sweep, say)) as lock:
             todo = [run for run in sweep.runs if force or not _made(run)]
             if len(todo) < len(sweep.runs):
                 made = len(sweep.runs) - len(todo)
@@ -303,25 +302,12 @@ def make(
     return sentences
 
 
+def _say_waiting(sweep: Sweep, say: Callable[[str], None]) -> None:
+    say(f"Another sweep of {sweep.notebook} is still under way: this one begins when it has ended.")
+
+
 def _made(run: Planned) -> bool:
     return runs.is_whole(run.result)
-
-
-@contextmanager
-def _alone(path: Path, name: str, say: Callable[[str], None]) -> Iterator[IO[str]]:
-    """Hold a file that one process at a time can hold; the system lets go of it when its holders have ended."""
-    with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            say(f"The sweep {lock.read().strip()} is still under way: this one begins when it has ended.")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"{name} (process {os.getpid()})")
-        lock.flush()
-        yield lock
 
 
 def _conduct(
@@ -332,7 +318,7 @@ def _conduct(
     force: bool,
     cluster: Path | None,
     say: Callable[[str], None],
-    lock: IO[str],
+    lock: IO[str] | None,
 ) -> list[str]:
     """Let Snakemake make these runs; returns a sentence for each that failed."""
     work = sweep.folder / f".{sweep.name}"
@@ -365,8 +351,9 @@ def _conduct(
     # group of its own, so that an interruption reaches Snakemake once, from here.
     with (work / "snakemake.log").open("w") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True
-        )
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()] if lock else [],
+            start_new_session=True,
+        )  # fmt: skip
     before = signal.signal(signal.SIGTERM, _interrupt) if _is_main_thread() else None
     try:
         failed = _watch(sweep, todo, work, process, say)

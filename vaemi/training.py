@@ -30,14 +30,14 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
+from torch.utils.data import DistributedSampler
 from tqdm import tqdm
 
 from vaemi import weights as trained_weights
 from vaemi._files import only_one, remove_leftovers, written_whole
 from vaemi.data.sources import checksum
-from vaemi.information import FactorInformation
+from vaemi.information import FactorInformation, InformationSketch, ShareSampler
 from vaemi.information.gaussian import gaussian_information
-from vaemi.information.metric import FactorInformationMetric
 from vaemi.models import VAE, as_float
 from vaemi.objectives import BetaVAE, Objective, elbo_terms, objective_named
 
@@ -160,7 +160,11 @@ def train(
     fresh : bool
         Start over even if there is a checkpoint.
     devices : int, list or "auto"
-        Lightning's; several train data-parallel.
+        Lightning's; several train data-parallel, one process for each, with gloo on CPUs and NCCL on GPUs. Every batch
+        is shared out over them with the draws it has in one process, so that objectives which are means over samples
+        (``"beta-vae"``, ``"avae"``) train the same model on any number of devices up to rounding, and a run goes on
+        on another number of them. The others compare the samples of a process's share. From a script, start under
+        ``if __name__ == "__main__":``, as every process runs it; in a notebook the processes are forks of the kernel.
     progress : bool
         Show a progress bar.
     weights : path, optional
@@ -222,8 +226,6 @@ def train(
         name = f"{model.hyperparameters['model'].lower()}-{_fingerprint(settings)}"
         path = _checkpoint_path(Path(scratch if checkpoints is None else checkpoints), name, fresh)
         stack.enter_context(_alone(path))
-        if resuming := path.exists():
-            _refuse_foreign(_load(path), path, model)  # before Lightning meets it
         module = _LightningVAE(
             model, samples, objective, beta, beta_warmup, batch_size, learning_rate, schedule, steps, seed, path
         )
@@ -252,6 +254,8 @@ def train(
                 ],
             )
             _check_samples(objective, batch_size, trainer.world_size, len(held_out))
+            if resuming := _as_first_process(path.exists(), trainer.world_size):
+                _refuse_foreign(_load(path), path, model)  # before Lightning meets it
             trainer.fit(
                 module,
                 train_dataloaders=range(steps),
@@ -403,28 +407,35 @@ class _LightningVAE(lightning.LightningModule):
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         # Not `batch`: after a resume Lightning counts its batches anew, the optimizer's steps go on.
-        step, rank = self.global_step, self.global_rank
-        indices = self.batches.at(step)[rank :: self.trainer.world_size]
-        x = as_float(self.samples[indices].to(self.device))
+        step, processes = self.global_step, self.trainer.world_size
+        share = slice(self.global_rank, self.batches.batch_size, processes)
+        x = as_float(self.samples[self.batches.at(step)[share]].to(self.device))
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        generator = torch.Generator(self.device).manual_seed(_seed(self.seed, step, rank))
+        # The same in all processes, and each takes its rows of the draws: however many there are, it is one training.
+        generator = torch.Generator(self.device).manual_seed(_seed(self.seed, step, 0))
         beta = self.beta * min(1.0, (step + 1) / max(1.0, self.warmup_steps))
         terms = self.objective(
-            self.model, x, generator, beta=beta, n_samples=len(self.samples), discriminator=self.discriminator
-        )
+            self.model, x, generator,
+            beta=beta, n_samples=len(self.samples), discriminator=self.discriminator, share=share,
+        )  # fmt: skip
         if step % 50 == 0:
             _refuse_if_not_finite(terms.loss, step, self.learning_rate)
-        return terms.loss
+        # The processes' gradients are averaged as if their shares were of one size.
+        return terms.loss * (len(x) * processes / self.batches.batch_size)
+
+    def setup(self, stage: str) -> None:
+        # A fork of a notebook's kernel has inherited a pool of threads without the threads, and would wait for them.
+        if getattr(self.trainer.strategy, "_start_method", None) == "fork":
+            torch.set_num_threads(1)
 
     def on_train_start(self) -> None:
         self.started = time.monotonic()
 
     def on_train_end(self) -> None:
         self.trainer.save_checkpoint(self.checkpoint)
-        # The file is the first process's, whose temporary folder the others do not know.
-        self.final = _load(self.trainer.strategy.broadcast(self.checkpoint))
-        self.trainer.strategy.barrier()
+        # The file is the first process's, on whose machine alone its folder may be.
+        self.final = self.trainer.strategy.broadcast(_load(self.checkpoint) if self.global_rank == 0 else {})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = self.checkpoint.stem
@@ -457,7 +468,9 @@ class SpectrumLogger(Callback):
     """Logs the information of every factor at the end of each validation of any Lightning module.
 
     What is logged is `information/total`, `information/influential` (the number of factors above the threshold) and
-    `information/z0` to `information/z{H-1}`, in nats, over the samples of all processes.
+    `information/z0` to `information/z{H-1}`, in nats, over the samples of all processes. Where Lightning's sampler
+    repeats samples to give all processes as many, a warning says so; a loader with a `vaemi.information.ShareSampler`
+    has every sample once.
 
     Parameters
     ----------
@@ -477,11 +490,13 @@ class SpectrumLogger(Callback):
         self.encode = encode
         self.threshold = threshold
         self.information: FactorInformation | None = None
-        self._metric: FactorInformationMetric | None = None
+        self._sketch: InformationSketch | None = None
 
     def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Forget the last validation."""
-        self._metric = None
+        self._sketch = None
+        if trainer.is_global_zero:
+            _warn_of_repetition(trainer.val_dataloaders)
 
     @torch.no_grad()
     def on_validation_batch_end(
@@ -493,15 +508,17 @@ class SpectrumLogger(Callback):
         else:
             module = pl_module if hasattr(pl_module, "encode") else pl_module.model
             mean, log_variance = module.encode(batch[0] if isinstance(batch, tuple | list) else batch)
-        if self._metric is None:
-            self._metric = FactorInformationMetric(mean.shape[1]).to(mean.device)
-        self._metric.update(mean, log_variance)
+        if self._sketch is None:
+            self._sketch = InformationSketch(mean.shape[1])
+        self._sketch.update(mean, log_variance)
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Log the information."""
-        if self._metric is None:
+        # A process without a batch does not know how many factors there are, and is waited for by the others.
+        here = torch.tensor(0 if self._sketch is None else self._sketch.n_factors, device=pl_module.device)
+        if not (n_factors := int(trainer.strategy.reduce(here, reduce_op="max"))):
             return
-        self.information = self._metric.compute()
+        self.information = (self._sketch or InformationSketch(n_factors)).all_gather().compute()
         pl_module.log_dict(
             {
                 "information/total": self.information.total,
@@ -510,6 +527,22 @@ class SpectrumLogger(Callback):
             },
             rank_zero_only=True,
         )
+
+
+def _warn_of_repetition(loaders: Any) -> None:
+    """Lightning gives every loader of an evaluation in several processes a sampler that may repeat samples."""
+    for loader in loaders if isinstance(loaders, list | tuple) else [loaders]:
+        sampler = getattr(loader, "sampler", None)
+        if not isinstance(sampler, DistributedSampler) or isinstance(sampler, ShareSampler):
+            continue
+        repeated = sampler.total_size - len(sampler.dataset)  # type: ignore[arg-type]
+        if repeated:
+            warnings.warn(
+                f"The validation sampler {f'repeats {repeated}' if repeated > 0 else f'drops {-repeated}'} of "
+                f"{len(sampler.dataset)} samples to give every process as many, and the information is then that of "  # type: ignore[arg-type]
+                "other data: give the loader sampler=vaemi.information.ShareSampler(dataset).",
+                stacklevel=2,
+            )
 
 
 class _Progress(Callback):
@@ -735,6 +768,16 @@ def _alone(checkpoint: Path) -> Iterator[None]:
                 "or make it writable."
             ) from None
         yield
+
+
+def _as_first_process(there: bool, processes: int) -> bool:
+    """What the first process says: the others may have looked before it had waited for a training of the same name."""
+    # Before the first training of several processes the first starts the others, which then look later.
+    if processes == 1 or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return there
+    said = [there]
+    torch.distributed.broadcast_object_list(said, src=0)
+    return said[0]
 
 
 def _refuse_foreign(state: Any, path: Path, model: VAE) -> None:

@@ -58,9 +58,23 @@ def test_the_standard_error_is_the_spread_over_samples():
 
 def test_the_rule_is_about_the_upper_end():
     change = influence.LossChange(rise=1.0, rise_stderr=0.1, worth=100.0, share=0.01, share_stderr=0.004)
-    assert str(change) == "+1.00 ± 0.40 %"
+    assert str(change).replace("\u00a0", " ") == "+1.00 ± 0.40 %"
     assert not change.within(0.0178)
     assert change.within(0.0179)
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "words"),
+    [
+        (-4e-5, 1.3e-5, "-0.0040 ± 0.0013 %"),
+        (0.25, 0.02, "+25.0 ± 2.0 %"),
+        (3.0, 1.1, "+300 ± 110 %"),
+        (0, 0, "+0.0 ± 0.0 %"),
+    ],
+)
+def test_a_price_has_two_digits_of_its_error(share, error, words):
+    change = influence.LossChange(rise=0.0, rise_stderr=0.0, worth=1.0, share=share, share_stderr=error)
+    assert str(change).replace("\u00a0", " ") == words
 
 
 def test_the_objective_of_an_input_is_the_loss_of_a_draw_and_the_kl_term():

@@ -10,7 +10,13 @@ from torch.distributions import MultivariateNormal, Normal
 
 from vaemi import factor_information
 from vaemi.information import joint as module
-from vaemi.information.joint import joint_information, minibatch_log_density, separation, total_correlation
+from vaemi.information.joint import (
+    joint_information,
+    minibatch_log_density,
+    separation,
+    total_correlation,
+    total_correlation_bound,
+)
 
 MIXING = torch.tensor([[1.0, 0.5, 0.0], [0.3, -1.0, 0.2], [0.8, 0.0, 1.1]]).double()
 
@@ -400,3 +406,52 @@ def test_unusable_minibatches(shape, n_samples, method, words):
 def test_minibatch_shapes_must_agree():
     with pytest.raises(ValueError, match=r"\(4, 3\)"):
         minibatch_log_density(torch.zeros(4, 2), torch.zeros(4, 3), torch.zeros(4, 2), 10)
+
+
+# --- The bound without a ceiling
+
+
+def gaussian_draws(correlation, n=20_000, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        torch.randn(n, len(correlation), dtype=torch.float64, generator=generator)
+        @ torch.linalg.cholesky(correlation).T
+    )
+
+
+def test_the_bound_of_gaussian_factors_is_their_total_correlation():
+    correlation = torch.tensor([[1, 0.8, 0.3], [0.8, 1, 0.0], [0.3, 0.0, 1]], dtype=torch.float64)
+    truth = -0.5 * float(torch.logdet(correlation))
+    z = gaussian_draws(correlation)
+    assert total_correlation_bound(z) == pytest.approx(truth, abs=0.02)
+    # Increasing maps of single factors change nothing.
+    bent = torch.stack([z[:, 0].exp(), z[:, 1] ** 3, 100 + 7 * z[:, 2]], 1)
+    assert total_correlation_bound(bent) == pytest.approx(total_correlation_bound(z), abs=1e-12)
+
+
+def test_the_bound_of_independent_factors_is_what_chance_shows():
+    h, m = 20, 2000
+    found = [total_correlation_bound(gaussian_draws(torch.eye(h).double(), m, seed)) for seed in range(10)]
+    assert np.mean(found) == pytest.approx(h * (h - 1) / (4 * m), rel=0.1)
+
+
+def test_the_bound_does_not_see_what_is_not_monotone():
+    z = gaussian_draws(torch.eye(2).double(), 4000)
+    code = torch.stack([z[:, 0], z[:, 0].square()], 1)
+    assert total_correlation(code, torch.full_like(code, math.log(0.01)), points=300).lower > 0.5
+    assert total_correlation_bound(code) < 0.01
+
+
+def test_the_bound_has_no_ceiling():
+    # Five copies of one factor: far more than log M, which is 6.2.
+    one = gaussian_draws(torch.eye(1).double(), 500)
+    copies = one + 0.01 * gaussian_draws(torch.eye(5).double(), 500, seed=1)
+    truth = 0.5 * (5 * math.log(1 + 1e-4) - 5 * math.log(1e-4) - math.log(1 + 5e4))
+    assert total_correlation_bound(copies) > 0.6 * truth > math.log(500)
+    assert total_correlation_bound(one.expand(-1, 2)) > 10
+
+
+@pytest.mark.parametrize("z", [torch.zeros(3, 3), torch.zeros(4), torch.full((5, 2), math.nan)])
+def test_draws_that_the_bound_cannot_use(z):
+    with pytest.raises(ValueError, match="more of them than factors"):
+        total_correlation_bound(z)

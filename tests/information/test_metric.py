@@ -1,8 +1,7 @@
-"""The metric: alone, reset, and over two processes."""
+"""The metric alone and reset; over processes it is in test_distributed."""
 
 import pytest
 import torch
-import torch.multiprocessing
 
 import vaemi
 from vaemi import FactorInformationMetric, factor_information
@@ -52,25 +51,3 @@ def test_impossible_settings_and_an_empty_metric():
         FactorInformationMetric(2).compute()
     with pytest.raises(AttributeError, match="no attribute"):
         vaemi.no_such_thing  # noqa: B018
-
-
-def rank_of_two(rank, rendezvous, outcome):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    mean, log_variance = samples()
-    # Unequal shares, so that the states of the two differ in size.
-    own = slice(0, 130) if rank == 0 else slice(130, 400)
-    metric = FactorInformationMetric(3)
-    metric.update(mean[own], log_variance[own])
-    found = metric.compute()
-    if rank == 1:
-        torch.save({name: getattr(found, name) for name in ("nats", "stderr", "n_samples")}, outcome)
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_equal_one(tmp_path):
-    outcome = tmp_path / "found.pt"
-    torch.multiprocessing.spawn(rank_of_two, (tmp_path / "rendezvous", outcome), nprocs=2)
-    found, expected = torch.load(outcome), factor_information(*samples())
-    torch.testing.assert_close(found["nats"], expected.nats, atol=1e-12, rtol=0)
-    torch.testing.assert_close(found["stderr"], expected.stderr, atol=1e-12, rtol=0)
-    assert found["n_samples"] == 400

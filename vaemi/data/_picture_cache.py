@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vaemi._files import only_one
+from vaemi._files import only_one, written_whole
 from vaemi.data.sources import DataError, writable_folder
 
 # Raised whenever older caches must not be used any more.
@@ -356,7 +356,9 @@ def _keep_from_git(home: Path) -> None:
     ignore = home / ".gitignore"
     if not ignore.exists():
         try:
-            ignore.write_text("*\n")
+            # An empty one, as a kill may leave, would keep nothing from git and never be mended.
+            with written_whole(ignore) as scratch:
+                scratch.write_text("*\n")
         except OSError as error:
             raise _not_written(home, error) from None
 

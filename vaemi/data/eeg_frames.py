@@ -454,7 +454,7 @@ class _Cache:
         try:
             ignored = writable_folder(self._folder) / ".gitignore"
             if not ignored.exists():
-                ignored.write_text("*\n")
+                self._write(ignored, b"*\n")
             self._write(self._path(path), content)
         except (DataError, OSError):
             self._writable = False

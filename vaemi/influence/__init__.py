@@ -10,6 +10,7 @@ from .classification import (
     train_attributes,
     train_classifier,
 )
+from .codes import CodeScores, Recoding, recoding, score_code, scores_table
 from .decoding import (
     decode,
     keep,
@@ -42,11 +43,13 @@ from .subjects import (
 
 __all__ = [
     "AttributeClassifier",
+    "CodeScores",
     "DisentanglementScores",
     "LabelInformation",
     "LossChange",
     "MeanArea",
     "RatingAssociation",
+    "Recoding",
     "accuracies",
     "aligned_label",
     "areas_across_subjects",
@@ -70,10 +73,13 @@ __all__ = [
     "pruning_change",
     "rank_correlation",
     "rating_association",
+    "recoding",
     "reconstruction_error",
     "removal_damage",
     "sample_posterior",
     "sample_prior",
+    "score_code",
+    "scores_table",
     "shrinking_change",
     "single_feature_auc",
     "slopes_within_subjects",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,10 @@ class LossChange:
         return self.share + _UPPER * self.share_stderr < margin
 
     def __str__(self) -> str:
-        return f"{100 * self.share:+.2f} ± {100 * self.share_stderr:.2f} %"
+        percent, error = 100 * self.share, 100 * self.share_stderr
+        # Two digits of the error; without one, as where nothing was removed, there is nothing to be exact about.
+        decimals = min(max(1 - math.floor(math.log10(error)), 0), 6) if error > 0 else 1
+        return f"{percent:+.{decimals}f}\u00a0±\u00a0{error:.{decimals}f}\u00a0%"
 
 
 def loss_change(before: Tensor, after: Tensor, worth: Tensor) -> LossChange:
@@ -87,7 +91,7 @@ def loss_change(before: Tensor, after: Tensor, worth: Tensor) -> LossChange:
 def squared_error_of(
     decode: Callable[[Tensor], Tensor], target: Tensor, sigma: float = 1.0, batch_size: int = 500
 ) -> Callable[[Tensor], Tensor]:
-    """The loss of a Gaussian decoder, up to a constant: |x - decode(z)|^2 / (2 sigma^2) in nats, of each input.
+    r"""The loss of a Gaussian decoder in nats, up to a constant: :math:`\|x - \mathrm{decode}(z)\|^2 / 2 \sigma^2`.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from .bounds import (
     reverse_water_filling,
     water_level,
 )
+from .distributed import ShareSampler, share
 from .errors import standard_error
 from .factors import factor_information
 from .gaussian import gaussian_information, kl_to_prior
@@ -21,6 +22,7 @@ from .joint import (
     minibatch_log_density,
     separation,
     total_correlation,
+    total_correlation_bound,
 )
 from .result import FactorInformation
 from .sketch import InformationSketch
@@ -30,6 +32,7 @@ __all__ = [
     "InformationSketch",
     "JointInformation",
     "Separation",
+    "ShareSampler",
     "TotalCorrelation",
     "entropy_of_labels",
     "factor_information",
@@ -44,7 +47,9 @@ __all__ = [
     "reconstruction_bound",
     "reverse_water_filling",
     "separation",
+    "share",
     "standard_error",
     "total_correlation",
+    "total_correlation_bound",
     "water_level",
 ]

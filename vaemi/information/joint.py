@@ -231,6 +231,40 @@ def total_correlation(
     return _correlation(_sample(*posterior, draws, points, seed, by_factor=True))
 
 
+def total_correlation_bound(z: Any) -> float:
+    r"""Lower bound of the total correlation from draws of z, which no ceiling bends.
+
+    Ranks turn each factor into a standard normal variable, :math:`u_h = \Phi^{-1}(F_h(z_h))`. Increasing maps of single
+    factors change no total correlation, and of all joint densities with the correlation matrix R of u the Gaussian has
+    the largest entropy, so :math:`TC \ge -\frac12 \log\det R`, with equality for Gaussian factors. It sees what
+    factors share in a monotone way, and nothing else. `total_correlation` brackets the number from both sides, but from
+    M posteriors of many nats its lower end says nothing.
+
+    Parameters
+    ----------
+    z : array or tensor, shape (M, H)
+        Draws of the aggregated posterior, such as one from every posterior.
+
+    Returns
+    -------
+    float
+        Nats, infinite where a factor is a function of others. Of M draws of independent factors about H (H - 1) / 4M.
+
+    Raises
+    ------
+    ValueError
+        If z is not of shape (M, H) with M > H, or holds a number that is not finite.
+    """
+    z = torch.as_tensor(z).double()
+    if z.ndim != 2 or len(z) <= z.shape[1] or not z.isfinite().all():
+        raise ValueError(f"z has shape {tuple(z.shape)}: give finite draws, more of them than factors, (M, H).")
+    ranks = z.argsort(0).argsort(0)
+    scores = torch.special.ndtri((ranks + 0.5) / len(z))
+    # Every column holds the same numbers in another order, so that one variance serves all.
+    correlation = scores.T @ scores / scores[:, 0].square().sum()
+    return max(0.0, -0.5 * float(torch.linalg.slogdet(correlation).logabsdet))
+
+
 def separation(
     mean: Any,
     log_variance: Any,

@@ -19,7 +19,7 @@ class FactorInformationMetric(Metric):
 
     `update(mean, log_variance)` takes a batch, `compute()` returns the `FactorInformation` of all samples of all
     processes. Each process should see each of its samples once; a sampler that repeats samples to even out the
-    processes' shares counts them twice.
+    processes' shares counts them twice: `ShareSampler` does not. A process may have no sample at all.
 
     Parameters
     ----------
@@ -40,7 +40,8 @@ class FactorInformationMetric(Metric):
     n_samples: Tensor
 
     def __init__(self, n_factors: int, precision: str = "default", **settings: Any) -> None:
-        super().__init__(**settings)
+        # A process that got nothing since it was asked last would answer from memory, and leave the others waiting.
+        super().__init__(**{"compute_with_cache": False, **settings})
         self.n_factors = n_factors
         self.precision = precision
         InformationSketch(n_factors, precision)  # refuses what is wrong
@@ -54,6 +55,13 @@ class FactorInformationMetric(Metric):
         sketch = self._sketch()
         sketch.update(mean, log_variance)
         self._keep(sketch)
+
+    def sync(self, *arguments: Any, **settings: Any) -> None:
+        """Add the state up over processes; the arguments are those of `torchmetrics.Metric.sync`."""
+        if not len(self.keys):
+            # An empty state must have the others' types and axes, or the processes would not understand each other.
+            self._keep(self._sketch().to(self.device))
+        super().sync(*arguments, **settings)
 
     def compute(self) -> FactorInformation:
         """Information of every factor, over all samples of all processes."""

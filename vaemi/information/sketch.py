@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .checks import checked_choice, checked_posterior, checked_weight
+from .distributed import gathered
 from .lattice import LATTICES, MOST_FACTORS, Lattice
 from .mixture import evaluate_in_parts
 from .result import FactorInformation
@@ -117,6 +118,34 @@ class InformationSketch:
                 f"{self.n_factors} at {self.precision!r}: make both alike."
             )
         self._add(other.blocks, other.n_samples)
+
+    def all_gather(self, group: Any = None) -> InformationSketch:
+        """The sketch of what all processes have gathered, the same in each of them; this one stays as it is.
+
+        To be called by every process, also by one without samples. States go round one at a time, so that memory does
+        not depend on the number of processes.
+
+        Parameters
+        ----------
+        group : torch.distributed.ProcessGroup, optional
+            Of the processes; all of them if left out. Where no group is running, there is one process.
+
+        Returns
+        -------
+        InformationSketch
+
+        Raises
+        ------
+        RuntimeError
+            If a launcher started several processes, and `torch.distributed.init_process_group` was not called.
+        ValueError
+            If the sketches differ in number of factors or in precision, or together exceed `max_bytes`.
+        """
+        whole = InformationSketch(self.n_factors, self.precision, self.max_bytes)
+        for blocks, n_samples in gathered(self.blocks, self.n_samples, self.n_factors, self.precision, group):
+            if n_samples:
+                whole._add(blocks, n_samples)
+        return whole
 
     def compute(self) -> FactorInformation:
         """Information of every factor from all samples gathered, as `factor_information` gives it for one batch.

@@ -1,0 +1,232 @@
+"""Posteriors in files, up to 10,000,000 samples of 128 factors: time, memory and error of `vaemi.shards.audit_shards`.
+
+    .venv/bin/python benchmarks/scale.py --json scale.json      (10 GB in the temporary folder, some ten minutes)
+
+The truth is known: sigma is drawn log-uniformly between a and b, and mu from N(0, 1 - sigma^2), so that q(z_h) is
+N(0, 1) whatever a and b, and I(X; Z_h) = -E log sigma = -(log a + log b) / 2. 24 factors are used, 104 tell less than
+a hundredth of a nat.
+
+The samples lie in shards of 100,000, float32. Every measurement is a process of its own, on one thread for each process
+that counts. Memory is the highest resident set during the audit above the one before it; with several processes the
+sum over them, each at its highest. Beside the shards, `factor_information` is given the same samples as two tensors in
+memory.
+
+The second part measures what a sampler does that repeats samples to give every process as many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.data import DistributedSampler
+
+import vaemi
+from vaemi.shards import audit_shards
+
+_specification = importlib.util.spec_from_file_location("estimators", Path(__file__).with_name("estimators.py"))
+assert _specification is not None
+assert _specification.loader is not None
+estimators = importlib.util.module_from_spec(_specification)
+sys.modules["estimators"] = estimators  # dataclasses look their module up
+_specification.loader.exec_module(estimators)
+
+H, USED = 128, 24
+SHARD = 100_000
+# Samples by number, with the processes that count them; the last also in memory.
+FULL = [(100_000, 1), (1_000_000, 1), (1_000_000, 2), (10_000_000, 1)]
+IN_MEMORY = [100_000, 1_000_000]
+# Samples and processes of the padded sampler.
+PADDED = [(10, 8), (1_001, 8), (1_001, 64)]
+
+
+def ranges() -> tuple[torch.Tensor, torch.Tensor]:
+    """Logarithms of the smallest and largest sigma of every factor, each of shape (H,)."""
+    centre = torch.cat([torch.linspace(-3.0, -0.3, USED), torch.full((H - USED,), -0.005)]).double()
+    half = torch.cat([torch.linspace(0.9, 0.25, USED), torch.full((H - USED,), 0.005)]).double()
+    return centre - half, centre + half
+
+
+def truth() -> torch.Tensor:
+    """I(X; Z_h) in nats, shape (H,)."""
+    low, high = ranges()
+    return -0.5 * (low + high)
+
+
+def draw(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means and log-variances in float32, both (count, H)."""
+    generator = torch.Generator().manual_seed(seed)
+    low, high = (end.float() for end in ranges())
+    log_sigma = low + (high - low) * torch.rand(count, H, generator=generator)
+    mean = torch.randn(count, H, generator=generator).mul_((1 - (2 * log_sigma).exp()).clamp_min_(0).sqrt_())
+    return mean, 2 * log_sigma
+
+
+def write(folder: Path, samples: int, shard: int) -> None:
+    for number in range(samples // shard):
+        mean, log_variance = draw(shard, number)
+        save_file({"mean": mean, "log_variance": log_variance}, folder / f"{number:04}.safetensors")
+
+
+def measure(folder: Path, samples: int, shard: int, processes: int, in_memory: bool) -> dict[str, Any]:
+    """Count the first samples of a folder in this process, and say what it took."""
+    torch.set_num_threads(1)
+    vaemi.factor_information(torch.randn(50, 2), torch.zeros(50, 2))  # compiles
+    files = sorted(folder.glob("*.safetensors"))[: samples // shard]
+    # What is in memory from the start is not counted in time, but in memory it is.
+    before = estimators._resident_before()
+    if in_memory:
+        parts = [load_file(file) for file in files]
+        mean, log_variance = (torch.cat([part[name] for part in parts]) for name in ("mean", "log_variance"))
+        del parts
+    usage, wall = _cpu(), time.perf_counter()
+    if in_memory:
+        found = vaemi.factor_information(mean, log_variance)
+    else:
+        found = audit_shards(files, processes=processes, progress=False).information
+    wall = time.perf_counter() - wall
+    cpu = _cpu() - usage
+    peak = None if before is None else (estimators._highest_resident() - before) / 1e6
+    if peak is not None and processes > 1:
+        peak += processes * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+    error = (found.nats - truth()).abs()
+    low, high = found.interval(0.95)
+    return {
+        "samples": samples,
+        "processes": processes,
+        "in_memory": in_memory,
+        "cpu_seconds": cpu,
+        "wall_seconds": wall,
+        "peak_megabytes": peak,
+        "counted": found.n_samples,
+        "total_nats": found.total,
+        "largest_error_nats": float(error.max()),
+        "largest_error_in_standard_errors": float((error / found.stderr).max()),
+        "stderr_of_largest_error": float(found.stderr[error.argmax()]),
+        "inside_95_percent_intervals": float(((low <= truth()) & (truth() <= high)).double().mean()),
+    }
+
+
+def _cpu() -> float:
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, who))
+
+
+def measure_apart(folder: Path, samples: int, shard: int, processes: int, in_memory: bool) -> dict[str, Any]:
+    task = json.dumps([str(folder), samples, shard, processes, in_memory])
+    threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+    command = [sys.executable, __file__, "--task", task]
+    done = subprocess.run(command, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True)
+    row = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"  {samples:,} samples, {processes} process(es){', in memory' * in_memory}: {row['wall_seconds']:.1f} s, "
+        f"{row['peak_megabytes'] or math.nan:.0f} MB, largest error {row['largest_error_nats']:.1e} nats",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    return row
+
+
+def padded(samples: int, processes: int) -> dict[str, Any]:
+    """What repeated samples change, against every sample once."""
+    mean, log_variance = draw(samples, seed=10**6)
+    shares = [
+        list(DistributedSampler(range(samples), num_replicas=processes, rank=rank, shuffle=False))  # type: ignore[arg-type]
+        for rank in range(processes)
+    ]
+    rows = [index for share in shares for index in share]
+    once = vaemi.factor_information(mean, log_variance)
+    off = vaemi.factor_information(mean[rows], log_variance[rows]).nats - once.nats
+    shared = [index for rank in range(processes) for index in vaemi.information.share(samples, rank, processes)]
+    assert sorted(shared) == list(range(samples))
+    return {
+        "samples": samples,
+        "processes": processes,
+        "counted": len(rows),
+        "largest_change_nats": float(off.abs().max()),
+        "largest_change_in_standard_errors": float((off.abs() / once.stderr)[:USED].max()),
+        "change_of_total_nats": float(off.sum()),
+    }
+
+
+def make_ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Time and memory of each number of samples over those of the fewest; of processes and memory over one process."""
+    streamed = {row["samples"]: row for row in rows if row["processes"] == 1 and not row["in_memory"]}
+    least = streamed[min(streamed)]
+
+    def over(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+        names = ("cpu_seconds", "wall_seconds", "peak_megabytes")
+        return {name: row[name] / base[name] if row[name] and base[name] else None for name in names}
+
+    return {
+        "samples_over_fewest": {str(samples): over(row, least) for samples, row in streamed.items()},
+        "processes_over_one": {
+            f"{row['samples']} in {row['processes']}": over(row, streamed[row["samples"]])
+            for row in rows
+            if row["processes"] > 1
+        },
+        "in_memory_over_streamed": {
+            str(row["samples"]): over(row, streamed[row["samples"]]) for row in rows if row["in_memory"]
+        },
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Posteriors in files, up to 10,000,000 samples.")
+    parser.add_argument("--quick", action="store_true", help="tiny data: checks this file, says nothing on speed")
+    parser.add_argument("--folder", type=Path, help="where the shards are written, if not in the temporary folder")
+    parser.add_argument("--json", type=Path, help="write rows, ratios and the machine to this file")
+    parser.add_argument("--other-work", default="", metavar="WORDS", help="what else the machine does meanwhile")
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.task:
+        folder, *rest = json.loads(options.task)
+        print(json.dumps(measure(Path(folder), *rest)))
+        return
+    shrink = 1000 if options.quick else 1
+    cases = [(samples // shrink, processes, False) for samples, processes in FULL]
+    cases += [(samples // shrink, 1, True) for samples in IN_MEMORY]
+    if options.quick:
+        cases = [case for case in cases if case[0] <= 1000]
+    shard = SHARD // shrink
+    rows = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
+        largest = max(samples for samples, *_ in cases)
+        write(Path(scratch), largest, shard)
+        size = sum(file.stat().st_size for file in Path(scratch).iterdir())
+        print(f"  {largest:,} samples written, {size / 1e9:.1f} GB", file=sys.stderr, flush=True)
+        for samples, processes, in_memory in cases:
+            rows.append(measure_apart(Path(scratch), samples, shard, processes, in_memory))
+    result = {
+        "quick": options.quick,
+        "machine": estimators.machine(os.cpu_count() or 1) | {"other_work": options.other_work},
+        "system": platform.platform(),
+        "factors": H,
+        "factors_used": USED,
+        "samples_of_a_shard": shard,
+        "gigabytes_of_the_largest": size / 1e9,
+        "true_total_nats": float(truth().sum()),
+        "rows": rows,
+        "ratios": make_ratios(rows),
+        "padded_sampler": [padded(samples, processes) for samples, processes in PADDED],
+    }
+    text = json.dumps(result, indent=1)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

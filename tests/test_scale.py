@@ -1,0 +1,143 @@
+"""The page on large data and its benchmark: every script and block runs as it stands; the benchmark knows the truth."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+import vaemi
+from vaemi.models import ConvVAE, as_float
+
+
+def blocks():
+    """Scripts, which begin with their name, and other blocks of code of the page."""
+    text = (ROOT / "book" / "scale.md").read_text()
+    found = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    named = {match[1]: block for block in found if (match := re.match(r"# (\w+\.py)\n", block))}
+    return named, [block for block in found if block not in named.values()]
+
+
+def run(*command, folder):
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    }
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env={**environment, "OMP_NUM_THREADS": "1"}, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """The folder in which the scripts ran one after the other, what they printed, and the other blocks' names."""
+    folder = tmp_path_factory.mktemp("scale")
+    generator = torch.Generator().manual_seed(0)
+    # Pictures with two bright bars here or there; a number of them that two do not divide.
+    places = torch.randint(0, 25, (901, 2), generator=generator)
+    pictures = torch.zeros(901, 1, 28, 28, dtype=torch.uint8)
+    for picture, (row, column) in zip(pictures, places.tolist(), strict=True):
+        picture[0, row : row + 3] = 255
+        picture[0, :, column : column + 3] = 255
+    torch.save(pictures[:600], folder / "images.pt")
+    torch.save(pictures[600:], folder / "held_out.pt")
+    scripts, others = blocks()
+    for name, script in scripts.items():
+        (folder / name).write_text(script)
+    run("train.py", folder=folder)
+    printed = run("-m", "torch.distributed.run", "--nproc-per-node", "2", "evaluate.py", folder=folder)
+    model = ConvVAE((1, 28, 28), latent_dim=16).eval()
+    model.load_state_dict(torch.load(folder / "model.pt"))
+    namespace = {"torch": torch, "model": model, "batches": as_float(pictures[600:]).split(100)}
+    with contextlib.chdir(folder):
+        for number, block in enumerate(others):
+            exec(compile(block, f"block {number} of book/scale.md", "exec"), namespace)
+    return folder, printed, namespace
+
+
+def test_the_scripts_evaluate_every_sample_once(ran):
+    folder, printed, _ = ran
+    count, total = printed.split()
+    assert int(count) == 301
+    model = ConvVAE((1, 28, 28), latent_dim=16).eval()
+    model.load_state_dict(torch.load(folder / "model.pt"))
+    with torch.no_grad():
+        expected = vaemi.factor_information(*model.encode(as_float(torch.load(folder / "held_out.pt"))))
+    # Encoded in other batches, in single precision.
+    assert float(total) == pytest.approx(expected.total, rel=1e-5)
+    assert expected.total > 0.01
+
+
+def test_the_blocks_agree(ran):
+    folder, _, names = ran
+    assert names["audit"].information.n_samples == names["info_of_all"].n_samples == 301
+    torch.testing.assert_close(names["audit"].information.nats, names["info_of_all"].nats, atol=1e-12, rtol=0)
+    assert (folder / "counted.safetensors").exists()
+
+
+def test_a_sketch_can_be_pickled(ran):
+    sketch = ran[2]["whole"]
+    again = pickle.loads(pickle.dumps(sketch))
+    again.merge(sketch)
+    assert again.n_samples == 602
+
+
+@pytest.fixture(scope="module")
+def bench():
+    specification = importlib.util.spec_from_file_location("scale_benchmark", ROOT / "benchmarks" / "scale.py")
+    module = importlib.util.module_from_spec(specification)
+    before = sys.modules.get("estimators")
+    specification.loader.exec_module(module)
+    yield module
+    sys.modules.pop("estimators")
+    if before is not None:
+        sys.modules["estimators"] = before
+
+
+def test_the_truth_of_the_benchmark_is_that_of_its_draws(bench):
+    mean, log_variance = bench.draw(20_000, seed=0)
+    # q(z) is N(0, 1), so that the Gaussian estimate is the truth, too, and by another formula.
+    found = vaemi.factor_information(mean, log_variance, method="gaussian")
+    assert (found.nats - bench.truth()).abs().max() < 0.03
+    exact = vaemi.factor_information(mean, log_variance)
+    assert ((exact.nats - bench.truth()).abs() < 5 * exact.stderr + 1e-3).all()
+    assert (bench.truth() > 0.1).sum() == bench.USED
+    torch.testing.assert_close(found.marginal_std, torch.ones(bench.H, dtype=torch.float64), atol=0.03, rtol=0)
+
+
+def test_a_quick_run_of_the_benchmark(bench, tmp_path, capsys):
+    bench.main(["--quick", "--json", str(tmp_path / "scale.json")])
+    made = json.loads((tmp_path / "scale.json").read_text())
+    committed = json.loads(bench.Path(bench.__file__).with_suffix(".json").read_text())
+    assert made.keys() == committed.keys()
+    assert not committed["quick"]
+    for result in (made, committed):
+        for row in result["rows"]:
+            assert row["counted"] == row["samples"]
+        assert result["ratios"]["samples_over_fewest"][str(min(row["samples"] for row in result["rows"]))] == {
+            "cpu_seconds": 1.0, "wall_seconds": 1.0, "peak_megabytes": 1.0,
+        }  # fmt: skip
+        for row in result["padded_sampler"]:
+            assert row["counted"] == -(-row["samples"] // row["processes"]) * row["processes"]
+            assert row["largest_change_nats"] > 0
+    assert max(row["samples"] for row in committed["rows"]) == 10_000_000
+
+
+def test_the_committed_benchmark_shows_what_the_page_says():
+    rows = json.loads((ROOT / "benchmarks" / "scale.json").read_text())["rows"]
+    alone = sorted(
+        (row for row in rows if row["processes"] == 1 and not row["in_memory"]), key=lambda row: row["samples"]
+    )
+    fewest, most = alone[0], alone[-1]
+    assert most["peak_megabytes"] < 1.5 * fewest["peak_megabytes"]
+    assert most["wall_seconds"] < 1.5 * fewest["wall_seconds"] * most["samples"] / fewest["samples"]
+    assert most["largest_error_nats"] < 4 * most["stderr_of_largest_error"]
