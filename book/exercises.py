@@ -42,6 +42,7 @@ CHAPTERS = {
     "notebooks/celeba.ipynb": "faces",
     "notebooks/deap.ipynb": "eeg",
     "book/own_vae.md": "own",
+    "book/scale.md": "own",
 }
 EDITIONS = {
     False: "A click opens a solution. Try first; a solution that one has only read looks easier than it was.",
