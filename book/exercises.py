@@ -44,6 +44,7 @@ CHAPTERS = {
     "notebooks/deap.ipynb": "eeg",
     "book/own_vae.md": "own",
     "notebooks/your_vae.ipynb": "own",
+    "book/scale.md": "own",
 }
 EDITIONS = {
     False: "A click opens a solution. Try first; a solution that one has only read looks easier than it was.",

@@ -116,7 +116,7 @@ def services(repository: Mapping[str, str], name: str) -> dict[str, str]:
     }
 
 
-def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None = None) -> str:
+def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None = None, uses_gpu: bool = True) -> str:
     """How long a run took and on what, and whether a GPU has been measured.
 
     Parameters
@@ -125,6 +125,8 @@ def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None
         The run behind the page.
     published : mapping, optional
         The run at the published setting, if there is one.
+    uses_gpu : bool
+        Whether the notebook takes one where there is one; if not, its metadata has `vaemi: {uses_gpu: false}`.
     """
     measured = [result]
     if published is not None and published["profile"] != result["profile"]:
@@ -139,7 +141,9 @@ def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None
         sentences.append("Expect about as long on a laptop.")
     else:
         sentences.append("How long it takes on a laptop without a GPU has not been measured.")
-    if True not in kinds:
+    if not uses_gpu:
+        sentences.append("It makes no use of a GPU.")
+    elif True not in kinds:
         sentences.append("With a GPU, which is used where there is one, the time has not been measured.")
     return " ".join(sentences)
 
@@ -157,6 +161,7 @@ def _published(results: Path, name: str) -> dict[str, Any] | None:
 def _box(source: Path, result: Mapping[str, Any], results: Path, downloads: str, repository: Mapping[str, str]) -> str:
     name = source.stem
     links = services(repository, name)
+    uses_gpu = nbformat.read(source, as_version=4).metadata.get("vaemi", {}).get("uses_gpu", True)
     lines = [
         "::::{dropdown} Run this page yourself",
         ":class-container: run-box",
@@ -172,7 +177,7 @@ def _box(source: Path, result: Mapping[str, Any], results: Path, downloads: str,
         "",
         "The first repeats this page, the second changes a parameter, and `make book` then shows what came out.",
         "",
-        f"**How long.** {time_in_words(result, _published(results, name))}",
+        f"**How long.** {time_in_words(result, _published(results, name), uses_gpu)}",
         "",
         f"**The notebook.** {{download}}`{name}.ipynb <../{downloads}/{name}.ipynb>`, without outputs. It needs the",
         "package `vaemi` and runs in a clone.",

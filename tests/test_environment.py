@@ -182,4 +182,4 @@ def test_no_floor_imports_its_neighbours(path):
     elif module in TOP:
         assert not imported & (TOP | JOINING | {"runs"})
     elif module == "sweep":
-        assert imported == {"runs"}
+        assert imported == {"runs", "_files"}

@@ -130,6 +130,13 @@ def test_the_time_of_a_run_on_a_gpu_says_that_a_laptop_has_not_been_measured():
     assert "With a GPU" not in said
 
 
+def test_a_notebook_that_makes_no_use_of_a_gpu_says_so(tmp_path):
+    said = runbox.time_in_words(result(), uses_gpu=False)
+    assert said.endswith("Expect about as long on a laptop. It makes no use of a GPU.")
+    texts = {name: box(tmp_path, NOWHERE, name) for name in ("your_vae", "mnist")}
+    assert [name for name, text in texts.items() if "makes no use of a GPU" in text] == ["your_vae"]
+
+
 def test_the_published_setting_is_said_where_it_was_run(tmp_path):
     (tmp_path / "paper").mkdir()
     published = result("paper", "Some GPU 9000", 1200)

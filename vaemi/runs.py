@@ -135,7 +135,7 @@ class Run:
         *,
         data: Mapping[str, Any],
         values: Mapping[str, Any],
-        claims: Sequence[Mapping[str, Any]] = (),
+        claims: Sequence[Mapping[str, Any]],
         seed: int,
         device: str,
         training_seconds: float,
@@ -151,7 +151,8 @@ class Run:
         values : mapping
             Names to numbers, lists of numbers, or mappings of keys to those.
         claims : sequence of mapping
-            Each with id, statement, rule, holds, value, stderr, unit, published; none where the paper claims nothing.
+            Each with id, statement, rule, holds, value, stderr, unit, published; none where an experiment has nothing
+            to say about the paper.
         seed : int
         device : str
             What it was trained on ("cpu", "cuda:0").
@@ -486,9 +487,8 @@ def is_whole(result: Path) -> bool:
     """Whether a run's result and notebook are there and can be read."""
     kept = result.with_suffix("")
     try:
-        # An experiment may claim nothing.
         return isinstance(json.loads(_json(kept).read_text())["claims"], list) and _ipynb(kept).is_file()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError):
         return False
 
 

@@ -58,8 +58,8 @@ def audit_shards(
     ----------
     files : iterable of paths
         Each with arrays ``mean`` and ``log_variance`` (or ``variance``, ``std``, ``log_std``), both (M, H), or
-        (M, channels, ...): ``.npz``, ``.safetensors`` or ``.pt``; or pairs of ``.npy`` whose names differ by these words,
-        such as ``mean-0.npy`` and ``log_variance-0.npy``. Also states (below) of audits of other files, made
+        (M, channels, ...): ``.npz``, ``.safetensors`` or ``.pt``; or pairs of ``.npy`` whose names differ by these
+        words, such as ``mean-0.npy`` and ``log_variance-0.npy``. Also states (below) of audits of other files, made
         elsewhere. A file that is named twice counts once.
     scale : {"log_variance", "variance", "std", "log_std"}, optional
         What the second array must be called.

@@ -44,15 +44,15 @@ def test_the_standard_error_is_the_spread_over_samples():
     generator = torch.Generator().manual_seed(1)
     changes = []
     for _ in range(400):
-        worth = 3 + torch.randn(300, generator=generator)
-        rise = 0.1 * worth + 0.5 * torch.randn(300, generator=generator)
+        worth = 3 + 2 * torch.randn(300, generator=generator)
+        rise = 0.5 * worth + 0.5 * torch.randn(300, generator=generator)
         changes.append(influence.loss_change(torch.zeros(300), rise, worth))
     shares = torch.tensor([change.share for change in changes])
     claimed = sum(change.share_stderr for change in changes) / len(changes)
     assert float(shares.std()) == pytest.approx(claimed, rel=0.12)
     # What goes with the worth is no error of their ratio.
     assert claimed == pytest.approx(0.5 / 3 / 300**0.5, rel=0.05)
-    covered = sum(abs(change.share - 0.1) < 1.96 * change.share_stderr for change in changes)
+    covered = sum(abs(change.share - 0.5) < 1.96 * change.share_stderr for change in changes)
     assert 0.92 < covered / len(changes) < 0.98
 
 
