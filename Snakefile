@@ -18,14 +18,15 @@ STUDENT = str(config.get("student", 0)) != "0"
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
 EXPERIMENTS = ["theory", "estimators", "sparsity", "objectives", "your_vae", *ON_DATA]
 PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
-# What profile reference takes from the reference run.
-TAKEN = [str(path) for path in sorted(Path("results/paper").glob("**/*.safetensors"))] if PROFILE == "reference" else []
+# Of another profile, where this one takes what was made there.
+MADE_AT = yaml.safe_load(Path(f"notebooks/profiles/{PROFILE}.yaml").read_text() or "{}").get("extends", PROFILE)
+TAKEN = [str(path) for path in sorted(Path(f"results/{MADE_AT}").glob("weights/*"))] if MADE_AT != PROFILE else []
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)
 MARKS = f"_build/marks/{PROFILE}"
-SWEEPS = yaml.safe_load(Path("notebooks/sweeps.yaml").read_text()).get(PROFILE)
+SWEEPS = yaml.safe_load(Path("notebooks/sweeps.yaml").read_text()).get(MADE_AT)
 if not SWEEPS:
-    raise WorkflowError(f"notebooks/sweeps.yaml has no profile {PROFILE!r}: write there which sweeps the book makes.")
+    raise WorkflowError(f"notebooks/sweeps.yaml has no profile {MADE_AT!r}: write there which sweeps the book makes.")
 
 
 rule site:
@@ -47,6 +48,13 @@ rule site:
         edition="--student" if STUDENT else "",
     shell:
         "python book/build.py --profile {PROFILE:q} {params.edition}"
+
+
+# All that is measured, without a site: what `make reference` asks for.
+rule measured:
+    input:
+        MARKS + "/claims.txt",
+        expand(MARKS + "/sweeps/{sweep}", sweep=SWEEPS),
 
 
 # Longest first, so that no core waits at the end.
@@ -92,22 +100,35 @@ use rule run as run_on_data with:
 
 # After the run that the site shows, which is one of a sweep's, and after all others that can be made. It hands out the
 # cores itself, so that it gets all.
-rule sweep:
-    input:
-        lambda wildcards: f"results/{PROFILE}/{shlex.split(SWEEPS[wildcards.sweep])[0]}.json",
-    output:
-        # The table is there, too, when some of the runs failed; the mark is not.
-        table=update(f"results/{PROFILE}/sweeps/{{sweep}}.csv"),
-        mark=touch(MARKS + "/sweeps/{sweep}"),
-    wildcard_constraints:
-        sweep="|".join(map(re.escape, SWEEPS)),
-    params:
-        told=lambda wildcards: shlex.split(SWEEPS[wildcards.sweep]),
-    threads: workflow.cores
-    priority: -1
-    # Its progress goes to standard error; what it found is on the page.
-    shell:
-        "vaemi sweep {params.told:q} --name {wildcards.sweep:q} --profile {PROFILE:q} --jobs {threads} > /dev/null"
+if MADE_AT == PROFILE:
+
+    rule sweep:
+        input:
+            lambda wildcards: f"results/{PROFILE}/{shlex.split(SWEEPS[wildcards.sweep])[0]}.json",
+        output:
+            # The table is there, too, when some of the runs failed; the mark is not.
+            table=update(f"results/{PROFILE}/sweeps/{{sweep}}.csv"),
+            mark=touch(MARKS + "/sweeps/{sweep}"),
+        wildcard_constraints:
+            sweep="|".join(map(re.escape, SWEEPS)),
+        params:
+            told=lambda wildcards: shlex.split(SWEEPS[wildcards.sweep]),
+        threads: workflow.cores
+        priority: -1
+        # Its progress goes to standard error; what it found is on the page.
+        shell:
+            "vaemi sweep {params.told:q} --name {wildcards.sweep:q} --profile {PROFILE:q} --jobs {threads} > /dev/null"
+
+else:
+
+    rule sweep:
+        input:
+            f"results/{MADE_AT}/sweeps/{{sweep}}.csv",
+        output:
+            f"results/{PROFILE}/sweeps/{{sweep}}.csv",
+            touch(MARKS + "/sweeps/{sweep}"),
+        shell:
+            "cp {input:q} {output[0]:q}"
 
 
 rule claims:

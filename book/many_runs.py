@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from vaemi import claims, figures
+from vaemi import claims, figures, runs
 from vaemi.runs import RunError, duration_in_words
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +26,11 @@ _PANELS = {
 }
 
 
+def made_at(profile: str) -> str:
+    """The profile at which a profile's sweeps are made: its own, or where it takes what was made there."""
+    return runs.read_profile(ROOT, profile).extends or profile
+
+
 def sweeps(profile: str) -> dict[str, str]:
     """Arguments of `vaemi sweep` by the name of the tables.
 
@@ -35,9 +40,9 @@ def sweeps(profile: str) -> dict[str, str]:
         If the profile has no sweeps.
     """
     path = ROOT / "notebooks" / "sweeps.yaml"
-    found = yaml.safe_load(path.read_text()).get(profile)
+    found = yaml.safe_load(path.read_text()).get(made_at(profile))
     if not found:
-        raise RunError(f"{path} has no profile {profile!r}: write there which sweeps the book makes with it.")
+        raise RunError(f"{path} has no profile {made_at(profile)!r}: write there which sweeps the book makes with it.")
     return found
 
 
@@ -53,7 +58,8 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
     generated : Path
         Where the page's parts go.
     """
-    commands = {name: f"vaemi sweep {told} --name {name} --profile {profile}" for name, told in sweeps(profile).items()}
+    at = made_at(profile)
+    commands = {name: f"vaemi sweep {told} --name {name} --profile {at}" for name, told in sweeps(profile).items()}
     seeds, path = (_table(results / "sweeps" / f"{name}.csv", commands[name]) for name in (SEEDS, PATH))
     for name, command in commands.items():
         (generated / f"{name}.md").write_text(f"```console\n$ .venv/bin/{command}\n```\n")
@@ -66,7 +72,7 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
     widest = spread.idxmax()
     ends = path.groupby("beta")[list(_PANELS)].mean()
     return {
-        "profile": profile,
+        "profile": at,
         "seeds": len(seeds),
         "beta": float(seeds.beta.iloc[0]),
         "runs": len(both),
