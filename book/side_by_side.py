@@ -69,7 +69,9 @@ def _what_differed(result: Mapping[str, Any], reference: Mapping[str, Any], defa
         for name in here
         if name in there and here[name] != there[name]
     ]
-    sentences = [f"It took {_minutes(reference)} on {reference['manifest']['device']}, this page's {_minutes(result)}."]
+    sentences = [
+        f"It took {_duration(reference)} on {reference['manifest']['device']}, this page's {_duration(result)}."
+    ]
     if changed:
         sentences.append(f"Their parameters differ: {'; '.join(changed)}.")
     if here.get("seed") == there.get("seed") and not changed:
@@ -82,9 +84,8 @@ def _what_differed(result: Mapping[str, Any], reference: Mapping[str, Any], defa
     return " ".join(sentences)
 
 
-def _minutes(result: Mapping[str, Any]) -> str:
-    seconds = runs.whole_seconds(result["manifest"])
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+def _duration(result: Mapping[str, Any]) -> str:
+    return runs.duration_in_words(runs.whole_seconds(result["manifest"]))
 
 
 def _value(value: Any) -> str:
@@ -93,6 +94,8 @@ def _value(value: Any) -> str:
 
 def _claims_table(result: Mapping[str, Any], reference: Mapping[str, Any]) -> list[str]:
     by_id = {claim["id"]: claim for claim in reference["claims"]}
+    if not result["claims"]:
+        return []
     lines = ["| claim | published | reference run | this page |", "|---|---|---|---|"]
     for claim in result["claims"]:
         other = by_id.get(claim["id"])
@@ -103,7 +106,7 @@ def _claims_table(result: Mapping[str, Any], reference: Mapping[str, Any]) -> li
             f"{claims.in_numbers(claim)}, {_verdict(claim)}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return lines if result["claims"] else []
+    return lines
 
 
 def _verdict(claim: Mapping[str, Any]) -> str:

@@ -1,0 +1,81 @@
+"""`make reference`: the forecast, and what becomes of a run that is there."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from vaemi import runs
+from vaemi.training import train
+
+specification = importlib.util.spec_from_file_location("workflow_reference", ROOT / "workflow" / "reference.py")
+reference = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(reference)
+
+
+def test_without_an_earlier_run_there_is_nothing_to_go_by(tmp_path):
+    (sentence,) = reference.forecast(tmp_path)
+    assert "There is no earlier reference run" in sentence
+
+
+def test_a_forecast_scales_what_was_measured_there(tmp_path, tiny_model, tiny_images, monkeypatch):
+    made = train(
+        tiny_model, tiny_images, tiny_images[:50], steps=20, batch_size=20, records=1, progress=False,
+        weights=tmp_path / "weights", label="mnist-0",
+    )  # fmt: skip
+    manifest = {"duration_seconds": 6000.0, "training_seconds": 5000.0, "weights": made.weights.name}
+    (tmp_path / "mnist.json").write_text(json.dumps({"experiment": "mnist", "manifest": manifest}))
+    monkeypatch.setattr(reference, "_times_slower", lambda path: 3.0)
+    head, mnist, in_all = reference.forecast(tmp_path)
+    assert "3.0 times as long here" in head
+    assert mnist.split() == ["mnist", "5", "h", "00", "min", "(1", "h", "40", "min", "there)"]
+    assert in_all.split()[:6] == ["in", "all", "5", "h", "00", "min"]
+
+
+def test_a_step_here_is_timed_with_the_model_of_the_file(tmp_path, tiny_model, tiny_images):
+    made = train(
+        tiny_model, tiny_images, tiny_images[:50], steps=20, batch_size=20, records=1, progress=False, weights=tmp_path
+    )
+    assert reference._times_slower(made.weights) > 0
+
+
+def test_folds_of_one_experiment_are_timed_once(tmp_path):
+    files = [tmp_path / f"{name}.safetensors" for name in ("eeg-fold-0-ab", "eeg-fold-11-cd", "mnist-ef")]
+    assert reference._one_a_label(files) == [files[0], files[2]]
+
+
+def test_a_run_that_was_set_aside_is_not_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    for name in ("paper", "paper-before"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+    assert reference.main(["1", "--anew"]) == 1
+    assert "is there already: move it away first" in capsys.readouterr().err
+    assert (tmp_path / "results" / "paper").exists()
+
+
+@pytest.mark.parametrize("profile", ["paper", "reference"])
+def test_snakemake_plans_what_the_profile_needs(tmp_path, profile):
+    """Without a run: the reference profile trains nothing, and says what it lacks."""
+    for name in ("Snakefile", "notebooks", "vaemi", "book", "benchmarks", "_config.yml", "_toc.yml", "CHANGELOG.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    made_at = runs.read_profile(ROOT, profile).extends or profile
+    (tmp_path / "results" / "paper" / "sweeps").mkdir(parents=True)
+    if profile == "reference":
+        for name in ("mnist-seeds", "mnist-beta"):
+            (tmp_path / "results" / made_at / "sweeps" / f"{name}.csv").touch()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "--nolock", "--dry-run", "--printshellcmds", "--cores", "2"),
+            *("--config", f"profile={profile}", "--", "measured"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"vaemi run mnist --profile {profile}" in done.stdout
+    assert ("vaemi sweep mnist" in done.stdout) == (profile == "paper")
