@@ -38,6 +38,10 @@ ALLOWED = {
         "Two Gaussian factors": "the example",
         "a factor of three nats": "said of any such factor",
     },
+    "book/reference.md": {
+        "a tenth of the factors": "one of the paper's ratios",
+        "5,000 digits": "what the installed package carries",
+    },
     "book/data.md": {
         "70,000 digits": "the size of MNIST",
         "5,000 of its digits": "what the installed package carries",
