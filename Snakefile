@@ -21,6 +21,11 @@ PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/
 # Of another profile, where this one takes what was made there.
 MADE_AT = yaml.safe_load(Path(f"notebooks/profiles/{PROFILE}.yaml").read_text() or "{}").get("extends", PROFILE)
 TAKEN = [str(path) for path in sorted(Path(f"results/{MADE_AT}").glob("weights/*"))] if MADE_AT != PROFILE else []
+if MADE_AT != PROFILE and not TAKEN:
+    raise WorkflowError(
+        f"Profile {PROFILE} takes weights from results/{MADE_AT}/weights, where there are none: make them (make reference; "
+        "it says how long that takes), or build another profile."
+    )
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)
 MARKS = f"_build/marks/{PROFILE}"

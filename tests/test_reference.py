@@ -8,7 +8,6 @@ import sys
 import pytest
 from conftest import ROOT
 
-from vaemi import runs
 from vaemi.training import train
 
 specification = importlib.util.spec_from_file_location("workflow_reference", ROOT / "workflow" / "reference.py")
@@ -56,17 +55,11 @@ def test_a_run_that_was_set_aside_is_not_written_over(tmp_path, monkeypatch, cap
     assert (tmp_path / "results" / "paper").exists()
 
 
-@pytest.mark.parametrize("profile", ["paper", "reference"])
-def test_snakemake_plans_what_the_profile_needs(tmp_path, profile):
-    """Without a run: the reference profile trains nothing, and says what it lacks."""
+def planned(tmp_path, profile):
+    """What Snakemake would do in a project without results but those that a test has put there."""
     for name in ("Snakefile", "notebooks", "vaemi", "book", "benchmarks", "_config.yml", "_toc.yml", "CHANGELOG.md"):
         (tmp_path / name).symlink_to(ROOT / name)
-    made_at = runs.read_profile(ROOT, profile).extends or profile
-    (tmp_path / "results" / "paper" / "sweeps").mkdir(parents=True)
-    if profile == "reference":
-        for name in ("mnist-seeds", "mnist-beta"):
-            (tmp_path / "results" / made_at / "sweeps" / f"{name}.csv").touch()
-    done = subprocess.run(
+    return subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", "--nolock", "--dry-run", "--printshellcmds", "--cores", "2"),
             *("--config", f"profile={profile}", "--", "measured"),
@@ -76,6 +69,22 @@ def test_snakemake_plans_what_the_profile_needs(tmp_path, profile):
         text=True,
         timeout=120,
     )
+
+
+@pytest.mark.parametrize("profile", ["paper", "reference"])
+def test_the_reference_profile_trains_nothing(tmp_path, profile):
+    for name in ("weights/mnist-0.safetensors", "sweeps/mnist-seeds.csv", "sweeps/mnist-beta.csv"):
+        path = tmp_path / "results" / "paper" / name
+        if profile == "reference":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    done = planned(tmp_path, profile)
     assert done.returncode == 0, done.stderr
     assert f"vaemi run mnist --profile {profile}" in done.stdout
     assert ("vaemi sweep mnist" in done.stdout) == (profile == "paper")
+
+
+def test_a_site_from_weights_that_are_not_there_is_refused(tmp_path):
+    done = planned(tmp_path, "reference")
+    assert done.returncode != 0
+    assert "takes weights from results/paper/weights, where there are none: make them" in done.stderr + done.stdout
