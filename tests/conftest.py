@@ -1,6 +1,7 @@
 """What all tests share: a data root of their own, no network, small models, and one smoke run and site a session."""
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -22,7 +23,7 @@ import yaml
 
 import vaemi
 from vaemi.data import mnist
-from vaemi.models import ConvVAE
+from vaemi.models import ConvVAE, LinearVAE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -84,6 +85,18 @@ def tiny():
     """The smallest model, always with the same weights."""
     torch.manual_seed(0)
     return ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
+
+
+def linear_model(encoder, decoder, variance=0.1):
+    """A linear VAE without offsets whose encoder and decoder have these weights."""
+    encoder, decoder = torch.as_tensor(encoder), torch.as_tensor(decoder)
+    model = LinearVAE(encoder.shape[1], encoder.shape[0])
+    with torch.no_grad():
+        for layer, weight in ((model.encoder, encoder), (model.decoder, decoder)):
+            layer.weight.copy_(weight)
+            layer.bias.zero_()
+        model.log_variance.fill_(math.log(variance))
+    return model
 
 
 def same_weights(a, b):

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import same_weights, tiny
+from conftest import linear_model, same_weights, tiny
 from lightning.pytorch.callbacks import Callback
 from torch.distributions import Normal, kl_divergence
 
@@ -36,18 +36,6 @@ SMALL = {"factor-vae": FactorVAE(hidden_dims=(16, 16))}
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def linear_model(encoder, decoder, variance):
-    """A linear VAE without offsets whose encoder and decoder have these weights."""
-    encoder, decoder = torch.as_tensor(encoder), torch.as_tensor(decoder)
-    model = LinearVAE(encoder.shape[1], encoder.shape[0])
-    with torch.no_grad():
-        for layer, weight in ((model.encoder, encoder), (model.decoder, decoder)):
-            layer.weight.copy_(weight)
-            layer.bias.zero_()
-        model.log_variance.fill_(math.log(variance))
-    return model
 
 
 def random_model():

@@ -86,7 +86,5 @@ def load_reference(experiment: str, root: Path | str | None = None) -> Reference
         raise WeightsError(f"{path} cannot be read ({error}): fetch it again.") from None
     held = trained_weights.load(folder / "weights" / file)
     model = models.build(held.about["hyperparameters"])
-    if trained_weights.is_damaged(held.state_dict, model):
-        raise WeightsError(f"{folder / 'weights' / file} holds weights of another model: fetch it again.")
-    model.load_state_dict(held.state_dict)
+    held.put_into(model)
     return Reference(model.eval(), information, result)

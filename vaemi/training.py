@@ -667,13 +667,11 @@ class _KeptWeights:
             return None
         try:
             held = trained_weights.load(self.path)
+            if not trained_weights.alike(held.about["samples"], trained_weights.likeness(self.samples)):
+                return None
+            held.put_into(model)
         except trained_weights.WeightsError as error:
             raise TrainingError(str(error)) from None
-        if not trained_weights.alike(held.about["samples"], trained_weights.likeness(self.samples)):
-            return None
-        if trained_weights.is_damaged(held.state_dict, model):
-            raise TrainingError(f"{self.path} holds weights of another model: fetch it again, or train anew.")
-        model.load_state_dict(held.state_dict)
         about = held.about
         return Training(
             model=model.to("cpu").eval(),
@@ -688,7 +686,6 @@ class _KeptWeights:
     def keep(self, made: Training) -> None:
         """Put the weights into the file, and into the model what the file has."""
         made.model.load_state_dict(trained_weights.rounded(made.model.state_dict()))
-        history = {column.name: getattr(made.history, column.name) for column in fields(History)}
         about = {
             "hyperparameters": made.model.hyperparameters,
             "settings": self.settings,
@@ -701,9 +698,15 @@ class _KeptWeights:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            trained_weights.save(self.path, made.model, history | history.pop("extra"), about)
+            trained_weights.save(self.path, made.model, _as_columns(made.history), about)
         except (OSError, ValueError) as error:
             raise TrainingError(f"The weights {self.path} cannot be kept: {error}") from None
+
+
+def _as_columns(history: History) -> dict[str, Tensor]:
+    """The opposite of `_as_history`."""
+    common = {column.name: getattr(history, column.name) for column in fields(History) if column.name != "extra"}
+    return common | history.extra
 
 
 def _as_history(columns: dict[str, Tensor]) -> History:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vaemi._files import written_whole
@@ -26,6 +25,8 @@ class Weights:
 
     Attributes
     ----------
+    path : Path
+        The file.
     state_dict : dict of str to Tensor
         The model's, float32.
     history : dict of str to Tensor
@@ -34,14 +35,33 @@ class Weights:
         How the training came about, as JSON holds it; `hyperparameters` are the model's.
     """
 
+    path: Path
     state_dict: dict[str, Tensor]
     history: dict[str, Tensor]
     about: dict[str, Any]
 
+    def put_into(self, model: nn.Module) -> None:
+        """Give a model these weights.
+
+        Raises
+        ------
+        WeightsError
+            If they are of another model, or not finite.
+        """
+        theirs = {name: value.shape for name, value in self.state_dict.items()}
+        whole = all(value.isfinite().all() for value in self.state_dict.values())
+        if not whole or theirs != {name: value.shape for name, value in model.state_dict().items()}:
+            raise WeightsError(f"{self.path} holds weights of another model: fetch it again, or train anew.")
+        model.load_state_dict(self.state_dict)
+
 
 def rounded(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights as a file has them, float32: matrices and kernels rounded to half precision, the rest as it is."""
-    return {name: value.float() if value.ndim < 2 else value.half().float() for name, value in state_dict.items()}
+    return {name: value.float() for name, value in _as_kept(state_dict).items()}
+
+
+def _as_kept(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.half() if value.ndim > 1 else value.float() for name, value in state_dict.items()}
 
 
 def save(path: Path, model: nn.Module, history: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -65,10 +85,7 @@ def save(path: Path, model: nn.Module, history: Mapping[str, Tensor], about: Map
     """
     import safetensors.torch
 
-    tensors = {
-        f"model.{name}": (value.half() if value.ndim > 1 else value.float()).cpu().contiguous()
-        for name, value in model.state_dict().items()
-    }
+    tensors = {f"model.{name}": value.cpu().contiguous() for name, value in _as_kept(model.state_dict()).items()}
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise ValueError(f"{name} does not fit into half precision: it is not finite there.")
@@ -102,7 +119,7 @@ def load(path: Path) -> Weights:
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value.float() if part == "model" else value
-    return Weights(parts["model"], parts["history"], about)
+    return Weights(path, parts["model"], parts["history"], about)
 
 
 def likeness(samples: Tensor) -> dict[str, Any]:
@@ -126,11 +143,3 @@ def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     scale = max(abs(one["mean"]), one["std"])
     same = all(abs(one[name] - other[name]) <= 1e-3 * scale for name in ("mean", "std"))
     return list(one["shape"]) == list(other["shape"]) and same
-
-
-def is_damaged(state_dict: Mapping[str, Tensor], model: nn.Module) -> bool:
-    """Whether weights are not those of such a model."""
-    ours = {name: value.shape for name, value in model.state_dict().items()}
-    return {name: value.shape for name, value in state_dict.items()} != ours or not all(
-        torch.isfinite(value).all() for value in state_dict.values()
-    )

@@ -4,22 +4,12 @@ import math
 
 import pytest
 import torch
+from conftest import linear_model
 
 import vaemi
 from vaemi import influence
 from vaemi.information import total_correlation, total_correlation_bound
-from vaemi.models import LinearVAE, posterior
-
-
-def linear(encoder, decoder, variance=0.1):
-    encoder, decoder = torch.as_tensor(encoder), torch.as_tensor(decoder)
-    model = LinearVAE(encoder.shape[1], encoder.shape[0])
-    with torch.no_grad():
-        for layer, weight in ((model.encoder, encoder), (model.decoder, decoder)):
-            layer.weight.copy_(weight)
-            layer.bias.zero_()
-        model.log_variance.fill_(math.log(variance))
-    return model
+from vaemi.models import posterior
 
 
 def normal(*shape, seed=0):
@@ -31,7 +21,7 @@ def normal(*shape, seed=0):
 
 def test_an_encoder_that_undoes_its_decoder_finds_every_code():
     decoder = torch.tensor([[2.0, 1.0], [0.0, 0.5]])
-    found = influence.recoding(linear(torch.linalg.inv(decoder), decoder, 1e-6), normal(500, 2))
+    found = influence.recoding(linear_model(torch.linalg.inv(decoder), decoder, 1e-6), normal(500, 2))
     assert found.error([0, 1]) == pytest.approx(0, abs=1e-5)
     assert found.correlation([0, 1]) == pytest.approx(1, abs=1e-5)
 
@@ -40,7 +30,7 @@ def test_what_an_encoder_misses_and_how_the_codes_go_together():
     # The second code is a z plus noise of variance v: (1 - a) z is missed, and the correlation is a / sqrt(a^2 + v).
     a, v, deviation = 0.6, 0.25, 3.0
     z = normal(100_000, 2) * torch.tensor([1.0, deviation])
-    found = influence.recoding(linear(a * torch.eye(2), torch.eye(2), v), z)
+    found = influence.recoding(linear_model(a * torch.eye(2), torch.eye(2), v), z)
     for factor, std in enumerate((1.0, deviation)):
         assert found.error([factor]) == pytest.approx(1 - a, rel=1e-3)
         assert found.correlation([factor]) == pytest.approx(a * std / math.sqrt(a**2 * std**2 + v), abs=5e-3)
@@ -49,7 +39,7 @@ def test_what_an_encoder_misses_and_how_the_codes_go_together():
 
 def test_a_factor_that_the_decoder_ignores_is_not_found():
     z = normal(20_000, 2)
-    found = influence.recoding(linear(torch.eye(2), torch.diag(torch.tensor([1.0, 0.0]))), z)
+    found = influence.recoding(linear_model(torch.eye(2), torch.diag(torch.tensor([1.0, 0.0]))), z)
     assert found.error([1]) == pytest.approx(1, abs=0.01)
     assert found.correlation([1]) == pytest.approx(0, abs=0.02)
     # Together: half of the variance is missed.
@@ -57,14 +47,14 @@ def test_a_factor_that_the_decoder_ignores_is_not_found():
 
 
 def test_the_draws_of_the_second_code_are_not_those_of_the_first():
-    model = linear(torch.zeros(1, 1), torch.zeros(1, 1), 1.0)
+    model = linear_model(torch.zeros(1, 1), torch.zeros(1, 1), 1.0)
     mean, log_variance = torch.zeros(2000, 1), torch.zeros(2000, 1)
     z = influence.sample_posterior(mean, log_variance, seed=3)
     assert abs(influence.recoding(model, z, seed=3).correlation([0])) < 0.1
 
 
 def test_codes_that_cannot_be_compared():
-    model = linear(torch.eye(2), torch.eye(2))
+    model = linear_model(torch.eye(2), torch.eye(2))
     for z in (torch.zeros(1, 2), torch.zeros(5, 3), torch.zeros(5)):
         with pytest.raises(ValueError, match=r"two or more codes, \(N, 2\)"):
             influence.recoding(model, z)
@@ -80,7 +70,7 @@ def scored():
     generating = normal(3000, 4)
     pictures = generating @ torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.2]))
     encoder = torch.tensor([[0.9, 0, 0, 0], [0, 0.6, 0.6, 0], [0, 0, 0, 0]])
-    model = linear(encoder, encoder.T)
+    model = linear_model(encoder, encoder.T)
     known, truth = generating[:2000], generating[2000:]
     scores = influence.score_code(model, pictures[2000:], truth, pictures[:2000], known, top=1, points=500, seed=4)
     return model, pictures[2000:], truth, scores
@@ -121,7 +111,7 @@ def test_the_error_of_a_sum_of_factors_that_rise_and_fall_together():
     generating = pictures.expand(-1, 2) + 0.1 * normal(2000, 2, seed=1)
     once, twice = (
         influence.score_code(
-            linear(0.9 * torch.ones(n, 1), torch.ones(1, n) / n), pictures, generating, pictures, generating,
+            linear_model(0.9 * torch.ones(n, 1), torch.ones(1, n) / n), pictures, generating, pictures, generating,
             top=1, points=50,
         )
         for n in (1, 2)
@@ -134,7 +124,13 @@ def test_the_error_of_a_sum_of_factors_that_rise_and_fall_together():
 def test_a_code_that_holds_nothing_is_scored_over_all_factors():
     pictures = normal(200, 2)
     scores = influence.score_code(
-        linear(torch.zeros(2, 2), torch.zeros(2, 2), 1.0), pictures, pictures, pictures, pictures, top=2, points=50
+        linear_model(torch.zeros(2, 2), torch.zeros(2, 2), 1.0),
+        pictures,
+        pictures,
+        pictures,
+        pictures,
+        top=2,
+        points=50,
     )
     said = scores.to_dict()
     assert said["influential_factors"] == 0
@@ -145,7 +141,7 @@ def test_a_code_that_holds_nothing_is_scored_over_all_factors():
 @pytest.mark.parametrize("top", [0, 3])
 def test_a_number_of_factors_that_there_is_not(top):
     pictures = normal(50, 2)
-    model = linear(torch.eye(2), torch.eye(2))
+    model = linear_model(torch.eye(2), torch.eye(2))
     with pytest.raises(ValueError, match=f"top is {top}: give a number of factors from 1 to 2"):
         influence.score_code(model, pictures, pictures, pictures, pictures, top=top)
 
