@@ -208,10 +208,11 @@ def open_for_writing(path, _, flags):
             os.open(path, flags, 0o666)
 
 
-def attempt(stage, folder, at_operation=None, at_time=None):
+def attempt(stage, folder, at_operation=None, at_part=None, seconds=None):
     """Exit status of a stage in a fork of this process, the operations on files that it made, and its seconds.
 
-    It is killed before an operation, or just after it if that opens a file for writing.
+    It is killed before an operation, or just after it if that opens a file for writing; or after a part of the seconds
+    that it was last seen to take.
     """
     counted, started = folder.with_suffix(".count"), time.monotonic()
     child = os.fork()
@@ -239,23 +240,23 @@ def attempt(stage, folder, at_operation=None, at_time=None):
             print(f"{stage}: {error!r}", file=sys.stderr)
         finally:
             os._exit(status)
-    if at_time is not None:
-        time.sleep(at_time)
+    if at_part is not None:
+        time.sleep(at_part * seconds)
         os.kill(child, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return status, int(counted.read_text()) if status == 0 else 0, time.monotonic() - started
 
 
-def random_moments(stage, kills, operations, seconds, rng):
-    """For each kill, moments to try until one of them comes before the end of the stage."""
+def random_moments(stage, kills, operations, rng):
+    """For each kill, moments to try until one of them comes before the end of the stage: operations or parts of it."""
     for number in range(kills):
         if number % 2 == 0 and stage != "notebook":
             yield [{"at_operation": rng.randint(1, operations)} for _ in range(20)]
         else:
-            yield [{"at_time": rng.uniform(0.02, 0.95) * seconds} for _ in range(20)]
+            yield [{"at_part": rng.uniform(0.02, 0.95)} for _ in range(20)]
 
 
-def last_moments(stage, kills, operations, seconds, rng):
+def last_moments(stage, kills, operations, rng):
     """Each of the last operations; those of a notebook are made by another process."""
     for operation in range(max(1, operations - LAST + 1), operations + 1) if stage != "notebook" else ():
         yield [{"at_operation": operation}] * 3
@@ -279,12 +280,14 @@ def main(folder, seed):
         status, operations, seconds = attempt(stage, undisturbed)
         assert status == 0, f"{stage} does not work undisturbed"
         expected = found_in(undisturbed)
-        for number, moments in enumerate(moments_of(stage, kills, operations, seconds, rng)):
+        for number, moments in enumerate(moments_of(stage, kills, operations, rng)):
             for retry, moment in enumerate(moments):
                 place = folder / f"{stage}-{number}-{retry}"
-                status, *_ = attempt(stage, place, **moment)
+                status, _, taken = attempt(stage, place, **moment, seconds=seconds)
                 if status == -signal.SIGKILL:
                     break
+                # Something else kept the machine busy when it took longer.
+                seconds = min(seconds, taken)
             assert status == -signal.SIGKILL, f"{stage} could not be killed ({status}, {moment})"
             whole_after_a_kill(stage, place)
             again, *_ = attempt(stage, place)

@@ -197,10 +197,18 @@ def test_a_disk_that_fails_is_said_in_one_sentence(project, monkeypatch, number,
     assert snapshot(project / "results") == before
 
 
-def test_a_kernel_that_dies_is_one_sentence(project):
+DIES = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+DIES_WRITING = """from vaemi import _files, runs
+with _files.written_whole(runs.Run("tiny")._result) as scratch:
+    scratch.write_text("half")
+    """
+
+
+@pytest.mark.parametrize("source_of_cell", [DIES, DIES_WRITING + DIES], ids=["computing", "writing"])
+def test_a_kernel_that_dies_is_one_sentence(project, source_of_cell):
     source = project / "notebooks" / "tiny.ipynb"
     notebook = nbformat.read(source, as_version=4)
-    notebook.cells[1].source = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    notebook.cells[1].source = source_of_cell
     nbformat.write(notebook, source)
     with pytest.raises(runs.RunError, match="tiny stopped because its Python process died") as stop:
         runs.run("tiny", root=project)
@@ -235,8 +243,10 @@ def test_what_a_killed_run_left_is_removed(project):
     folder = project / "results" / "quick" / "all"
     folder.mkdir(parents=True)
     digest = runs._digest(project / "notebooks" / "tiny.ipynb", {"steps": 20})
+    left = folder / f".tiny-{digest}.4000000"
+    left.mkdir()
     for suffix in ("ipynb", "json", "safetensors"):
-        (folder / f".tiny-{digest}.4000000.{suffix}").write_text("half")
+        (left / f"tiny-{digest}.{suffix}").write_text("half")
     runs.run("tiny", root=project)
     assert sorted(path.name for path in folder.iterdir()) == [f"tiny-{digest}.ipynb", f"tiny-{digest}.json"]
 

@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -507,7 +508,9 @@ def _execute(
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    scratch = kept.with_name(f".{kept.name}.{os.getpid()}")
+    # A folder of this process: a notebook whose process was killed lives on for a moment, and what it still writes has no
+    # place once that folder is removed.
+    scratch = kept.with_name(f".{kept.name}.{os.getpid()}") / kept.name
     told = {
         "profile": profile,
         "parameters": parameters,
@@ -518,6 +521,7 @@ def _execute(
         "weights": weights,
     }
     _remove_scratch(kept)
+    scratch.parent.mkdir()
     before = os.environ.get(_ENVIRONMENT)
     os.environ[_ENVIRONMENT] = json.dumps(told)
     try:
@@ -561,8 +565,8 @@ def _execute(
 def _remove_scratch(kept: Path) -> None:
     """Delete what this run, and killed ones of the same, had begun; none is at work, or this one would wait."""
     for path in kept.parent.glob(f".{kept.name}.*"):
-        if path.suffix in (".ipynb", ".json", ".safetensors"):
-            path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def whole_seconds(manifest: Mapping[str, Any]) -> float:
