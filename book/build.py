@@ -24,6 +24,7 @@ from typing import Any
 import accessible
 import checks
 import claims_table
+import deviations
 import exercises
 import explorer
 import limits
@@ -157,6 +158,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     for name in notebooks:
         numbers[name] = _stage_notebook(name, results / profile, source / "notebooks", generated, config["repository"])
     numbers["many"] = many_runs.stage(profile, results / profile, generated)
+    deviations.stage(results / claims.REFERENCE, generated)
     _stage_claims(profile, results, notebooks, generated)
     _stage_changelog(generated)
     numbers["exercises"] = exercises.stage(source, student)

@@ -63,7 +63,10 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
     seeds, path = (_table(results / "sweeps" / f"{name}.csv", commands[name]) for name in (SEEDS, PATH))
     for name, command in commands.items():
         (generated / f"{name}.md").write_text(f"```console\n$ .venv/bin/{command}\n```\n")
-    (generated / "many-runs-seeds.md").write_text(_over_seeds(seeds).to_markdown(index=False, disable_numparse=True))
+    reference = results.parent / claims.REFERENCE / "sweeps" / f"{SEEDS}.csv"
+    beside = pd.read_csv(reference) if at != claims.REFERENCE and reference.exists() else None
+    table = _over_seeds(seeds, beside)
+    (generated / "many-runs-seeds.md").write_text(table.to_markdown(index=False, disable_numparse=True))
     both = pd.concat([seeds, path]).drop_duplicates("fingerprint")
     figures.use_style()
     figures.beta_path(both, _PANELS).savefig(generated / "fig-many-runs-beta.svg", metadata={"Date": None})
@@ -104,8 +107,8 @@ def _seconds(table: pd.DataFrame) -> float:
     return float((table.duration_seconds + table.training_seconds.where(~alone, 0.0)).sum())
 
 
-def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each number: the published one, the mean over the seeds, the lowest and the highest."""
+def _over_seeds(table: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
+    """A row for each number: the published one, that of a reference run, and mean, lowest and highest over the seeds."""
     published = claims.published()["mnist"]
     shown = [
         (f"accuracy with {100 * float(ratio):g} % of the factors (%)", f"{_ACCURACY}[{ratio}]", accuracy, ".2f")
@@ -118,12 +121,21 @@ def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
         ("information of all factors (nats)", "total_information_nats", None, ".2f"),
     ]
     rows = [
-        {
-            "number": label,
-            "published": "-" if known is None else f"{known:{form}}",
-            "mean": f"{table[column].mean():{'.1f' if form == 'g' else form}}",
-            "lowest to highest": f"{table[column].min():{form}} to {table[column].max():{form}}",
-        }
+        {"number": label, "published": "-" if known is None else f"{known:{form}}"}
+        | (
+            {}
+            if reference is None
+            else {"reference run": f"{_mean(reference[column], form)} ({_ends(reference[column], form)})"}
+        )
+        | {"mean": _mean(table[column], form), "lowest to highest": _ends(table[column], form)}
         for label, column, known, form in shown
     ]
     return pd.DataFrame(rows)
+
+
+def _mean(values: pd.Series, form: str) -> str:
+    return f"{values.mean():{'.1f' if form == 'g' else form}}"
+
+
+def _ends(values: pd.Series, form: str) -> str:
+    return f"{values.min():{form}} to {values.max():{form}}"

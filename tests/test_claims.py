@@ -154,9 +154,16 @@ def test_missing_and_damaged_results_are_named(tmp_path):
 
 
 def test_accuracy_table_has_the_published_column():
-    table = claims.accuracy_table(claims.published_accuracies(), range(10), range(10))
+    table = claims.accuracy_table(claims.published_accuracies(), range(10))
     assert table["difference"].abs().max() == 0
     assert len(table) == 10
+
+
+def test_accuracy_ranges_say_lowest_and_highest():
+    changed = {"exchanged": {"0.5": [97.0, 98.5, 96.25], "0.1": [93.0], "0.0": []}}
+    table = claims.accuracy_ranges_table({"0.5": 98.0, "0.1": 93.5, "0.0": 10.0}, changed)
+    assert table["exchanged"].tolist() == ["96.25 to 98.50", "93.00", "-"]
+    assert table["published (%)"].tolist() == ["97.83", "93.13", "10.09"]
 
 
 def theory_values(**changes):

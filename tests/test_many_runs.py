@@ -73,6 +73,22 @@ def test_the_table_has_the_published_column_the_mean_and_the_range(staged):
     assert len(rows) == 2 + 10 + 3
 
 
+def test_the_table_has_the_reference_run_where_it_is_another(many_runs, tmp_path):
+    for profile, accuracy in (("quick", 90.0), ("paper", 93.0)):
+        (tmp_path / profile / "sweeps").mkdir(parents=True)
+        for name in ("mnist-seeds", "mnist-beta"):
+            runs_of = [row(6, seed, 18, 36.0, 0.09, accuracy + seed) for seed in (0, 1)]
+            pd.DataFrame(runs_of).to_csv(tmp_path / profile / "sweeps" / f"{name}.csv", index=False)
+    many_runs.stage("quick", tmp_path / "quick", tmp_path)
+    text = (tmp_path / "many-runs-seeds.md").read_text()
+    assert text.splitlines()[0].split("|")[3].strip() == "reference run"
+    assert "93.50 (93.00 to 94.00)" in text
+    assert "90.50" in text
+    many_runs.stage("paper", tmp_path / "paper", tmp_path)
+    assert "reference run" not in (tmp_path / "many-runs-seeds.md").read_text()
+    plt.close("all")
+
+
 def test_a_missing_table_names_the_command_that_makes_it(many_runs, tmp_path):
     with pytest.raises(runs.RunError) as said:
         many_runs.stage("quick", tmp_path, tmp_path)

@@ -401,10 +401,8 @@ def _all_in(folder: Path) -> list[dict[str, Any]]:
     return sorted(claims, key=lambda claim: claim["id"])
 
 
-def accuracy_table(
-    accuracy_percent: Mapping[str, float], counts: Sequence[int], swapped_percent: Sequence[float]
-) -> pd.DataFrame:
-    """A row a ratio: number of factors kept, published and measured accuracy, the measured one after a swap."""
+def accuracy_table(accuracy_percent: Mapping[str, float], counts: Sequence[int]) -> pd.DataFrame:
+    """A row a ratio: number of factors kept, published and measured accuracy, and their difference."""
     paper = published_accuracies()
     return pd.DataFrame(
         {
@@ -413,9 +411,39 @@ def accuracy_table(
             "published (%)": [paper[ratio] for ratio in accuracy_percent],
             "this run (%)": list(accuracy_percent.values()),
             "difference": [value - paper[ratio] for ratio, value in accuracy_percent.items()],
-            "after a swap (%)": list(swapped_percent),
         }
     )
+
+
+def accuracy_ranges_table(
+    accuracy_percent: Mapping[str, float], changed: Mapping[str, Mapping[str, Sequence[float]]]
+) -> pd.DataFrame:
+    """A row a ratio: published and measured accuracy, and the lowest and highest after each kind of change.
+
+    Parameters
+    ----------
+    accuracy_percent : mapping of ratio to float
+    changed : mapping of name to mapping of ratio to sequence of float
+        Accuracies after a change of the name, none where there is nothing to change.
+    """
+    paper = published_accuracies()
+    columns = {name: [_range(found[ratio]) for ratio in accuracy_percent] for name, found in changed.items()}
+    return pd.DataFrame(
+        {
+            "factors kept": [f"{100 * float(ratio):g} %" for ratio in accuracy_percent],
+            "published (%)": [f"{paper[ratio]:.2f}" for ratio in accuracy_percent],
+            "this run (%)": [f"{value:.2f}" for value in accuracy_percent.values()],
+            **columns,
+        }
+    )
+
+
+def _range(values: Sequence[float]) -> str:
+    """Lowest and highest of some numbers, in words."""
+    if not values:
+        return "-"
+    ends = [f"{end:.2f}" for end in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def table(claims: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:

@@ -508,8 +508,8 @@ def _execute(
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    # A folder of this process: a notebook whose process was killed lives on for a moment, and what it still writes has no
-    # place once that folder is removed.
+    # A folder: the kernel of a killed process lives on for a moment, and what it still writes has no place once that is
+    # removed.
     scratch = kept.with_name(f".{kept.name}.{os.getpid()}") / kept.name
     told = {
         "profile": profile,

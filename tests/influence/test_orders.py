@@ -26,11 +26,14 @@ def test_ratios_are_counted_as_the_authors_count_them():
     assert {ratio: influence.kept_at_ratio(ratio, 128) for ratio in published} == published
 
 
-def test_a_swap_at_the_cut_exchanges_the_last_kept_and_the_first_dropped():
-    order = torch.tensor([3, 1, 0, 2])
-    assert influence.swap_at_the_cut(order, 2).tolist() == [3, 0, 1, 2]
-    assert influence.swap_at_the_cut(order, 0).tolist() == influence.swap_at_the_cut(order, 4).tolist() == [3, 1, 0, 2]
-    assert order.tolist() == [3, 1, 0, 2]
+def test_exchanges_at_the_cut_trade_each_of_the_last_kept_for_each_of_the_first_dropped():
+    order = torch.tensor([3, 1, 0, 2, 4])
+    kept = [sorted(one[:2].tolist()) for one in influence.exchanges_at_the_cut(order, 2, reach=2)]
+    assert kept == [[0, 1], [1, 2], [0, 3], [2, 3]]
+    assert all(sorted(one.tolist()) == [0, 1, 2, 3, 4] for one in influence.exchanges_at_the_cut(order, 2))
+    assert len(influence.exchanges_at_the_cut(order, 1, reach=3)) == 3
+    assert influence.exchanges_at_the_cut(order, 0) == influence.exchanges_at_the_cut(order, 5) == []
+    assert order.tolist() == [3, 1, 0, 2, 4]
 
 
 def test_rank_correlation_ignores_scale():

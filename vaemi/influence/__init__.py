@@ -22,7 +22,7 @@ from .decoding import (
 )
 from .disentanglement import DisentanglementScores, disentanglement_scores
 from .generation import prediction_diversity, sample_prior, variance_explained
-from .orders import factor_orders, kept_at_ratio, rank_correlation, swap_at_the_cut
+from .orders import exchanges_at_the_cut, factor_orders, kept_at_ratio, rank_correlation
 from .ratings import RatingAssociation, rating_association, slopes_within_subjects
 from .savings import (
     LossChange,
@@ -60,6 +60,7 @@ __all__ = [
     "decode",
     "discretized",
     "disentanglement_scores",
+    "exchanges_at_the_cut",
     "factor_orders",
     "keep",
     "keep_top_errors",
@@ -84,7 +85,6 @@ __all__ = [
     "single_feature_auc",
     "slopes_within_subjects",
     "squared_error_of",
-    "swap_at_the_cut",
     "train_attributes",
     "train_classifier",
     "traverse",

@@ -31,12 +31,30 @@ def kept_at_ratio(ratio: float, latent_dim: int) -> int:
     return latent_dim - int((1 - ratio) * latent_dim)
 
 
-def swap_at_the_cut(order: Tensor, count: int) -> Tensor:
-    """The order with its factor of rank `count` and the next one exchanged; as it is if there are no two such."""
-    swapped = order.clone()
-    if 0 < count < len(order):
-        swapped[[count - 1, count]] = order[[count, count - 1]]
-    return swapped
+def exchanges_at_the_cut(order: Tensor, count: int, reach: int = 3) -> list[Tensor]:
+    """Orders in which one of the last factors kept and one of the first dropped have traded places.
+
+    Parameters
+    ----------
+    order : Tensor, shape (H,)
+        Factors, the most informative first.
+    count : int
+        How many are kept.
+    reach : int
+        How many on each side of the cut are exchanged, each with each.
+
+    Returns
+    -------
+    list of Tensor
+        `reach` squared of them, fewer near the ends of the order, none where nothing or everything is kept.
+    """
+    exchanged = []
+    for kept in range(max(count - reach, 0), count):
+        for dropped in range(count, min(count + reach, len(order))):
+            one = order.clone()
+            one[[kept, dropped]] = order[[dropped, kept]]
+            exchanged.append(one)
+    return exchanged
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:
