@@ -103,7 +103,7 @@ def paragraph(row: Row) -> str:
     within = "within" if abs(row.difference) <= row.half_width else "beyond"
     sentences = [
         f"the mean is {abs(row.difference):.1f} points {side} the published {row.published:.2f} %, {within} the "
-        f"± {row.half_width:.1f} points in which one more seed would lie with a probability of {100 * _CONFIDENCE:.0f} %.",
+        f"± {row.half_width:.1f} points in which one more seed would lie in {100 * _CONFIDENCE:.0f} of 100 cases.",
         f"In one run the first weights of the classifier change {row.by_classifier:.1f} points at most,",
         f"ranking by the Gaussian estimate {row.by_ranking:.1f},",
         f"and exchanging one factor at the cut leads to anything from {low:.1f} to {high:.1f} %.",

@@ -108,7 +108,7 @@ def _seconds(table: pd.DataFrame) -> float:
 
 
 def _over_seeds(table: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
-    """A row for each number: the published one, that of a reference run, and mean, lowest and highest over the seeds."""
+    """A row for each number: the published one, a reference run's, and mean, lowest and highest over the seeds."""
     published = claims.published()["mnist"]
     shown = [
         (f"accuracy with {100 * float(ratio):g} % of the factors (%)", f"{_ACCURACY}[{ratio}]", accuracy, ".2f")
