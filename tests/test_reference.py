@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -20,18 +22,33 @@ def test_without_an_earlier_run_there_is_nothing_to_go_by(tmp_path):
     assert "There is no earlier reference run" in sentence
 
 
-def test_a_forecast_scales_what_was_measured_there(tmp_path, tiny_model, tiny_images, monkeypatch):
-    made = train(
-        tiny_model, tiny_images, tiny_images[:50], steps=20, batch_size=20, records=1, progress=False,
-        weights=tmp_path / "weights", label="mnist-0",
-    )  # fmt: skip
-    manifest = {"duration_seconds": 6000.0, "training_seconds": 5000.0, "weights": made.weights.name}
-    (tmp_path / "mnist.json").write_text(json.dumps({"experiment": "mnist", "manifest": manifest}))
-    monkeypatch.setattr(reference, "_times_slower", lambda path: 3.0)
-    head, mnist, in_all = reference.forecast(tmp_path)
-    assert "3.0 times as long here" in head
-    assert mnist.split() == ["mnist", "5", "h", "00", "min", "(1", "h", "40", "min", "there)"]
-    assert in_all.split()[:6] == ["in", "all", "5", "h", "00", "min"]
+def result(name, seconds, **manifest):
+    about = {"duration_seconds": seconds, "training_seconds": seconds / 2} | manifest
+    return json.dumps({"experiment": name, "manifest": about})
+
+
+def test_a_forecast_scales_what_was_measured_there(tmp_path, monkeypatch):
+    (tmp_path / "weights").mkdir()
+    for name, seconds in (("celeba", 1200.0), ("mnist", 6000.0)):
+        (tmp_path / f"{name}.json").write_text(result(name, seconds, weights=f"{name}-ab.safetensors"))
+        (tmp_path / "weights" / f"{name}-ab.safetensors").touch()
+    (tmp_path / "theory.json").write_text(result("theory", 600.0))
+    (tmp_path / "sweeps").mkdir()
+    for name, seeds in (("mnist-seeds", [0, 1, 2]), ("mnist-beta", [0])):
+        runs_of = [{"fingerprint": f"ab{seed}", "duration_seconds": 6000, "training_seconds": 60} for seed in seeds]
+        pd.DataFrame(runs_of).to_csv(tmp_path / "sweeps" / f"{name}.csv")
+    monkeypatch.setattr(reference, "_times_slower", lambda path: {"celeba": 1.0, "mnist": 3.0}[path.stem[:-3]])
+    head, *lines, in_all = reference.forecast(tmp_path)
+    assert "2.0 times as long here" in head
+    assert [re.sub(r"\s+", " ", line).strip() for line in lines] == [
+        "celeba 20 min (20 min there)",
+        "mnist 5 h 00 min (1 h 40 min there)",
+        # With no weights of its own it is as much slower as the others are.
+        "theory 20 min (10 min there)",
+        # Two more than the one of the page.
+        "sweeps of mnist 10 h 00 min (3 h 20 min there)",
+    ]
+    assert in_all.split()[:6] == ["in", "all", "15", "h", "40", "min"]
 
 
 def test_a_step_here_is_timed_with_the_model_of_the_file(tmp_path, tiny_model, tiny_images):
@@ -39,11 +56,6 @@ def test_a_step_here_is_timed_with_the_model_of_the_file(tmp_path, tiny_model, t
         tiny_model, tiny_images, tiny_images[:50], steps=20, batch_size=20, records=1, progress=False, weights=tmp_path
     )
     assert reference._times_slower(made.weights) > 0
-
-
-def test_folds_of_one_experiment_are_timed_once(tmp_path):
-    files = [tmp_path / f"{name}.safetensors" for name in ("eeg-fold-0-ab", "eeg-fold-11-cd", "mnist-ef")]
-    assert reference._one_a_label(files) == [files[0], files[2]]
 
 
 def test_a_run_that_was_set_aside_is_not_written_over(tmp_path, monkeypatch, capsys):

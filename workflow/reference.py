@@ -11,13 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
+import yaml
 
 from vaemi import models, runs
 from vaemi import weights as trained_weights
@@ -53,26 +56,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def forecast(folder: Path) -> list[str]:
-    """Sentences that say how long each notebook took where its run was made, and how long it would take here."""
+    """Sentences that say how long each part of the reference run took where it was made, and would take here."""
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    files = sorted((folder / "weights").glob("*.safetensors"))
-    if not results or not files:
+    files = {
+        result["experiment"]: folder / "weights" / result["manifest"]["weights"]
+        for result in results
+        if "weights" in result["manifest"]
+    }
+    # By the networks whose weights are kept; other trainings are taken to be as much slower as the middle one of these.
+    slower = {name: _times_slower(path) for name, path in files.items() if path.exists()}
+    if not slower:
         return ["There is no earlier reference run to go by: every training says how long it has left."]
-    ratio = statistics.median(_times_slower(path) for path in _one_a_label(files))
-    lines = [f"A training step takes {ratio:.1f} times as long here as where the reference run was made. Forecast:"]
-    seconds = {result["experiment"]: runs.whole_seconds(result["manifest"]) for result in results}
-    lines += [
-        f"  {name:<12} {_in_words(there * ratio):>9}   ({_in_words(there)} there)" for name, there in seconds.items()
-    ]
-    return [*lines, f"  {'in all':<12} {_in_words(sum(seconds.values()) * ratio):>9}   of one run at a time"]
+    usual = statistics.median(slower.values())
+    there = {result["experiment"]: runs.whole_seconds(result["manifest"]) for result in results}
+    here = {name: seconds * slower.get(name, usual) for name, seconds in there.items()}
+    for name, seconds in _seconds_of_sweeps(folder).items():
+        # The run that the notebook's page shows is one of them.
+        there[f"sweeps of {name}"] = max(seconds - there.get(name, 0.0), 0.0)
+        here[f"sweeps of {name}"] = there[f"sweeps of {name}"] * slower.get(name, usual)
+    lines = [f"A training step takes {usual:.1f} times as long here as where the reference run was made. Forecast:"]
+    lines += [f"  {name:<16} {_in_words(here[name]):>9}   ({_in_words(there[name])} there)" for name in there]
+    return [*lines, f"  {'in all':<16} {_in_words(sum(here.values())):>9}   if one runs at a time"]
 
 
-def _one_a_label(files: Sequence[Path]) -> list[Path]:
-    """The first file of each label, but for numbers at its end: folds of one experiment take the same time."""
-    first: dict[str, Path] = {}
-    for path in files:
-        first.setdefault(path.stem.rpartition("-")[0].rstrip("0123456789"), path)
-    return list(first.values())
+def _seconds_of_sweeps(folder: Path) -> dict[str, float]:
+    """By the notebook, the time of all runs of its sweeps, each counted once."""
+    sweeps = yaml.safe_load((ROOT / "notebooks" / "sweeps.yaml").read_text())[REFERENCE]
+    seconds: dict[str, dict[str, float]] = {}
+    for name, told in sweeps.items():
+        path = folder / "sweeps" / f"{name}.csv"
+        if path.exists():
+            rows = pd.read_csv(path).to_dict("records")
+            found = seconds.setdefault(shlex.split(told)[0], {})
+            found.update({row["fingerprint"]: runs.whole_seconds(row) for row in rows})
+    return {name: sum(found.values()) for name, found in seconds.items()}
 
 
 def _times_slower(path: Path) -> float:
