@@ -16,7 +16,7 @@ def deviations(monkeypatch):
     return importlib.import_module("deviations")
 
 
-def run(deviation, classifier=0.2, exchanged=1.0):
+def run(deviation, classifier=0.2, exchanged=1.0, longer=-0.3):
     """A row of the table of a sweep, every accuracy so many points off the published one."""
     columns = {}
     for ratio, published in claims.published_accuracies().items():
@@ -24,6 +24,7 @@ def run(deviation, classifier=0.2, exchanged=1.0):
         columns |= {
             f"accuracy_percent_by_ratio_kept[{ratio}]": found,
             f"accuracy_percent_by_gaussian_ranking[{ratio}]": found - 0.1,
+            f"accuracy_percent_of_longer_classifier[{ratio}]": found + longer,
             f"lowest_accuracy_percent_of_classifiers[{ratio}]": found - classifier,
             f"highest_accuracy_percent_of_classifiers[{ratio}]": found,
             f"lowest_accuracy_percent_after_exchange[{ratio}]": found - exchanged,
@@ -39,13 +40,15 @@ def test_the_numbers_of_a_row(deviations):
     # Student's t at 97.5 % with two degrees of freedom is 4.3027; the standard deviation of 2, 3, 4 is 1.
     assert row.half_width == pytest.approx(4.302653 * math.sqrt(4 / 3), rel=1e-6)
     assert row.by_classifier == pytest.approx(0.7)
+    assert row.by_longer_classifier == pytest.approx(-0.3)
     assert row.by_ranking == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
-        ([run(2.5, classifier=3.0), run(2.6)], "chance in the classifier"),
+        ([run(2.5, classifier=3.0), run(2.6)], "it is the classifier"),
+        ([run(2.5), run(2.6, longer=-2.7)], "it is the classifier"),
         ([run(2.5, exchanged=3.0), run(2.6)], "the order of nearly equal factors"),
         ([run(1.5), run(3.5)], "it is the seed"),
         ([run(2.5), run(2.6)], "not explained"),
