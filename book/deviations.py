@@ -89,20 +89,20 @@ def rows(table: pd.DataFrame) -> list[Row]:
 
 
 def cause(row: Row) -> str:
-    """What may make such a difference, in a sentence: the least that can."""
+    """What suffices for such a difference, in a sentence: the least that does."""
     longer = any(
         min(one, two) <= row.published <= max(one, two) for one, two in zip(row.longer, row.accuracies, strict=True)
     )
     if longer or any(low <= row.published <= high for low, high in row.classifiers):
-        return "Another classifier on the same factors would do: it is the classifier."
+        return "Another classifier on the same factors suffices for such a difference."
     if any(low <= row.published <= high for low, high in row.exchanged):
         return (
-            "The published accuracy lies within that: it is the order of nearly equal factors, which decides what the "
-            "few kept ones say of the digits."
+            "So one exchange suffices for such a difference: which of some nearly equal factors is kept is chance, and decides "
+            "what the few say of the digits."
         )
     if abs(row.difference) <= row.half_width:
-        return "No single change of one run goes so far, but another seed may: it is the seed."
-    return "None of these goes so far: the difference is not explained by them."
+        return "No single change of one run suffices for such a difference; another seed does."
+    return "None of these suffices: the difference is not explained."
 
 
 def paragraph(row: Row) -> str:
