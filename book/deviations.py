@@ -97,8 +97,8 @@ def cause(row: Row) -> str:
         return "Another classifier on the same factors suffices for such a difference."
     if any(low <= row.published <= high for low, high in row.exchanged):
         return (
-            "So one exchange suffices for such a difference: which of some nearly equal factors is kept is chance, and decides "
-            "what the few say of the digits."
+            "So one exchange suffices for such a difference: which of some nearly equal factors is kept is chance, and "
+            "decides what the few say of the digits."
         )
     if abs(row.difference) <= row.half_width:
         return "No single change of one run suffices for such a difference; another seed does."
