@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from vaemi import claims
+from vaemi.runs import RunError
 
 # More than so many points between the mean over the seeds and the published accuracy ask for a paragraph.
 POINTS = 2.0
@@ -132,9 +133,19 @@ def stage(reference: Path, generated: Path) -> None:
         Results of the reference run.
     generated : Path
         Where the page's parts go.
+
+    Raises
+    ------
+    RunError
+        If the table of the seeds lacks a number.
     """
     path = reference / "sweeps" / "mnist-seeds.csv"
-    text = _text(rows(pd.read_csv(path))) if path.exists() else _NONE
+    try:
+        text = _text(rows(pd.read_csv(path))) if path.exists() else _NONE
+    except KeyError as error:
+        raise RunError(
+            f"{path} has no column {error}: it was made by another version of the notebook; make it anew (make reference)."
+        ) from None
     (generated / "deviations.md").write_text(text)
 
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 
 from vaemi import claims
+from vaemi.runs import RunError
 
 
 @pytest.fixture
@@ -76,3 +77,13 @@ def test_only_differences_of_more_than_two_points_get_a_paragraph(deviations, tm
 def test_without_a_reference_run_the_page_says_so(deviations, tmp_path):
     deviations.stage(tmp_path, tmp_path)
     assert "make reference" in (tmp_path / "deviations.md").read_text()
+
+
+def test_a_table_of_another_version_is_one_sentence(deviations, tmp_path):
+    (tmp_path / "sweeps").mkdir()
+    table = pd.DataFrame([run(0.5)]).drop(columns="accuracy_percent_of_longer_classifier[0.5]")
+    table.to_csv(tmp_path / "sweeps" / "mnist-seeds.csv")
+    with pytest.raises(
+        RunError, match=r"has no column 'accuracy_percent_of_longer_classifier\[0\.5\]'.*make reference"
+    ):
+        deviations.stage(tmp_path, tmp_path)
