@@ -144,7 +144,7 @@ def stage(reference: Path, generated: Path) -> None:
         text = _text(rows(pd.read_csv(path))) if path.exists() else _NONE
     except KeyError as error:
         raise RunError(
-            f"{path} has no column {error}: it was made by another version of the notebook; make it anew (make reference)."
+            f"{path} has no column {error}, as it was made by another version of the notebook: run make reference."
         ) from None
     (generated / "deviations.md").write_text(text)
 

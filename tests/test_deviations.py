@@ -84,6 +84,6 @@ def test_a_table_of_another_version_is_one_sentence(deviations, tmp_path):
     table = pd.DataFrame([run(0.5)]).drop(columns="accuracy_percent_of_longer_classifier[0.5]")
     table.to_csv(tmp_path / "sweeps" / "mnist-seeds.csv")
     with pytest.raises(
-        RunError, match=r"has no column 'accuracy_percent_of_longer_classifier\[0\.5\]'.*make reference"
+        RunError, match=r"has no column 'accuracy_percent_of_longer_classifier\[0\.5\]'.*run make reference"
     ):
         deviations.stage(tmp_path, tmp_path)
