@@ -26,10 +26,10 @@ def step(job, action):
 
 def test_the_workflow_builds_with_make_and_the_lock():
     commands = [each["run"] for each in steps("build") if "run" in each]
-    assert commands == ["make book PROFILE=quick"]
+    assert commands == ["make book PROFILE=reference"]
     assert re.search(r"^book: \.venv/ready$", MAKEFILE, re.MULTILINE)
     assert re.search(r"^\.venv/ready: requirements\.lock\b", MAKEFILE, re.MULTILINE)
-    assert (ROOT / "notebooks" / "profiles" / "quick.yaml").exists()
+    assert (ROOT / "notebooks" / "profiles" / "reference.yaml").exists()
     assert step("build", "actions/setup-python")["cache-dependency-path"] == "requirements.lock"
     assert step("build", "actions/upload-pages-artifact")["path"] == "_build/html"
     assert "_build/html" in MAKEFILE
@@ -37,10 +37,10 @@ def test_the_workflow_builds_with_make_and_the_lock():
 
 def test_what_the_workflow_keeps_goes_by_all_that_makes_a_run():
     cached = step("build", "actions/cache")
-    assert cached["path"].split() == ["~/.cache/vaemi/MNIST", "results/quick"]
+    assert cached["path"].split() == ["~/.cache/vaemi/MNIST", "results/reference"]
     for pattern in re.findall(r"'([^']+)'", cached["key"]):
         assert list(ROOT.glob(pattern)), pattern
-    assert "vaemi/**" in cached["key"]
+    assert {"vaemi/**", "results/paper/**"} <= {*re.findall(r"'([^']+)'", cached["key"])}
 
 
 def test_only_the_publishing_job_may_write_and_only_pages():
