@@ -86,12 +86,25 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
             bool(seeds[f"{_ACCURACY}[{ratio}]"].min() <= accuracy <= seeds[f"{_ACCURACY}[{ratio}]"].max())
             for ratio, accuracy in claims.published_accuracies().items()
         ),
+        "other_than_the_seed": _other_than_the_seed(at),
         "widest_percent_kept": 100 * float(widest.removeprefix(f"{_ACCURACY}[").removesuffix("]")),
         "factors": {"low": int(seeds.influential_factors.min()), "high": int(seeds.influential_factors.max())},
         "first": {"beta": float(ends.index[0]), **ends.iloc[0].to_dict()},
         "last": {"beta": float(ends.index[-1]), **ends.iloc[-1].to_dict()},
         "runs_of_a_beta": path.groupby("beta").size().max().item(),
     }
+
+
+def _other_than_the_seed(profile: str) -> str:
+    """What else differs between runs of a profile and the published one, or nothing."""
+    default = runs.parameters_of(ROOT / "notebooks" / "mnist.ipynb")["steps"]["default"]
+    steps, published = (
+        int(runs.read_profile(ROOT, name).parameters.get("mnist", {}).get("steps", default))
+        for name in (profile, claims.REFERENCE)
+    )
+    if steps == published:
+        return ""
+    return f"Nor is the seed the only difference: this profile trains for {steps:,} steps, the paper for {published:,}."
 
 
 def _table(path: Path, command: str) -> pd.DataFrame:

@@ -69,9 +69,11 @@ def _what_differed(result: Mapping[str, Any], reference: Mapping[str, Any], defa
         for name in here
         if name in there and here[name] != there[name]
     ]
-    sentences = [
-        f"It took {_duration(reference)} on {reference['manifest']['device']}, this page's {_duration(result)}."
-    ]
+    same_weights = "weights" in result["manifest"] and result["manifest"]["weights"] == reference["manifest"].get(
+        "weights"
+    )
+    here_too = "; this page measures its weights anew" if same_weights else f", this page's {_duration(result)}"
+    sentences = [f"It took {_duration(reference)} on {reference['manifest']['device']}{here_too}."]
     if changed:
         sentences.append(f"Their parameters differ: {'; '.join(changed)}.")
     if here.get("seed") == there.get("seed") and not changed:

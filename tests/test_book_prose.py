@@ -148,7 +148,8 @@ ALLOWED = {
         "ten digits": "as many as there are",
         "four strips of digits": "a choice of the figure",
         "Ten validation digits": "a choice of the figure",
-        "two runs of the same setting": "said of any two runs",
+        "three times as long": "a choice of the comparison",
+        "three last factors": "how far an exchange reaches",
     },
     "book/exercises/objectives.md": {
         "With three seeds each": "what the exercise gives",

@@ -79,12 +79,13 @@ def test_the_table_has_the_reference_run_where_it_is_another(many_runs, tmp_path
         for name in ("mnist-seeds", "mnist-beta"):
             runs_of = [row(6, seed, 18, 36.0, 0.09, accuracy + seed) for seed in (0, 1)]
             pd.DataFrame(runs_of).to_csv(tmp_path / profile / "sweeps" / f"{name}.csv", index=False)
-    many_runs.stage("quick", tmp_path / "quick", tmp_path)
+    numbers = many_runs.stage("quick", tmp_path / "quick", tmp_path)
+    assert "trains for 3,000 steps, the paper for 50,000" in numbers["other_than_the_seed"]
     text = (tmp_path / "many-runs-seeds.md").read_text()
     assert text.splitlines()[0].split("|")[3].strip() == "reference run"
     assert "93.50 (93.00 to 94.00)" in text
     assert "90.50" in text
-    many_runs.stage("paper", tmp_path / "paper", tmp_path)
+    assert many_runs.stage("paper", tmp_path / "paper", tmp_path)["other_than_the_seed"] == ""
     assert "reference run" not in (tmp_path / "many-runs-seeds.md").read_text()
     plt.close("all")
 

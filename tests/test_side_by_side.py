@@ -59,6 +59,13 @@ def test_claims_and_single_numbers_stand_side_by_side(tmp_path, here):
     assert "curve" not in text
 
 
+def test_weights_of_the_reference_run_are_not_said_to_be_trained_here(tmp_path, here):
+    reference = copy.deepcopy(REFERENCE)
+    for one in (reference, here):
+        one["manifest"]["weights"] = "mnist-ab.safetensors"
+    assert "It took 60 min on a machine; this page measures its weights anew." in placed(tmp_path, here, reference)
+
+
 def test_it_says_what_differed(tmp_path, here):
     text = placed(tmp_path, here)
     assert "It took 60 min on a machine, this page's 60 s." in text
