@@ -141,7 +141,13 @@ def test_a_profile_that_makes_no_sense_is_one_sentence(tmp_path, text):
 
 def test_the_reference_profile_is_that_of_the_paper():
     paper, reference = (runs.read_profile(ROOT, name) for name in ("paper", "reference"))
-    assert reference.parameters == paper.parameters
+    # What is done less often, and nothing that a training goes by.
+    fewer = {"mnist": "classifiers", "celeba": "permutations", "deap": "null_seeds"}
+    for notebook, given in paper.parameters.items():
+        changed = {
+            name for name in reference.parameters[notebook] if reference.parameters[notebook][name] != given.get(name)
+        }
+        assert changed <= {fewer.get(notebook)}, notebook
     assert reference.weights == {"weights": str(ROOT / "results" / "paper" / "weights"), "trained_only": True}
 
 

@@ -2,8 +2,10 @@
 
 from .association import LabelInformation, aligned_label, correlated_groups, discretized, label_information
 from .classification import (
+    AccuracyChanges,
     AttributeClassifier,
     accuracies,
+    accuracy_changes,
     attribute_accuracies,
     balanced_weights,
     lift_kept,
@@ -42,6 +44,7 @@ from .subjects import (
 )
 
 __all__ = [
+    "AccuracyChanges",
     "AttributeClassifier",
     "CodeScores",
     "DisentanglementScores",
@@ -51,6 +54,7 @@ __all__ = [
     "RatingAssociation",
     "Recoding",
     "accuracies",
+    "accuracy_changes",
     "aligned_label",
     "areas_across_subjects",
     "areas_within_subjects",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ._checks import check_factors, checked_labels
 from .decoding import keep
+from .orders import exchanges_at_the_cut, kept_at_ratio
 
 
 def train_classifier(
@@ -42,6 +43,93 @@ def accuracies(
 ) -> list[float]:
     """Accuracy (0 to 1) of one classifier, trained on all factors, when only the first k of an order are kept."""
     return [float(np.mean(classifier.predict(keep(z, order[:count]).numpy()) == labels.numpy())) for count in counts]
+
+
+@dataclass(frozen=True)
+class AccuracyChanges:
+    """Accuracy by ratio of factors kept, and what it becomes when something is changed.
+
+    Attributes
+    ----------
+    percent : dict of ratio to float
+        With nothing changed, in per cent.
+    changed : dict of name to dict of ratio to list of float
+        After each change of the name; none where there is nothing to change.
+    """
+
+    percent: dict[str, float]
+    changed: dict[str, dict[str, list[float]]]
+
+    def lowest(self, name: str) -> dict[str, float]:
+        """The lowest accuracy at each ratio with or without the change."""
+        return {ratio: min([value, *self.changed[name][ratio]]) for ratio, value in self.percent.items()}
+
+    def highest(self, name: str) -> dict[str, float]:
+        """The highest accuracy at each ratio with or without the change."""
+        return {ratio: max([value, *self.changed[name][ratio]]) for ratio, value in self.percent.items()}
+
+    def width(self, name: str) -> float:
+        """From the lowest to the highest, in points, at the ratio where that is most."""
+        low, high = self.lowest(name), self.highest(name)
+        return max(high[ratio] - low[ratio] for ratio in self.percent)
+
+
+def accuracy_changes(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    order: Tensor,
+    other_order: Tensor,
+    ratios: Iterable[str],
+    epochs: int = 20,
+    classifiers: int = 4,
+    seed: int = 0,
+) -> AccuracyChanges:
+    """How accuracy falls with the factors dropped, and how much of that hangs on the classifier and on the order.
+
+    Parameters
+    ----------
+    train, test : pair of Tensor, shapes (N, H) and (N,)
+        Factors and labels.
+    order : Tensor, shape (H,)
+        Factors, those kept longest first.
+    other_order : Tensor, shape (H,)
+        Another order to try.
+    ratios : iterable of str
+        Shares of the factors that are kept, as the authors count them (`kept_at_ratio`).
+    epochs : int
+        Of the classifier.
+    classifiers : int
+        How many are trained with different seeds.
+    seed : int
+        Of the first.
+
+    Returns
+    -------
+    AccuracyChanges
+        With the changes "other classifiers", "trained three times as long", "other order" and "one factor exchanged",
+        which is every exchange of `exchanges_at_the_cut`.
+    """
+    counts = {ratio: kept_at_ratio(float(ratio), train[0].shape[1]) for ratio in ratios}
+    first, *others = (train_classifier(*train, epochs, seed=seed + i) for i in range(classifiers))
+    longer = train_classifier(*train, 3 * epochs, seed=seed)
+
+    def percent(classifier: MLPClassifier, by: Tensor, count: int) -> float:
+        return 100 * accuracies(classifier, *test, by, [count])[0]
+
+    def each(found: Callable[[int], list[float]]) -> dict[str, list[float]]:
+        return {ratio: found(count) for ratio, count in counts.items()}
+
+    return AccuracyChanges(
+        percent={ratio: percent(first, order, count) for ratio, count in counts.items()},
+        changed={
+            "other classifiers": each(lambda count: [percent(one, order, count) for one in others]),
+            "trained three times as long": each(lambda count: [percent(longer, order, count)]),
+            "other order": each(lambda count: [percent(first, other_order, count)]),
+            "one factor exchanged": each(
+                lambda count: [percent(first, by, count) for by in exchanges_at_the_cut(order, count)]
+            ),
+        },
+    )
 
 
 @dataclass(frozen=True)
