@@ -136,3 +136,5 @@ def test_accuracy_changes_are_those_of_the_parts():
     assert low["0.2"] < found.percent["0.2"] <= high["0.2"]
     assert low["1.0"] == high["1.0"] == found.percent["1.0"]
     assert found.width("one factor exchanged") == pytest.approx(high["0.2"] - low["0.2"])
+    with pytest.raises(ValueError, match="train at least one"):
+        influence.accuracy_changes((z, labels), (z, labels), order, other, ratios, classifiers=0)

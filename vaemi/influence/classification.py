@@ -108,7 +108,14 @@ def accuracy_changes(
     AccuracyChanges
         With the changes "other classifiers", "trained three times as long", "other order" and "one factor exchanged",
         which is every exchange of `exchanges_at_the_cut`.
+
+    Raises
+    ------
+    ValueError
+        If there is to be no classifier.
     """
+    if classifiers < 1:
+        raise ValueError(f"classifiers is {classifiers}: train at least one.")
     counts = {ratio: kept_at_ratio(float(ratio), train[0].shape[1]) for ratio in ratios}
     first, *others = (train_classifier(*train, epochs, seed=seed + i) for i in range(classifiers))
     longer = train_classifier(*train, 3 * epochs, seed=seed)
