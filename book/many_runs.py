@@ -96,14 +96,14 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
 
 
 def _other_than_the_seed(profile: str) -> str:
-    """What else differs between runs of a profile and the published one, or nothing."""
+    """Whether the length of the training, too, differs between runs of a profile and the published one."""
     default = runs.parameters_of(ROOT / "notebooks" / "mnist.ipynb")["steps"]["default"]
     steps, published = (
         int(runs.read_profile(ROOT, name).parameters.get("mnist", {}).get("steps", default))
         for name in (profile, claims.REFERENCE)
     )
     if steps == published:
-        return ""
+        return f"All else is as published: {steps:,} steps."
     return f"Nor is the seed the only difference: this profile trains for {steps:,} steps, the paper for {published:,}."
 
 
