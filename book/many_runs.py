@@ -103,7 +103,7 @@ def _other_than_the_seed(profile: str) -> str:
         for name in (profile, claims.REFERENCE)
     )
     if steps == published:
-        return f"All else is as published: {steps:,} steps."
+        return f"This profile trains for {steps:,} steps, as the paper does."
     return f"Nor is the seed the only difference: this profile trains for {steps:,} steps, the paper for {published:,}."
 
 

@@ -86,7 +86,7 @@ def test_the_table_has_the_reference_run_where_it_is_another(many_runs, tmp_path
     assert "93.50 (93.00 to 94.00)" in text
     assert "90.50" in text
     numbers = many_runs.stage("paper", tmp_path / "paper", tmp_path)
-    assert numbers["other_than_the_seed"] == "All else is as published: 50,000 steps."
+    assert numbers["other_than_the_seed"] == "This profile trains for 50,000 steps, as the paper does."
     assert "reference run" not in (tmp_path / "many-runs-seeds.md").read_text()
     plt.close("all")
 
