@@ -9,7 +9,6 @@ number, on any warning of Sphinx, and on what checks.py finds.
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib.util
 import json
 import re
@@ -217,12 +216,8 @@ def _stage_changelog(generated: Path) -> None:
 
 
 @cache
-def _described_parameters(name: str) -> dict[str, dict[str, str]]:
-    return runs.parameters_of(ROOT / "notebooks" / f"{name}.ipynb")
-
-
 def _defaults(name: str) -> dict[str, Any]:
-    return {parameter: ast.literal_eval(about["default"]) for parameter, about in _described_parameters(name).items()}
+    return runs.defaults_of(ROOT / "notebooks" / f"{name}.ipynb")
 
 
 def figures_of(notebook: Any) -> Iterator[tuple[dict[str, Any], str]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from many_runs import SEEDS
 from scipy import stats
 
 from vaemi import claims
@@ -33,7 +35,7 @@ class Row:
     @property
     def mean(self) -> float:
         """Of the seeds."""
-        return sum(self.accuracies) / len(self.accuracies)
+        return statistics.fmean(self.accuracies)
 
     @property
     def difference(self) -> float:
@@ -46,8 +48,8 @@ class Row:
         n = len(self.accuracies)
         if n < 2:
             return math.inf
-        std = math.sqrt(sum((one - self.mean) ** 2 for one in self.accuracies) / (n - 1))
-        return float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)) * std * math.sqrt(1 + 1 / n)
+        quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1))
+        return quantile * statistics.stdev(self.accuracies) * math.sqrt(1 + 1 / n)
 
     @property
     def by_classifier(self) -> float:
@@ -57,7 +59,7 @@ class Row:
     @property
     def by_longer_classifier(self) -> float:
         """What training the classifier three times as long changes, in points, in the mean over the seeds."""
-        return sum(self.longer) / len(self.longer) - self.mean
+        return statistics.fmean(self.longer) - self.mean
 
     @property
     def by_ranking(self) -> float:
@@ -121,7 +123,7 @@ def paragraph(row: Row) -> str:
         f"and exchanging one factor at the cut leads to anything from {low:.1f} to {high:.1f} %.",
         cause(row),
     ]
-    return f"- **{_kept(row.ratio)} kept**: {' '.join(sentences)}"
+    return f"- **{claims.ratio_in_words(row.ratio)} kept**: {' '.join(sentences)}"
 
 
 def stage(reference: Path, generated: Path) -> None:
@@ -139,7 +141,7 @@ def stage(reference: Path, generated: Path) -> None:
     RunError
         If the table of the seeds lacks a number.
     """
-    path = reference / "sweeps" / "mnist-seeds.csv"
+    path = reference / "sweeps" / f"{SEEDS}.csv"
     try:
         text = _text(rows(pd.read_csv(path))) if path.exists() else _NONE
     except KeyError as error:
@@ -152,7 +154,7 @@ def stage(reference: Path, generated: Path) -> None:
 def _text(found: list[Row]) -> str:
     table = pd.DataFrame(
         {
-            "factors kept": [_kept(row.ratio) for row in found],
+            "factors kept": [claims.ratio_in_words(row.ratio) for row in found],
             "published (%)": [f"{row.published:.2f}" for row in found],
             "mean (%)": [f"{row.mean:.2f}" for row in found],
             "each seed (%)": [", ".join(f"{one:.2f}" for one in row.accuracies) for row in found],
@@ -167,7 +169,3 @@ def _text(found: list[Row]) -> str:
     else:
         lines.append(f"No mean is more than {POINTS:g} points off.")
     return "\n".join(lines) + "\n"
-
-
-def _kept(ratio: str) -> str:
-    return f"{100 * float(ratio):g} %"

@@ -79,7 +79,7 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
         "seeds": len(seeds),
         "beta": float(seeds.beta.iloc[0]),
         "runs": len(both),
-        "in_sum": duration_in_words(_seconds(both)),
+        "in_sum": duration_in_words(sum(map(runs.whole_seconds, both.to_dict("records")))),
         "accuracy": {"all_kept": float(spread[f"{_ACCURACY}[1.0]"]), "widest": float(spread[widest])},
         "ratios": len(columns),
         "published_within": sum(
@@ -97,10 +97,9 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
 
 def _other_than_the_seed(profile: str) -> str:
     """Whether the length of the training, too, differs between runs of a profile and the published one."""
-    default = runs.parameters_of(ROOT / "notebooks" / "mnist.ipynb")["steps"]["default"]
+    defaults = runs.defaults_of(ROOT / "notebooks" / "mnist.ipynb")
     steps, published = (
-        int(runs.read_profile(ROOT, name).parameters.get("mnist", {}).get("steps", default))
-        for name in (profile, claims.REFERENCE)
+        (defaults | runs.read_profile(ROOT, name).parameters["mnist"])["steps"] for name in (profile, claims.REFERENCE)
     )
     if steps == published:
         return f"This profile trains for {steps:,} steps, as the paper does."
@@ -114,17 +113,11 @@ def _table(path: Path, command: str) -> pd.DataFrame:
         raise RunError(f"{path} is not there: run `{command}` first.") from None
 
 
-def _seconds(table: pd.DataFrame) -> float:
-    """What the runs took in sum, by the rule of `runs.whole_seconds`."""
-    alone = table.duration_seconds >= table.training_seconds
-    return float((table.duration_seconds + table.training_seconds.where(~alone, 0.0)).sum())
-
-
 def _over_seeds(table: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
     """A row for each number: the published one, a reference run's, and mean, lowest and highest over the seeds."""
     published = claims.published()["mnist"]
     shown = [
-        (f"accuracy with {100 * float(ratio):g} % of the factors (%)", f"{_ACCURACY}[{ratio}]", accuracy, ".2f")
+        (f"accuracy with {claims.ratio_in_words(ratio)} of the factors (%)", f"{_ACCURACY}[{ratio}]", accuracy, ".2f")
         for ratio, accuracy in claims.published_accuracies().items()
     ]
     above = published["factors_above_half_a_nat"]
@@ -133,22 +126,22 @@ def _over_seeds(table: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataF
         (f"factors above {claims.THRESHOLD:g} nats", "influential_factors", None, "g"),
         ("information of all factors (nats)", "total_information_nats", None, ".2f"),
     ]
-    rows = [
-        {"number": label, "published": "-" if known is None else f"{known:{form}}"}
-        | (
-            {}
-            if reference is None
-            else {"reference run": f"{_mean(reference[column], form)} ({_ends(reference[column], form)})"}
-        )
-        | {"mean": _mean(table[column], form), "lowest to highest": _ends(table[column], form)}
-        for label, column, known, form in shown
-    ]
-    return pd.DataFrame(rows)
+    columns = [column for _, column, _, _ in shown]
+    forms = [form for *_, form in shown]
+    found = {
+        "number": [label for label, *_ in shown],
+        "published": ["-" if known is None else f"{known:{form}}" for _, _, known, form in shown],
+    }
+    if reference is not None:
+        means, ends = _means(reference[columns], forms), _ends(reference[columns], forms)
+        found["reference run"] = [f"{mean} ({end})" for mean, end in zip(means, ends, strict=True)]
+    found |= {"mean": _means(table[columns], forms), "lowest to highest": _ends(table[columns], forms)}
+    return pd.DataFrame(found)
 
 
-def _mean(values: pd.Series, form: str) -> str:
-    return f"{values.mean():{'.1f' if form == 'g' else form}}"
+def _means(table: pd.DataFrame, forms: list[str]) -> list[str]:
+    return [f"{mean:{'.1f' if form == 'g' else form}}" for mean, form in zip(table.mean(), forms, strict=True)]
 
 
-def _ends(values: pd.Series, form: str) -> str:
-    return f"{values.min():{form}} to {values.max():{form}}"
+def _ends(table: pd.DataFrame, forms: list[str]) -> list[str]:
+    return [f"{low:{form}} to {high:{form}}" for low, high, form in zip(table.min(), table.max(), forms, strict=True)]

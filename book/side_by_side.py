@@ -69,10 +69,9 @@ def _what_differed(result: Mapping[str, Any], reference: Mapping[str, Any], defa
         for name in here
         if name in there and here[name] != there[name]
     ]
-    same_weights = "weights" in result["manifest"] and result["manifest"]["weights"] == reference["manifest"].get(
-        "weights"
-    )
-    here_too = "; this page measures its weights anew" if same_weights else f", this page's {_duration(result)}"
+    weights, theirs = (one["manifest"].get("weights") for one in (result, reference))
+    measured_anew = weights is not None and weights == theirs
+    here_too = "; this page measures its weights anew" if measured_anew else f", this page's {_duration(result)}"
     sentences = [f"It took {_duration(reference)} on {reference['manifest']['device']}{here_too}."]
     if changed:
         sentences.append(f"Their parameters differ: {'; '.join(changed)}.")

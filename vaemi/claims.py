@@ -76,6 +76,11 @@ def published_accuracies() -> dict[str, float]:
     return published()["mnist"]["accuracy_percent_by_ratio_kept"]
 
 
+def ratio_in_words(ratio: str) -> str:
+    """A ratio of factors kept, such as "0.07", in per cent."""
+    return f"{100 * float(ratio):g} %"
+
+
 def judge_mnist(values: Mapping[str, Any]) -> list[Claim]:
     """Claims C1 to C4 from the values of a MNIST run (the names are those of `results/<profile>/mnist.json`)."""
     paper = published()["mnist"]
@@ -406,7 +411,7 @@ def accuracy_table(accuracy_percent: Mapping[str, float], counts: Sequence[int])
     paper = published_accuracies()
     return pd.DataFrame(
         {
-            "factors kept": [f"{100 * float(ratio):g} %" for ratio in accuracy_percent],
+            "factors kept": [ratio_in_words(ratio) for ratio in accuracy_percent],
             "number": [str(count) for count in counts],
             "published (%)": [paper[ratio] for ratio in accuracy_percent],
             "this run (%)": list(accuracy_percent.values()),
@@ -430,7 +435,7 @@ def accuracy_ranges_table(
     columns = {name: [_range(found[ratio]) for ratio in accuracy_percent] for name, found in changed.items()}
     return pd.DataFrame(
         {
-            "factors kept": [f"{100 * float(ratio):g} %" for ratio in accuracy_percent],
+            "factors kept": [ratio_in_words(ratio) for ratio in accuracy_percent],
             "published (%)": [f"{paper[ratio]:.2f}" for ratio in accuracy_percent],
             "this run (%)": [f"{value:.2f}" for value in accuracy_percent.values()],
             **columns,

@@ -347,6 +347,11 @@ def parameters_of(source: Path) -> dict[str, dict[str, str]]:
     return papermill.inspect_notebook(str(source))
 
 
+def defaults_of(source: Path) -> dict[str, Any]:
+    """The parameters of a notebook as its own cell sets them, which are literals."""
+    return {name: ast.literal_eval(about["default"]) for name, about in parameters_of(source).items()}
+
+
 def _notebook_path(root: Path, name: str) -> Path:
     available = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
     if name not in available:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,11 @@ def train_classifier(
     classifier = MLPClassifier(
         (hidden_dim,), batch_size=min(100, len(z)), learning_rate_init=1e-3, alpha=0.0, random_state=seed
     )
+    return _trained_on(classifier, z, labels, epochs)
+
+
+def _trained_on(classifier: MLPClassifier, z: Tensor, labels: Tensor, epochs: int) -> MLPClassifier:
+    """The classifier after so many epochs more."""
     classes = labels.unique().numpy()
     for _ in tqdm(range(epochs), desc="classifier", mininterval=2):
         classifier.partial_fit(z.numpy(), labels.numpy(), classes=classes)
@@ -118,25 +124,23 @@ def accuracy_changes(
         raise ValueError(f"classifiers is {classifiers}: train at least one.")
     counts = {ratio: kept_at_ratio(float(ratio), train[0].shape[1]) for ratio in ratios}
     first, *others = (train_classifier(*train, epochs, seed=seed + i) for i in range(classifiers))
-    longer = train_classifier(*train, 3 * epochs, seed=seed)
+    longer = _trained_on(copy.deepcopy(first), *train, 2 * epochs)
 
-    def percent(classifier: MLPClassifier, by: Tensor, count: int) -> float:
-        return 100 * accuracies(classifier, *test, by, [count])[0]
+    def percent(classifiers: Sequence[MLPClassifier], orders: Sequence[Tensor], count: int) -> list[float]:
+        return [100 * accuracies(one, *test, by, [count])[0] for one in classifiers for by in orders]
 
-    def each(found: Callable[[int], list[float]]) -> dict[str, list[float]]:
-        return {ratio: found(count) for ratio, count in counts.items()}
-
-    return AccuracyChanges(
-        percent={ratio: percent(first, order, count) for ratio, count in counts.items()},
-        changed={
-            "other classifiers": each(lambda count: [percent(one, order, count) for one in others]),
-            "trained three times as long": each(lambda count: [percent(longer, order, count)]),
-            "other order": each(lambda count: [percent(first, other_order, count)]),
-            "one factor exchanged": each(
-                lambda count: [percent(first, by, count) for by in exchanges_at_the_cut(order, count)]
-            ),
-        },
-    )
+    changed: dict[str, dict[str, list[float]]] = {}
+    for ratio, count in counts.items():
+        found = {
+            "nothing": percent([first], [order], count),
+            "other classifiers": percent(others, [order], count),
+            "trained three times as long": percent([longer], [order], count),
+            "other order": percent([first], [other_order], count),
+            "one factor exchanged": percent([first], exchanges_at_the_cut(order, count), count),
+        }
+        for name, values in found.items():
+            changed.setdefault(name, {})[ratio] = values
+    return AccuracyChanges({ratio: value for ratio, (value,) in changed.pop("nothing").items()}, changed)
 
 
 @dataclass(frozen=True)
