@@ -23,7 +23,7 @@ help:
 	@echo "make book [PROFILE=quick]  run the experiments and build the site into _build/html"
 	@echo "make figures [PROFILE=quick]  write every figure for slides into _build/figures (after make book)"
 	@echo "make book STUDENT=1         the same without the solutions of the exercises"
-	@echo "make reference             run every experiment at the published setting (hours; says how many)"
+	@echo "make reference ANEW=1      train every experiment anew at the published setting (hours; says how many)"
 	@echo "make test                  run the tests"
 	@echo "make lint                  check style and types"
 	@echo "make licences              list the licences of the pinned packages in LICENSES-third-party.md"
