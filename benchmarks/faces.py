@@ -32,7 +32,7 @@ from statistics import median
 from typing import Any
 
 # isort: off
-import vaemi  # first: it declares the operators without which torchvision does not import
+import companion  # noqa: F401 - first: it declares the operators without which torchvision does not import
 
 # isort: on
 import numpy as np
@@ -41,7 +41,7 @@ from PIL import Image
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, PILToTensor, Resize
 
-from vaemi.data import celeba
+from companion.data import celeba, sources
 from vaemi.models import ConvVAE, as_float
 from vaemi.training import fastest_precision, train
 
@@ -78,11 +78,11 @@ def names(n: int) -> list[str]:
 
 @contextlib.contextmanager
 def data_root(path: Path) -> Iterator[None]:
-    vaemi.set_data_root(path)
+    sources.set_data_root(path)
     try:
         yield
     finally:
-        vaemi.set_data_root(None)
+        sources.set_data_root(None)
 
 
 def load(threads: int | None = None) -> celeba.Faces:

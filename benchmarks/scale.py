@@ -1,4 +1,4 @@
-"""Posteriors in files, up to 10,000,000 samples of 128 factors: time, memory and error of `vaemi.shards.audit_shards`.
+"""Posteriors in files, up to 10,000,000 samples of 128 factors: time, memory and error of `audit_shards`.
 
     .venv/bin/python benchmarks/scale.py --json scale.json      (10 GB in the temporary folder, some ten minutes)
 
@@ -35,7 +35,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DistributedSampler
 
 import vaemi
-from vaemi.shards import audit_shards
+from vaemi.auditing.files import audit_shards
 
 _specification = importlib.util.spec_from_file_location("estimators", Path(__file__).with_name("estimators.py"))
 assert _specification is not None

@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 
 # isort: off
-import vaemi  # first: it declares the operators without which torchvision does not import
+import companion  # noqa: F401 - first: it declares the operators without which torchvision does not import
 
 # isort: on
 import torch
@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
-from vaemi.data import mnist
+from companion.data import mnist, sources
 from vaemi.information import kl_to_prior
 from vaemi.models import ConvVAE, as_float
 from vaemi.training import fastest_precision, train
@@ -51,7 +51,7 @@ def ours(images: torch.Tensor, steps: int) -> None:
 
 
 def plain_loop(images: torch.Tensor, steps: int) -> None:
-    digits = MNIST(str(vaemi.data_root()), train=True, transform=ToTensor())
+    digits = MNIST(str(sources.data_root()), train=True, transform=ToTensor())
     loader = DataLoader(Subset(digits, range(10_000, 10_000 + steps * BATCH)), batch_size=BATCH, shuffle=True)
     model = ConvVAE()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)

@@ -35,7 +35,7 @@ import scale
 import side_by_side
 import yaml
 
-from vaemi import claims, figures, runs
+from companion import claims, figures, runs
 from vaemi._files import only_one
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         site = build(options.profile, options.results, options.build, options.student)
-    except (BuildError, exercises.ExerciseError, claims.ClaimsError, runbox.RunBoxError, runs.RunError) as error:
+    except (BuildError, exercises.ExerciseError, runbox.RunBoxError, runs.RunError) as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
     except OSError as error:

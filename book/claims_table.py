@@ -1,6 +1,6 @@
 """The claims as the landing page shows them: a short line each, with a link to the cell that judged it.
 
-The numbers and the verdicts are those of `vaemi.claims`; only the words for the small space are here.
+The numbers and the verdicts are those of `companion.claims`; only the words for the small space are here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import nbformat
 
-from vaemi import claims
+from companion import claims
 
 # A space at which no line ends.
 _JOINED = "\u00a0"
@@ -62,7 +62,7 @@ def table(
     Parameters
     ----------
     rows : sequence of mapping
-        The claims of this build, from `vaemi.claims.load`.
+        The claims of this build, from `companion.claims.load`.
     reference : sequence of mapping, optional
         Those of the reference run; without any there is no column for it.
     pages : collection of str, optional

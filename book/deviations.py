@@ -11,8 +11,8 @@ import pandas as pd
 from many_runs import SEEDS
 from scipy import stats
 
-from vaemi import claims
-from vaemi.runs import RunError
+from companion import claims
+from companion.runs import RunError
 
 # More than so many points between the mean over the seeds and the published accuracy ask for a paragraph.
 POINTS = 2.0

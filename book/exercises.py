@@ -3,7 +3,7 @@
     python book/exercises.py
 
 runs every solution and writes book/exercises/answers.json, the numbers that the solutions' text shows, and
-vaemi/answers.json, from which `vaemi.selfcheck` judges a student's number and cannot be made to tell it.
+vaemi/answers.json, from which `companion.selfcheck` judges a student's number and cannot be made to tell it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import nbformat
 import yaml
 
-from vaemi import selfcheck
+from companion import selfcheck
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "book" / "exercises"
@@ -247,7 +247,7 @@ def _named_and_checked(directive: re.Match[str], about: Mapping[str, Any]) -> st
         lines += [
             "",
             "```python",
-            "from vaemi.selfcheck import check",
+            "from companion.selfcheck import check",
             "",
             f"# {check['unit']}; right to {check['tolerance']:g}",
             f'check("{name}", your_number)',

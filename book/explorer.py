@@ -18,7 +18,7 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-from vaemi.claims import THRESHOLD
+from companion.claims import THRESHOLD
 from vaemi.models import ConvVAE
 
 _SOURCES = Path(__file__).resolve().parent / "_explorer"

@@ -31,7 +31,7 @@ import yaml
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from vaemi import claims, figures, runs
+from companion import figures, runs
 
 PIXELS = 1920
 # Data whose licence lets nobody pass on pictures made from them, by the notebook that shows them.
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         written = export(options.profile, options.results, options.build / "figures")
-    except (build.BuildError, claims.ClaimsError, runs.RunError) as error:
+    except (build.BuildError, runs.RunError) as error:
         print(f"figures: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vaemi import figures
-from vaemi.claims import THRESHOLD
+from companion import figures
+from companion.claims import THRESHOLD
 
 # Groups that a factor could tell from the rest, by their share of the data.
 _SHARES = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}

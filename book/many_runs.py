@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from vaemi import claims, figures, runs
-from vaemi.runs import RunError, duration_in_words
+from companion import claims, figures, runs
+from companion.runs import RunError, duration_in_words
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS, PATH = "mnist-seeds", "mnist-beta"

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import nbformat
 
-from vaemi import runs
+from companion import runs
 
 _ON_GITHUB = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+?)(?:\.git)?/?")
 # How a device is called in a manifest if it is no GPU: "AMD EPYC, 2 threads".

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from vaemi import figures
+from companion import figures
 
 MEASURED = Path(__file__).resolve().parent.parent / "benchmarks" / "scale.json"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import nbformat
 
-from vaemi import claims, runs
+from companion import claims, runs
 
 # A mapping of more numbers than this is a curve, which the figures show.
 _MOST_ENTRIES = 14

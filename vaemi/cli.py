@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from vaemi import __version__, claims, runs
-from vaemi.auditing import SCALES, AuditError
-from vaemi.data import DataError, celeba, data_root, eeg_frames, mnist
+from companion import claims, runs
+from companion.data import DataError, celeba, data_root, eeg_frames, mnist
+from vaemi import __version__
+from vaemi.auditing.encoder import SCALES, AuditError
 
 # Each has SOURCES, load(source), status() and check().
 DATA_SETS: dict[str, Any] = {"mnist": mnist, "celeba": celeba, "deap": eeg_frames}
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (DataError, runs.RunError, claims.ClaimsError, AuditError) as error:
+    except (DataError, runs.RunError, AuditError) as error:
         print(f"vaemi: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -177,7 +178,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from vaemi import sweep
+    from companion import sweep
 
     grid: dict[str, list[Any]] = {}
     for text in options.grid:
@@ -241,7 +242,7 @@ def _claims(options: argparse.Namespace) -> None:
 
 
 def _audit(options: argparse.Namespace) -> None:
-    from vaemi._audit_command import audited
+    from vaemi.auditing.command import audited
 
     found, about = audited(
         options.target,
@@ -256,6 +257,6 @@ def _audit(options: argparse.Namespace) -> None:
     print(found.to_frame().to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     print(found)
     if options.html:
-        from vaemi import report  # brings matplotlib, which takes seconds
+        from vaemi.auditing import report  # brings matplotlib, which takes seconds
 
         print(f"Report: {report.write(found, options.html, about)}")

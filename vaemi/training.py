@@ -33,9 +33,10 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 from tqdm import tqdm
 
-from vaemi import weights as trained_weights
+from companion import weights as trained_weights
+from companion.data.sources import checksum
 from vaemi._files import only_one, remove_leftovers, written_whole
-from vaemi.data.sources import checksum
+from vaemi.errors import TrainingError
 from vaemi.information import FactorInformation, InformationSketch, ShareSampler
 from vaemi.information.gaussian import gaussian_information
 from vaemi.models import VAE, as_float
@@ -46,10 +47,6 @@ _RECIPE = 1
 _RECORDED_SAMPLES = 1000
 _SCHEDULES = ("constant", "cosine", "one-cycle")
 _PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
-
-
-class TrainingError(Exception):
-    """Training that cannot start or go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -670,7 +667,7 @@ class _KeptWeights:
             if not trained_weights.alike(held.about["samples"], trained_weights.likeness(self.samples)):
                 return None
             held.put_into(model)
-        except trained_weights.WeightsError as error:
+        except trained_weights.RunError as error:
             raise TrainingError(str(error)) from None
         about = held.about
         return Training(

@@ -22,9 +22,10 @@ import pandas as pd
 import torch
 import yaml
 
-from vaemi import models, runs
-from vaemi import weights as trained_weights
-from vaemi.claims import REFERENCE
+from companion import runs
+from companion import weights as trained_weights
+from companion.claims import REFERENCE
+from vaemi import models
 from vaemi.training import train
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,0 +1,391 @@
+"""Faces drawn from known generating factors: the stand-in for CelebA, on which what a VAE finds can be scored.
+
+Every picture is a function of 14 independent factors and of nothing else: pose, shape, colours, hair, expression,
+glasses, beard, background and light. Pictures and attributes come in CelebA's frame and with CelebA's names, in memory
+or as files in CelebA's layout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from companion.data import _face_drawing
+from companion.data.sources import DataError, writable_folder
+from vaemi._files import only_one
+
+# Faces that a thread draws at a time, and that are held in memory while files are written.
+_CHUNK, _WRITTEN = 64, 512
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One generating factor, independent of the others.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"continuous", "binary"}
+        Continuous: uniform between `low` and `high`. Binary: 0 or 1, each with probability 1/2.
+    low : float
+        Smallest value.
+    high : float
+        Largest value.
+    words : str
+        What changes from `low` to `high`, for the label of an axis.
+    """
+
+    name: str
+    kind: Literal["continuous", "binary"]
+    low: float
+    high: float
+    words: str
+
+
+FACTORS: tuple[Factor, ...] = (
+    Factor("azimuth", "continuous", -18, 18, "head turned left to right (degrees)"),
+    Factor("pitch", "continuous", -9, 9, "head bent down to up (degrees)"),
+    Factor("face_width", "continuous", 0.92, 1.08, "face narrow to wide"),
+    Factor("skin_tone", "continuous", 0, 1, "skin pale to dark"),
+    Factor("hair_colour", "continuous", 0, 1, "hair black to blond"),
+    Factor("hair_length", "continuous", 0, 1, "hair short to shoulder-long"),
+    Factor("fringe", "binary", 0, 1, "forehead bare or under a fringe"),
+    Factor("smile", "continuous", -1, 1, "mouth sullen to smiling"),
+    Factor("mouth_open", "continuous", 0, 1, "mouth shut to open"),
+    Factor("eye_openness", "continuous", 0, 1, "eyes narrow to wide open"),
+    Factor("glasses", "binary", 0, 1, "without or with glasses"),
+    Factor("beard", "binary", 0, 1, "without or with beard"),
+    Factor("background_hue", "continuous", 200, 330, "background blue to pink (degrees of hue)"),
+    Factor("light_direction", "continuous", -60, 60, "light from left to right (degrees)"),
+)
+FACTOR_NAMES: tuple[str, ...] = tuple(factor.name for factor in FACTORS)
+
+# CelebA's names in CelebA's order.
+# fmt: off
+ATTRIBUTE_NAMES: tuple[str, ...] = (
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
+    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes",
+    "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "Smiling",
+    "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace",
+    "Wearing_Necktie", "Young",
+)
+# fmt: on
+
+# An attribute is true where its factor lies strictly between the two numbers. Everybody's hair is straight, but an
+# attribute that is always true says no more than one that is always false.
+_RULES: dict[str, tuple[str, float, float]] = {
+    "Bangs": ("fringe", 0.5, math.inf),
+    "Black_Hair": ("hair_colour", -math.inf, 0.2),
+    "Brown_Hair": ("hair_colour", 0.2, 0.65),
+    "Blond_Hair": ("hair_colour", 0.75, math.inf),
+    "Chubby": ("face_width", 1.04, math.inf),
+    "Eyeglasses": ("glasses", 0.5, math.inf),
+    "Mouth_Slightly_Open": ("mouth_open", 0.3, math.inf),
+    "Mustache": ("beard", 0.5, math.inf),
+    "Narrow_Eyes": ("eye_openness", -math.inf, 0.35),
+    "No_Beard": ("beard", -math.inf, 0.5),
+    "Pale_Skin": ("skin_tone", -math.inf, 0.2),
+    "Smiling": ("smile", 0.0, math.inf),
+}
+ATTRIBUTE_FACTORS: dict[str, tuple[str, ...]] = {name: (rule[0],) for name, rule in _RULES.items()}
+
+# sRGB, from the factor's low end to its high end, equally spaced.
+_SKIN = [(243, 219, 203), (236, 200, 173), (218, 170, 134), (180, 128, 93), (132, 88, 62), (92, 61, 46)]
+_HAIR = [(24, 20, 20), (52, 36, 28), (92, 58, 38), (140, 80, 44), (190, 136, 76), (230, 196, 136)]
+
+_PICTURES = "img_align_celeba"
+_SPLITS = ("train", "valid", "test")
+
+
+def sample_factors(n: int, seed: int = 0) -> Tensor:
+    """Independent draws of all factors.
+
+    Parameters
+    ----------
+    n : int
+        Number of faces. The first k of them do not depend on n.
+    seed : int
+        Decides everything.
+
+    Returns
+    -------
+    Tensor, shape (n, 14), float32
+        In the order and units of `FACTORS`.
+
+    Raises
+    ------
+    ValueError
+        If `n` is negative.
+    """
+    if n < 0:
+        raise ValueError(f"n is {n}: give a number of faces >= 0.")
+    uniform = np.random.default_rng(seed).random((n, len(FACTORS)))
+    low, high = (np.array([getattr(factor, end) for factor in FACTORS]) for end in ("low", "high"))
+    binary = np.array([factor.kind == "binary" for factor in FACTORS])
+    values = np.where(binary, uniform >= 0.5, low + (high - low) * uniform)
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def render(factors: Tensor, frame: Literal["crop", "celeba"] = "crop", size: int = 64) -> Tensor:
+    """Draw faces.
+
+    Parameters
+    ----------
+    factors : Tensor, shape (n, 14)
+        In the order and units of `FACTORS`.
+    frame : {"crop", "celeba"}
+        ``"celeba"``: CelebA's aligned frame, 178 wide and 218 high, the eyes of a face that looks ahead at (70, 112)
+        and (108, 112). ``"crop"``: the square of 148 in its middle, at `size` x `size`.
+    size : int
+        Side of a cropped picture.
+
+    Returns
+    -------
+    Tensor of uint8, shape (n, 3, size, size) or (n, 3, 218, 178)
+        The same whatever the number of threads; torch's number of threads is used.
+
+    Raises
+    ------
+    ValueError
+        If the factors are not 14 finite numbers a face, or the frame is neither of the two.
+    """
+    if factors.ndim != 2 or factors.shape[1] != len(FACTORS) or not factors.isfinite().all():
+        raise ValueError(f"factors has shape {tuple(factors.shape)}: give {len(FACTORS)} finite numbers for each face.")
+    if frame not in ("crop", "celeba"):
+        raise ValueError(f"frame is {frame!r}: choose 'crop' or 'celeba'.")
+    if size < 1:
+        raise ValueError(f"size is {size}: give a number of pixels >= 1.")
+    left, top, side = (15.0, 35.0, 148 / size) if frame == "crop" else (0.0, 0.0, 1.0)
+    corner = (left - _face_drawing.MIDDLE[0], top - _face_drawing.MIDDLE[1])
+    pictures = torch.empty(len(factors), 3, *((size, size) if frame == "crop" else (218, 178)), dtype=torch.uint8)
+
+    def part(first: int) -> None:
+        faces = _faces(factors[first : first + _CHUNK])
+        _face_drawing.draw(faces, corner, side, pictures[first : first + _CHUNK].numpy())
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(part, range(0, len(factors), _CHUNK)))
+    return pictures
+
+
+def strips(steps: int = 8) -> dict[str, Tensor]:
+    """One face along each factor in turn, the others in the middle of their range or, if binary, off.
+
+    Returns
+    -------
+    dict of factor to Tensor of uint8, shape (steps, 3, 64, 64)
+        From the factor's low to its high value.
+    """
+    middle = torch.tensor([0.0 if factor.kind == "binary" else (factor.low + factor.high) / 2 for factor in FACTORS])
+    pictures = {}
+    for column, factor in enumerate(FACTORS):
+        factors = middle.repeat(steps, 1)
+        values = torch.linspace(factor.low, factor.high, steps)
+        factors[:, column] = values.round() if factor.kind == "binary" else values
+        pictures[factor.name] = render(factors)
+    return pictures
+
+
+def attributes(factors: Tensor) -> Tensor:
+    """CelebA's attributes of faces.
+
+    True: Bangs with fringe; Black_Hair, Brown_Hair, Blond_Hair for a hair colour below 0.2, from 0.2 to 0.65, above
+    0.75; Chubby for a face wider than 1.04; Eyeglasses with glasses; Mouth_Slightly_Open for a mouth open by more than
+    0.3; Mustache with beard and No_Beard without; Narrow_Eyes for eyes open by less than 0.35; Pale_Skin for a skin
+    tone below 0.2; Smiling for a smile above 0. All others are false for everybody.
+
+    Parameters
+    ----------
+    factors : Tensor, shape (n, 14)
+
+    Returns
+    -------
+    Tensor of bool, shape (n, 40)
+        In the order of `ATTRIBUTE_NAMES`.
+    """
+    result = torch.zeros(len(factors), len(ATTRIBUTE_NAMES), dtype=torch.bool)
+    for name, (factor, above, below) in _RULES.items():
+        value = factors[:, FACTOR_NAMES.index(factor)]
+        result[:, ATTRIBUTE_NAMES.index(name)] = (value > above) & (value < below)
+    return result
+
+
+def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random faces, uint8 of shape (n, 3, 64, 64), and their factors, shape (n, 14)."""
+    factors = sample_factors(n, seed)
+    return render(factors), factors
+
+
+def write(
+    folder: str | os.PathLike[str],
+    n: int,
+    seed: int = 0,
+    splits: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    quality: int = 95,
+) -> None:
+    """Write random faces as files in CelebA's layout, and beside them `generating_factors.csv`.
+
+    `img_align_celeba/000001.jpg` and so on, `list_attr_celeba.txt`, `identity_CelebA.txt` (every picture is a person
+    of its own) and `list_eval_partition.txt` (consecutive parts). Nothing takes its name before all is written; after
+    an interruption there is nothing.
+
+    Parameters
+    ----------
+    folder : path
+        Made if need be.
+    n, seed : int
+        As for `sample_factors`.
+    splits : tuple of three floats
+        Shares of train, valid and test, adding up to one.
+    quality : int
+        Of the JPEG files.
+
+    Raises
+    ------
+    DataError
+        If the folder already holds pictures or lists, or cannot be written to.
+    ValueError
+        If there is no face to write, or the shares are not three that add up to one.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}: give a number of faces >= 1.")
+    if len(splits) != len(_SPLITS) or min(splits) < 0 or not math.isclose(sum(splits), 1):
+        raise ValueError(f"splits is {splits}: give three shares, of train, valid and test, that add up to 1.")
+    folder = Path(folder)
+    factors = sample_factors(n, seed)
+    names = [f"{number:06}.jpg" for number in range(1, n + 1)]
+    lists: dict[str, Callable[[], Iterable[str]]] = {
+        "list_attr_celeba.txt": lambda: _attribute_lines(names, factors),
+        "identity_CelebA.txt": lambda: (f"{name} {number}\n" for number, name in enumerate(names, 1)),
+        "list_eval_partition.txt": lambda: (
+            f"{name} {part}\n" for name, part in zip(names, _parts(n, splits), strict=True)
+        ),
+        "generating_factors.csv": lambda: _factor_lines(names, factors),
+    }
+    # What is whole and has not yet all taken its place: after a kill the same call goes on from here.
+    settings = json.dumps([n, seed, splits, quality]).encode()
+    whole = folder / f".drawn-{hashlib.blake2b(settings, digest_size=8).hexdigest()}"
+    with only_one(writable_folder(folder) / ".drawing.lock", lambda: None) as locked:
+        if locked:
+            for leftover in folder.glob(".drawing-*"):
+                shutil.rmtree(leftover)
+        if not whole.exists():
+            if present := [name for name in (_PICTURES, *lists) if (folder / name).exists()]:
+                raise DataError(
+                    f"{folder} already holds {', '.join(present)}: choose another folder, or move them away."
+                )
+            # On the same file system as the target, so that the last steps are renames.
+            with tempfile.TemporaryDirectory(prefix=".drawing-", dir=folder) as name:
+                scratch = Path(name) / "all"
+                (scratch / _PICTURES).mkdir(parents=True)
+                _write_pictures(scratch / _PICTURES, names, factors, quality)
+                for name, lines in lists.items():
+                    with (scratch / name).open("w", encoding="ascii", newline="") as file:
+                        file.writelines(lines())
+                scratch.rename(whole)
+        for path in whole.iterdir():
+            path.rename(folder / path.name)
+        whole.rmdir()
+
+
+def _write_pictures(folder: Path, names: list[str], factors: Tensor, quality: int) -> None:
+    with tqdm(total=len(names), desc="drawing faces", unit="face", mininterval=2) as progress:
+        for first in range(0, len(names), _WRITTEN):
+            pictures = render(factors[first : first + _WRITTEN], "celeba").permute(0, 2, 3, 1).numpy()
+            for name, picture in zip(names[first : first + _WRITTEN], pictures, strict=True):
+                Image.fromarray(picture).save(folder / name, quality=quality)
+                progress.update()
+
+
+def _attribute_lines(names: list[str], factors: Tensor) -> Iterable[str]:
+    """The lines of CelebA's list of attributes, padded and ended as there."""
+    yield f"{len(names)}\r\n"
+    yield " ".join(ATTRIBUTE_NAMES) + " \r\n"
+    for name, row in zip(names, attributes(factors).tolist(), strict=True):
+        yield name + "".join("  1" if value else " -1" for value in row) + "\r\n"
+
+
+def _parts(n: int, splits: tuple[float, float, float]) -> list[int]:
+    """0, 1 or 2 for each picture: train, valid, test."""
+    train, valid = round(n * splits[0]), round(n * (splits[0] + splits[1]))
+    return [0] * train + [1] * (valid - train) + [2] * (n - valid)
+
+
+def _factor_lines(names: list[str], factors: Tensor) -> Iterable[str]:
+    yield ",".join(("image", *FACTOR_NAMES)) + "\n"
+    for name, row in zip(names, factors.tolist(), strict=True):
+        # Nine digits give a float32 back exactly.
+        yield ",".join((name, *(f"{value:.9g}" for value in row))) + "\n"
+
+
+def _faces(factors: Tensor) -> np.ndarray:
+    """What the pixels of each face share, from its factors."""
+    value = dict(zip(FACTOR_NAMES, factors.double().numpy().T, strict=True))
+    faces = np.zeros(len(factors), dtype=_face_drawing.FACE)
+    sin_a, cos_a = _sin_cos(value["azimuth"])
+    sin_p, cos_p = _sin_cos(value["pitch"])
+    zero = np.zeros(len(factors))
+    axes = {
+        "right": (cos_a, zero, sin_a),
+        "down": (sin_a * sin_p, cos_p, -cos_a * sin_p),
+        "ahead": (-sin_a * cos_p, sin_p, cos_a * cos_p),
+    }
+    for name, axis in axes.items():
+        faces[name] = np.stack(axis, 1)
+    # CelebA's pictures are aligned by the eyes: a head that turns moves back by some of what its eyes move.
+    faces["middle"] = np.stack([-20 * sin_a, 14 * sin_p], 1)
+    # The eyes stay on the viewer a little.
+    faces["gaze"] = np.stack([-2.5 * sin_a, 2.0 * sin_p], 1)
+    faces["camera_light"], faces["light"], faces["halfway"] = _lights(value["light_direction"], faces)
+    faces["half_width"] = 44 * value["face_width"]
+    faces["skin"] = _path(_SKIN, value["skin_tone"])
+    faces["hair"] = _path(_HAIR, value["hair_colour"])
+    faces["hair_end"] = -4 + 76 * value["hair_length"]
+    faces["background"] = _hue(value["background_hue"])
+    for name in ("fringe", "smile", "mouth_open", "eye_openness", "glasses", "beard"):
+        faces[name] = value[name]
+    return faces
+
+
+def _lights(direction: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """To the lamp, in the camera's frame and in the head's, and halfway between lamp and viewer in the head's."""
+    sin, cos = _sin_cos(direction)
+    height = math.radians(32)
+    lamp = np.stack([sin * math.cos(height), np.full(len(sin), -math.sin(height)), cos * math.cos(height)], 1)
+    halfway = lamp + np.array([0, 0, 1])
+    halfway /= np.linalg.norm(halfway, axis=1, keepdims=True)
+    axes = np.stack([faces[name] for name in ("right", "down", "ahead")], 1)
+    return lamp, np.einsum("na,nah->nh", lamp, axes), np.einsum("na,nah->nh", halfway, axes)
+
+
+def _sin_cos(degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
+
+
+def _path(colours: list[tuple[int, int, int]], place: np.ndarray) -> np.ndarray:
+    """Linear colours at places from 0 to 1 along a path of sRGB colours."""
+    table = np.array(colours) / 255
+    stops = np.linspace(0, 1, len(colours))
+    return np.stack([np.interp(place, stops, table[:, channel]) for channel in range(3)], 1) ** 2
+
+
+def _hue(degrees: np.ndarray) -> np.ndarray:
+    """Linear colours of these hues, all about equally bright and saturated."""
+    turns = np.deg2rad(degrees)[:, None] - np.deg2rad([0, 120, 240])
+    return (0.60 + 0.16 * np.cos(turns)) ** 2

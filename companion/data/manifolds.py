@@ -1,0 +1,148 @@
+"""Synthetic data of which the truth is known: Gaussian with given eigenvalues, and manifolds of given dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from companion.data.sources import Provenance, checksum
+
+
+@dataclass(frozen=True)
+class LinearGaussian:
+    """Samples of N(0, Q diag(eigenvalues) Q^T) and what they were drawn from.
+
+    Attributes
+    ----------
+    samples : Tensor, shape (n, D)
+        float32.
+    eigenvalues : Tensor, shape (D,)
+        Of the true covariance, in the order given, float64.
+    basis : Tensor, shape (D, D)
+        The orthonormal matrix Q, whose columns are the principal directions, float64.
+    provenance : Provenance
+    """
+
+    samples: Tensor
+    eigenvalues: Tensor
+    basis: Tensor
+    provenance: Provenance
+
+    @property
+    def covariance(self) -> Tensor:
+        """The true covariance Q diag(eigenvalues) Q^T, shape (D, D), float64."""
+        return self.basis * self.eigenvalues @ self.basis.T
+
+    def sample_eigenvalues(self) -> Tensor:
+        """Eigenvalues of the samples' covariance (about their mean, divided by n), shape (D,), largest first.
+
+        These, not the true ones, are all that a linear-Gaussian model fitted to the samples can know.
+        """
+        return torch.linalg.eigvalsh(torch.cov(self.samples.double().T, correction=0)).flip(0).clamp_min(0)
+
+
+def linear_gaussian(n: int, eigenvalues: Sequence[float] | Tensor, seed: int = 0) -> LinearGaussian:
+    """Draw Gaussian data with a given spectrum along random orthonormal directions.
+
+    Parameters
+    ----------
+    n : int
+        Number of samples.
+    eigenvalues : sequence of float, length D
+        Variances along the D principal directions, each >= 0.
+    seed : int
+        Decides the directions and the samples.
+
+    Returns
+    -------
+    LinearGaussian
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two samples, no eigenvalues, or one that is negative or not finite.
+    """
+    spectrum = torch.as_tensor(eigenvalues, dtype=torch.float64)
+    if n < 2:
+        raise ValueError(f"n is {n}: a covariance needs two samples or more.")
+    if spectrum.ndim != 1 or len(spectrum) == 0:
+        raise ValueError(
+            f"eigenvalues has shape {tuple(spectrum.shape)}: give one variance for each of D >= 1 directions."
+        )
+    if not (spectrum.isfinite() & (spectrum >= 0)).all():
+        raise ValueError(f"eigenvalues is {spectrum.tolist()}: every variance must be a finite number >= 0.")
+    generator = torch.Generator().manual_seed(seed)
+    basis = _orthonormal(len(spectrum), len(spectrum), generator, torch.float64)
+    coordinates = torch.randn(n, len(spectrum), generator=generator, dtype=torch.float64) * spectrum.sqrt()
+    samples = (coordinates @ basis.T).float()
+    return LinearGaussian(
+        samples=samples,
+        eigenvalues=spectrum,
+        basis=basis,
+        provenance=Provenance(
+            source=f"Gaussian data in {len(spectrum)} dimensions with known eigenvalues, generated with seed {seed}",
+            stand_in=False,
+            n=n,
+            checksum=checksum(samples),
+        ),
+    )
+
+
+def tanh_manifold(n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, seed: int = 0) -> Tensor:
+    """Samples near a curved manifold of known dimension: x = B tanh(A u + b) + noise, with u ~ N(0, I_dim).
+
+    The columns of A are orthogonal and of one length, such that A u has entries of variance 1 on average: every
+    direction of u matters as much as any other. B is orthonormal. A has full rank, tanh is strictly increasing and B
+    invertible, so the map is one-to-one with a Jacobian of rank `dim` everywhere: `dim` is the intrinsic dimension.
+    Unlike a linear map it fills more than `dim` linear directions, which is what principal components would count.
+
+    Parameters
+    ----------
+    n : int
+        Number of samples.
+    dim : int
+        Intrinsic dimension d, from 1 to `ambient_dim`.
+    ambient_dim : int
+        Dimension of x.
+    noise : float
+        Standard deviation of the Gaussian noise in every direction of x; that of a coordinate of the noiseless x is
+        about 0.5 (dim 1) to 0.6.
+    seed : int
+        Decides the manifold, the samples on it and the noise. Neither of the first two changes with `noise`.
+
+    Returns
+    -------
+    Tensor, shape (n, ambient_dim), float32
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, `dim` does not lie between 1 and `ambient_dim`, or `noise` is negative.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}: give one sample or more.")
+    if not 1 <= dim <= ambient_dim:
+        raise ValueError(f"dim is {dim}: an intrinsic dimension in {ambient_dim} dimensions lies between 1 and that.")
+    if not noise >= 0:
+        raise ValueError(f"noise is {noise}: give a standard deviation >= 0.")
+    generator = torch.Generator().manual_seed(seed)
+    inner, shift, outer = _tanh_network(dim, ambient_dim, generator)
+    u = torch.randn(n, dim, generator=generator)
+    x = torch.tanh(u @ inner.T + shift) @ outer.T
+    return x + noise * torch.randn(n, ambient_dim, generator=generator)
+
+
+def _tanh_network(dim: int, ambient_dim: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A (ambient_dim, dim), b (ambient_dim,) and B (ambient_dim, ambient_dim) of `tanh_manifold`."""
+    inner = _orthonormal(ambient_dim, dim, generator) * math.sqrt(ambient_dim / dim)
+    shift = 0.5 * torch.randn(ambient_dim, generator=generator)
+    return inner, shift, _orthonormal(ambient_dim, ambient_dim, generator)
+
+
+def _orthonormal(rows: int, columns: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Random matrix with orthonormal columns."""
+    return torch.linalg.qr(torch.randn(rows, columns, generator=generator, dtype=dtype))[0]

@@ -1,0 +1,175 @@
+"""How figures are stored, and what the pages with them weigh."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from companion import figures
+from companion.data import drawn_faces
+from vaemi import factor_information
+from vaemi.information import FactorInformation
+from vaemi.models import as_float
+
+MOST_BYTES = 2_000_000
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with plt.rc_context():
+        figures.use_style()
+        yield
+    plt.close("all")
+
+
+def as_matplotlib_stores_it(figure):
+    stored = io.StringIO()
+    figure.savefig(stored, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return stored.getvalue()
+
+
+def pictures(svg):
+    """Kind and pixels of every picture in an SVG."""
+    found = re.findall(r"data:image/(\w+);base64,([\w+/=\s]+)", svg)
+    return [(kind, np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))) for kind, content in found]
+
+
+@pytest.fixture
+def faces():
+    return as_float(drawn_faces.render(drawn_faces.sample_factors(16)))
+
+
+def test_a_sheet_of_faces_takes_a_third_and_looks_the_same(faces):
+    # A figure each, as being drawn may move the axes of one a little.
+    before = as_matplotlib_stores_it(figures.contact_sheet(faces))
+    after = figures.as_svg(figures.contact_sheet(faces))
+    assert len(after) < len(before) / 3
+    for (_, exact), (kind, stored) in zip(pictures(before), pictures(after), strict=True):
+        assert kind == "jpeg"
+        difference = stored.astype(float) - exact[:, :, :3]
+        assert np.sqrt((difference**2).mean()) < 4, "of 255"
+    assert figures.as_svg(figures.contact_sheet(faces)) == after
+
+
+def test_grey_pictures_stay_grey(embedded_digits):
+    rows = {"digits": embedded_digits.validation.images[:8] / 255}
+    before, after = as_matplotlib_stores_it(figures.strips(rows)), figures.as_svg(figures.strips(rows))
+    (_, exact), (kind, stored) = pictures(before) + pictures(after)
+    assert stored.ndim == 2
+    assert np.abs(stored.astype(float) - exact[:, :, 0]).mean() < 2, kind
+
+
+def test_a_heat_map_is_stored_without_loss():
+    figure, axes = plt.subplots()
+    axes.pcolormesh(np.random.default_rng(0).random((4, 5)), cmap="viridis", rasterized=True)
+    before, after = pictures(as_matplotlib_stores_it(figure)), pictures(figures.as_svg(figure))
+    assert after[0][0] == "png"
+    assert (after[0][1] == before[0][1][:, :, :3]).all()
+
+
+def test_what_shows_the_page_through_it_is_left_alone():
+    figure, axes = plt.subplots()
+    half = np.random.default_rng(0).random((30, 30, 4))
+    axes.imshow(half)
+    assert figures.as_svg(figure) == as_matplotlib_stores_it(figure)
+
+
+def test_notebooks_store_figures_so(smoke_results):
+    assert "data:image/jpeg;base64," in (smoke_results / "smoke" / "celeba.ipynb").read_text()
+
+
+def test_no_page_weighs_more_than_2_megabytes(site):
+    # What a page loads of its own: its text and pictures, without the explorer and what all pages share.
+    for page in site.glob("*/*.html"):
+        text = page.read_text()
+        own = {(page.parent / name).resolve() for name in re.findall(r'<img[^>]*src="([^":]+)"', text)}
+        assert len(text.encode()) + sum(path.stat().st_size for path in own) < MOST_BYTES, page
+
+
+def test_maps_of_channels_show_the_most_informative_ones():
+    maps = torch.zeros(10, 3, 5)
+    maps[7, 1, 2], maps[4] = 2.0, 0.5
+    figure = figures.information_maps(maps, shown=3)
+    shown = [axes for axes in figure.axes if axes.get_images()]
+    assert [axes.get_title() for axes in shown] == ["channel 4", "channel 7", "channel 0"]
+    np.testing.assert_array_equal(shown[1].get_images()[0].get_array(), maps[7])
+    assert {axes.get_images()[0].get_clim() for axes in shown} == {(0, 2)}
+    assert figures.information_maps(torch.ones(2, 6)).axes[0].get_images()[0].get_array().shape == (1, 6)
+    with pytest.raises(ValueError, match=r"maps has shape \(4,\)"):
+        figures.information_maps(torch.zeros(4))
+
+
+def test_information_by_place_stands_beside_what_varies():
+    by_place = torch.arange(6.0).view(2, 3)
+    pictures = torch.zeros(4, 1, 4, 6)
+    pictures[::2, :, 1, 2] = 1
+    figure = figures.information_by_place(by_place, pictures)
+    left, right = (axes.images[0].get_array() for axes in figure.axes[:2])
+    np.testing.assert_array_equal(left, by_place)
+    assert right.shape == (4, 6)
+    assert (right > 0).sum() == 1
+    assert right[1, 2] == pytest.approx(pictures[:, 0, 1, 2].std())
+    with pytest.raises(ValueError, match=r"by_place has shape \(6,\)"):
+        figures.information_by_place(by_place.flatten(), pictures)
+
+
+def test_a_deviation_beyond_the_usual_is_not_cut_off():
+    information = FactorInformation(*(torch.tensor([1.0, value]) for value in (0.5, 0.1, 4.0)), 100, "mixture")
+    _, deviations = figures.spectrum_and_deviations(information).axes
+    assert deviations.get_ylim()[1] > 4
+
+
+def test_several_spectra_are_each_sorted_and_counted():
+    # Means of one size each way, and a log-variance that says how much a factor knows.
+    sign = torch.tensor([1.0, -1.0]).repeat(50)[:, None]
+    informations = {
+        "few": factor_information(sign * torch.tensor([0.0, 3.0, 0.0, 0.0]), torch.zeros(100, 4)),
+        "many": factor_information(sign * torch.tensor([2.0, 1.0, 3.0, 0.0]), torch.zeros(100, 4)),
+    }
+    (axes,) = figures.spectra(informations, shown_beyond=0).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["few: 1", "many: 3"]
+    for line, information in zip(axes.get_lines(), informations.values(), strict=False):
+        expected = information.nats.sort(descending=True).values[:3]
+        np.testing.assert_allclose(line.get_ydata(), expected, atol=1e-12)
+        assert line.get_xdata().tolist() == [1, 2, 3]
+
+
+def test_spectra_side_by_side_have_a_line_a_seed_and_the_first_behind():
+    spectra = {
+        "a": torch.tensor([[0.0, 2.0, 1.0, 0.0], [1.5, 0.0, 0.0, 0.0]]),
+        "b": torch.tensor([[0.5, 0.3, 0.2, 3.0]]),
+    }
+    one, other = figures.spectra_side_by_side(spectra, shown_beyond=0).axes
+    assert [one.get_title(), other.get_title()] == ["a: 1 to 2", "b: 4"]
+    shown = [line.get_ydata() for line in one.get_lines()[:2]]
+    np.testing.assert_allclose(shown, [[2, 1, 0, 0], [1.5, 0, 0, 0]])
+    behind, last = other.get_lines()[:2], other.get_lines()[2]
+    np.testing.assert_allclose([line.get_ydata() for line in behind], shown)
+    np.testing.assert_allclose(last.get_ydata(), [3, 0.5, 0.3, 0.2])
+    assert {line.get_color() for line in behind} == {figures.GREY}
+    with pytest.raises(ValueError, match="no spectra"):
+        figures.spectra_side_by_side({})
+
+
+def test_deviation_against_information():
+    sign = torch.tensor([1.0, -1.0]).repeat(50)[:, None]
+    information = factor_information(sign * torch.tensor([0.0, 3.0]), torch.zeros(100, 2))
+    (axes,) = figures.deviation_against_information({"a": information}, {"the prior": 1.0}).axes
+    np.testing.assert_allclose(axes.get_lines()[0].get_xdata(), information.nats)
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), information.marginal_std)
+    assert axes.get_lines()[1].get_ydata()[0] == 1
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "the prior"]
+    with pytest.raises(ValueError, match="There are 5 models: give 1 to 4"):
+        figures.deviation_against_information({str(i): information for i in range(5)})
+
+
+@pytest.mark.parametrize("n", [0, 6])
+def test_more_spectra_than_can_be_told_apart(n):
+    information = factor_information(torch.zeros(4, 1), torch.zeros(4, 1))
+    with pytest.raises(ValueError, match=f"There are {n} spectra: give 1 to 5"):
+        figures.spectra({str(i): information for i in range(n)})

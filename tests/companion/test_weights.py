@@ -1,0 +1,213 @@
+"""Weights that are passed on: small, found again by settings and data, and the same as those that were measured."""
+
+import json
+
+import pytest
+import torch
+from conftest import ROOT, project_with_a_notebook, same_weights, tiny
+
+import vaemi
+from companion import runs
+from companion import weights as trained_weights
+from companion.errors import RunError
+from companion.reference import load_reference
+from vaemi.models import MLPVAE, LinearVAE, build, posterior
+from vaemi.training import TrainingError, train
+
+
+def fit(images, folder, **changes):
+    settings = {"steps": 20, "batch_size": 20, "records": 2, "precision": "32-true", "progress": False}
+    return train(tiny(), images, images[:50], weights=folder, **(settings | changes))
+
+
+def test_a_second_call_takes_what_the_first_has_kept(tmp_path, tiny_images):
+    made = fit(tiny_images, tmp_path)
+    again = fit(tiny_images, tmp_path, trained_only=True)
+    assert same_weights(made.model, again.model)
+    assert (again.steps, again.seconds, again.device) == (20, made.seconds, made.device)
+    for name in ("step", "objective", "information"):
+        assert torch.equal(getattr(made.history, name), getattr(again.history, name))
+
+
+def test_matrices_are_rounded_to_half_precision_and_little_else_is_lost(tmp_path, tiny_images):
+    exact = train(
+        tiny(), tiny_images, tiny_images[:50], steps=20, batch_size=20, records=2, precision="32-true", progress=False
+    )
+    kept = fit(tiny_images, tmp_path).model.state_dict()
+    for name, value in exact.model.state_dict().items():
+        expected = value.half().float() if value.ndim > 1 else value
+        assert torch.equal(kept[name], expected), name
+    assert any(not torch.equal(kept[name], value) for name, value in exact.model.state_dict().items())
+    (file,) = tmp_path.iterdir()
+    numbers = sum(value.numel() for value in kept.values())
+    assert file.stat().st_size < 3 * numbers + 8000
+
+
+@pytest.mark.parametrize("change", [{"beta": 2.0}, {"seed": 1}, {"steps": 30}, {"label": "other"}])
+def test_other_settings_are_another_training(tmp_path, tiny_images, change):
+    fit(tiny_images, tmp_path)
+    with pytest.raises(TrainingError, match="holds no weights of this training"):
+        fit(tiny_images, tmp_path, trained_only=True, **change)
+
+
+def test_the_precision_of_the_machine_is_not_a_setting(tmp_path, tiny_images):
+    fit(tiny_images, tmp_path)
+    assert fit(tiny_images, tmp_path, trained_only=True, precision="bf16-mixed").precision == "32-true"
+
+
+def test_the_last_bit_of_the_data_does_not_matter_and_other_data_do(tmp_path, tiny_images):
+    fit(tiny_images, tmp_path)
+    nearly = tiny_images.clone()
+    nearly[0, 0, 0, 0] ^= 1
+    fit(nearly, tmp_path, trained_only=True)
+    for other in (tiny_images[:250], 255 - tiny_images // 2):
+        with pytest.raises(TrainingError, match="on these samples"):
+            fit(other, tmp_path, trained_only=True)
+
+
+def test_fresh_trains_again(tmp_path, tiny_images):
+    fit(tiny_images, tmp_path)
+    (file,) = tmp_path.iterdir()
+    before = file.stat().st_mtime_ns
+    fit(tiny_images, tmp_path, fresh=True)
+    assert file.stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "other model"])
+def test_a_damaged_file_is_named_in_one_sentence(tmp_path, tiny_images, damage):
+    fit(tiny_images, tmp_path)
+    (file,) = tmp_path.iterdir()
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:200])
+    elif damage == "foreign":
+        import safetensors.torch
+
+        safetensors.torch.save_file({"a": torch.zeros(1)}, file)
+    else:
+        held = trained_weights.load(file)
+        model = torch.nn.Linear(2, 2)
+        trained_weights.save(file, model, held.history, held.about)
+    with pytest.raises(TrainingError, match=str(file)) as caught:
+        fit(tiny_images, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_fit_into_half_precision_is_refused(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        model.weight.fill_(1e6)
+    with pytest.raises(ValueError, match="half precision"):
+        trained_weights.save(tmp_path / "w.safetensors", model, {}, {})
+    assert not list(tmp_path.iterdir())
+
+
+TOLD = """
+import json
+from companion.runs import Run
+run = Run("tiny")
+run.record(
+    data={"source": "none", "stand_in": True, "n": 0, "checksum": "0"},
+    values={"beta": beta, "told": json.dumps({name: str(value) for name, value in run.storage.items()})},
+    claims=[{"id": "C1", "holds": True}], seed=0, device="cpu", training_seconds=0.0,
+)
+"""
+
+
+def test_a_profile_extends_another_and_uses_its_weights(tmp_path):
+    project = project_with_a_notebook(tmp_path, "beta: float = 6.0", TOLD, "weights: keep\ntiny:\n  beta: 2.0\n")
+    folder = project / "notebooks" / "profiles"
+    (folder / "reference.yaml").write_text("extends: quick\nweights: use\n")
+    weights = project / "results" / "quick" / "weights"
+    for profile, trained_only in (("quick", "False"), ("reference", "True")):
+        outcome = runs.run("tiny", profile, root=project)
+        values = json.loads(outcome.result.read_text())["values"]
+        told = json.loads(values["told"])
+        assert values["beta"] == 2.0
+        assert (told["weights"], told["trained_only"]) == (str(weights), trained_only)
+    # What is used decides the result: with other weights the run is made again.
+    assert runs.run("tiny", "reference", root=project).made_before
+    weights.mkdir()
+    (weights / "a.safetensors").write_bytes(b"other")
+    assert not runs.run("tiny", "reference", root=project).made_before
+    assert runs.run("tiny", "quick", root=project).made_before
+
+
+@pytest.mark.parametrize("text", ["weights: use\n", "weights: sometimes\n", "extends: quick\n", "extends: nothing\n"])
+def test_a_profile_that_makes_no_sense_is_one_sentence(tmp_path, text):
+    project = project_with_a_notebook(tmp_path, "beta: float = 6.0", TOLD, text)
+    with pytest.raises(runs.RunError) as caught:
+        runs.run("tiny", root=project)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_reference_profile_is_that_of_the_paper():
+    paper, reference = (runs.read_profile(ROOT, name) for name in ("paper", "reference"))
+    # What is done less often, and nothing that a training goes by.
+    fewer = {"mnist": "classifiers", "celeba": "permutations", "deap": "null_seeds"}
+    for notebook, given in paper.parameters.items():
+        changed = {
+            name for name in reference.parameters[notebook] if reference.parameters[notebook][name] != given.get(name)
+        }
+        assert changed <= {fewer.get(notebook)}, notebook
+    assert reference.weights == {"weights": str(ROOT / "results" / "paper" / "weights"), "trained_only": True}
+
+
+def test_a_notebook_is_shown_as_it_was_run(tmp_path):
+    project = project_with_a_notebook(tmp_path, "beta: float = 6.0", TOLD, "")
+    (project / "notebooks" / "profiles" / "reference.yaml").write_text("extends: quick\nas_run: tiny\n")
+    with pytest.raises(runs.RunError, match="where there is no such run: run it there"):
+        runs.run("tiny", "reference", root=project)
+    made = runs.run("tiny", root=project)
+    shown = runs.run("tiny", "reference", root=project, force=True)
+    assert shown.made_before
+    assert shown.result == project / "results" / "reference" / "tiny.json"
+    assert (shown.result.read_text(), shown.notebook.read_text()) == (
+        made.result.read_text(),
+        made.notebook.read_text(),
+    )
+    with pytest.raises(runs.RunError, match="takes no parameters"):
+        runs.run("tiny", "reference", {"beta": 1.0}, root=project)
+
+
+def test_a_model_of_the_reference_run_is_ready_to_use(tmp_path, tiny_images):
+    folder = tmp_path / "results" / "paper"
+    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
+    made = fit(tiny_images, folder / "weights")
+    mean, log_variance = posterior(made.model, tiny_images)
+    information = vaemi.factor_information(mean, log_variance)
+    values = {
+        "information_nats": information.nats.tolist(),
+        "information_stderr_nats": information.stderr.tolist(),
+        "information_leave_one_out_nats": information.leave_one_out.tolist(),
+        "sigma_star": information.marginal_std.tolist(),
+        "information_samples": information.n_samples,
+    }
+    result = {"values": values, "manifest": {"weights": made.weights.name}}
+    (folder / "mnist.json").write_text(json.dumps(result))
+    reference = load_reference("mnist", tmp_path)
+    again = vaemi.factor_information(*posterior(reference.model, tiny_images))
+    assert torch.equal(again.nats, reference.information.nats)
+    assert reference.information.interval()[0].equal(information.interval()[0])
+    assert not reference.model.training
+    with pytest.raises(RunError, match="choose one of mnist"):
+        load_reference("minst", tmp_path)
+    made.weights.unlink()
+    with pytest.raises(RunError, match="cannot be read"):
+        load_reference("mnist", tmp_path)
+    (folder / "mnist.json").write_text("{}")
+    with pytest.raises(RunError, match="no model was kept"):
+        load_reference("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "model", [tiny(), LinearVAE(5, 3), MLPVAE(5, 3, (7, 6))], ids=lambda model: type(model).__name__
+)
+def test_a_model_is_built_from_its_hyperparameters(model):
+    again = build(model.hyperparameters)
+    again.load_state_dict(model.state_dict())
+    assert again.hyperparameters == model.hyperparameters
+
+
+def test_an_unknown_model_is_one_sentence():
+    with pytest.raises(ValueError, match="There is no model 'GAN'"):
+        build({"model": "GAN"})

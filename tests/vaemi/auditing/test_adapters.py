@@ -1,0 +1,120 @@
+"""Models of other libraries, against what the libraries themselves say.
+
+Tested with pythae 0.1.2, diffusers 0.42.1 and scvi-tools 1.4.2, the versions of requirements.lock.
+"""
+
+import importlib
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import vaemi
+from companion.data.gene_programs import gene_counts
+
+# Their own use of torch and others warns in ways that are not ours to mend.
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+
+def imported(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", ["VAE", "BetaVAE", "BetaTCVAE", "FactorVAE"])
+def test_pythae(name, embedded_digits):
+    models = imported("pythae.models")
+    datasets = imported("pythae.data.datasets")
+    torch.manual_seed(0)
+    settings = {"input_dim": (1, 28, 28), "latent_dim": 8} | ({"beta": 2.0} if name.startswith("Beta") else {})
+    model = getattr(models, name)(getattr(models, f"{name}Config")(**settings))
+    images = embedded_digits.validation.images[:400].float() / 255
+    trained = datasets.BaseDataset(images, torch.zeros(len(images)))
+    optimizer = torch.optim.Adam([*model.encoder.parameters(), *model.decoder.parameters()], 1e-3)
+    for step in range(120):
+        answer = model({"data": images[step % 4 :: 4]})
+        optimizer.zero_grad()
+        # The part of FactorVAE's that is not its discriminator's.
+        answer.get("autoencoder_loss", answer.loss).backward()
+        optimizer.step()
+    assert model.training
+    found = vaemi.audit(model, trained, progress=False)
+    assert model.training
+    model.eval()
+    with torch.no_grad():
+        own = model.encoder(images)
+        draws = torch.stack([model.embed(images) for _ in range(200)]).std(0)
+    expected = vaemi.factor_information(own.embedding, own.log_covariance)
+    torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-5, rtol=0)
+    if name != "FactorVAE":  # whose draws are of a random half of the inputs
+        torch.testing.assert_close(draws.mean(0), (0.5 * own.log_covariance).exp().mean(0), rtol=0.05, atol=0.01)
+    assert found.source == name
+    assert found.scale == "log_variance"
+    assert found.remarks == []
+    assert 1 <= found.latent_dim <= 8
+    # The same from tensors, and from pythae's own batches.
+    again = vaemi.audit(model, [{"data": images[:200]}, {"data": images[200:]}], progress=False)
+    torch.testing.assert_close(again.information.nats, expected.nats, atol=1e-5, rtol=0)
+
+
+def test_diffusers_autoencoder():
+    diffusers = imported("diffusers")
+    torch.manual_seed(0)
+    model = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, norm_num_groups=4, latent_channels=3,
+        up_block_types=("UpDecoderBlock2D",) * 2, sample_size=16,
+    )  # fmt: skip
+    # A grey level of each corner: what there is to know has places.
+    levels = torch.randn(1000, 1, 2, 2)
+    x = levels.repeat_interleave(8, 2).repeat_interleave(8, 3).expand(-1, 3, -1, -1) * 0.5
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for step in range(60):
+        batch = x[(step * 32) % 960 :][:32]
+        latents = model.encode(batch).latent_dist
+        loss = (model.decode(latents.sample()).sample - batch).square().mean() + 1e-3 * latents.kl().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.train()
+    found = vaemi.audit(model, x, progress=False, batch_size=250)
+    assert model.training
+    with torch.no_grad():
+        own = model.eval().encode(x).latent_dist
+    expected = vaemi.factor_information(own.mean.flatten(1), own.logvar.flatten(1))
+    torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-4, rtol=0)
+    assert found.latent_shape == (3, 8, 8)
+    assert found.maps.shape == (3, 8, 8)
+    torch.testing.assert_close(found.by_channel.sum(), found.by_place.sum())
+    assert 1 <= found.latent_dim <= 3
+    assert found.remarks == []
+    # The same in the other form of diffusers' answers.
+    again = vaemi.audit(lambda batch: model.encode(batch, return_dict=False), x, progress=False)
+    torch.testing.assert_close(again.information.nats, expected.nats, atol=1e-4, rtol=0)
+
+
+def test_scvi():
+    scvi = imported("scvi")
+    anndata = imported("anndata")
+    programs = 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scvi.settings.seed = 0
+        adata = anndata.AnnData(gene_counts(1000, genes_of_each=10, programs=programs).counts)
+        scvi.model.SCVI.setup_anndata(adata)
+        model = scvi.model.SCVI(adata, n_latent=8, n_hidden=32, dropout_rate=0.1)
+        model.train(
+            max_epochs=60, batch_size=100, accelerator="cpu", enable_progress_bar=False, logger=False,
+            plan_kwargs={"n_epochs_kl_warmup": 10, "lr": 3e-3},
+        )  # fmt: skip
+        model.module.train()
+        found = vaemi.audit(model, adata, progress=False)
+        assert model.module.training, "and dropout back as it was"
+        model.module.eval()
+        mean, variance = model.get_latent_representation(adata, return_dist=True)
+    expected = vaemi.factor_information(mean, np.log(variance))
+    torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-4, rtol=0)
+    assert (found.source, found.scale, found.information.n_samples) == ("SCVI", "std", 1000)
+    assert found.latent_dim == programs
+    assert found.remarks == []
