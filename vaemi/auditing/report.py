@@ -64,7 +64,7 @@ def write(audit: Audit, path: Path | str, about: Mapping[str, str] | None = None
 
 def figure(audit: Audit) -> Figure:
     """The page's figure: the spectrum with error bars over sigma*, or a map for each channel of spatial latents."""
-    from companion import figures
+    from vaemi.auditing import figures
 
     if audit.is_spatial and len(audit.latent_shape) <= 3:
         return figures.information_maps(audit.maps)
@@ -112,7 +112,7 @@ def _drawn(audit: Audit) -> str:
     # No window is asked for, and the caller's figures keep their style.
     from matplotlib import pyplot as plt
 
-    from companion import figures
+    from vaemi.auditing import figures
 
     backend = matplotlib.get_backend()
     with plt.rc_context():

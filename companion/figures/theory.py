@@ -1,0 +1,173 @@
+"""Figures of the theory chapter."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vaemi.auditing.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    WIDTH,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def kl_split(information: Tensor, to_prior: Tensor, kl: Tensor) -> Figure:
+    """The two parts of every factor's KL term as a stack, and the term itself on top.
+
+    Parameters
+    ----------
+    information, to_prior, kl : Tensor, shape (H,)
+        I(X;Z_h), KL(q(z_h) || p(z_h)) and E_x KL(q(z_h|x) || p(z_h)) in nats.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
+    place = np.arange(1, len(kl) + 1)
+    axes.bar(place, information, color=BLUE, width=0.6, lw=0, label=r"$I(X;Z_h)$")
+    axes.bar(place, to_prior, bottom=information, color=ORANGE, width=0.6, lw=0, label=r"KL$(q(z_h)\,\|\,p(z_h))$")
+    axes.plot(place, kl, "D", color=GREY, ms=6, label=r"E$_x$KL$(q(z_h|x)\,\|\,p(z_h))$")
+    axes.set_xticks(place)
+    axes.set(xlabel="factor", ylabel="nats")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def separation(
+    correlation: Sequence[float], of_factors: Sequence[float], joint: Sequence[float], sampled: Mapping[float, float]
+) -> Figure:
+    """Sum of the factors' information and their joint information against their correlation.
+
+    Parameters
+    ----------
+    correlation : sequence of float
+    of_factors, joint : sequence of float
+        sum_h I(X;Z_h) and I(X;Z) in nats for every correlation.
+    sampled : mapping of correlation to float
+        The sum as estimated from samples.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
+    axes.fill_between(correlation, joint, of_factors, color=GREY, alpha=0.25, lw=0, label="total correlation")
+    axes.plot(correlation, of_factors, color=BLUE, label=r"$\sum_h I(X;Z_h)$")
+    axes.plot(list(sampled), list(sampled.values()), "o", color=BLUE, ms=5, label="the same, estimated")
+    axes.plot(correlation, joint, color=ORANGE, label=r"$I(X;Z)$")
+    axes.set(xlabel="correlation of the two factors' means", ylabel="nats", ylim=(0, None))
+    axes.legend(loc="lower center")
+    return figure
+
+
+def water_filling_path(betas: Sequence[float], information: Tensor, curve_betas: Tensor, curve: Tensor) -> Figure:
+    """Information of every factor of trained linear VAEs over the closed form.
+
+    Parameters
+    ----------
+    betas : sequence of float, length B
+    information : Tensor, shape (B, H)
+        Nats of the trained factors, by rank.
+    curve_betas, curve : Tensor, shapes (C,) and (C, H)
+        Reverse water-filling, in the same order.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.0), layout="constrained")
+    colours = itertools.cycle([BLUE, ORANGE, GREEN, PURPLE])
+    for path, points, colour in zip(curve.T, information.T, colours, strict=False):
+        axes.plot(curve_betas, path, color=colour, lw=1.4)
+        axes.plot(betas, points, "o", color=colour, ms=4.5)
+    axes.plot([], [], color=GREY, lw=1.4, label="reverse water-filling")
+    axes.plot([], [], "o", color=GREY, ms=4.5, label="trained linear VAE")
+    axes.set_xscale("log")
+    axes.set_xticks([1, 2, 5, 10], ["1", "2", "5", "10"])
+    axes.set_xticks([], minor=True)
+    axes.set(xlabel=r"$\beta$", ylabel=r"$I(X;Z_h)$ (nats)", ylim=(-0.05, None))
+    axes.legend(loc="upper right")
+    return figure
+
+
+def fano_at_its_best(
+    accuracy: Sequence[float],
+    on_labels: Sequence[float],
+    on_inputs: Sequence[float],
+    bound: tuple[Tensor, Tensor],
+    best: tuple[Tensor, Tensor],
+) -> Figure:
+    """Accuracy of an optimal classifier against information, under Fano's bound, in per cent.
+
+    Parameters
+    ----------
+    accuracy, on_labels, on_inputs : sequence of float
+        Accuracy at each noise level, and the nats I(Y;Z) and I(X;Z) there.
+    bound, best : pair of Tensor
+        Nats and accuracy of Fano's bound and of the most accurate channel.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+    axes.fill_between(*bound, 103, color=GREY, alpha=0.25, lw=0, label="forbidden by Fano")
+    axes.plot(*bound, color=GREY, ls="--")
+    axes.plot(*best, color=GREEN, ls=":", label="most accurate channel")
+    axes.plot(on_labels, accuracy, color=BLUE, marker="o", ms=4, label=r"optimal, against $I(Y;Z)$")
+    axes.plot(on_inputs, accuracy, color=ORANGE, marker="s", ms=4, label=r"optimal, against $I(X;Z)$")
+    axes.set(xlabel="information (nats)", ylabel="accuracy (%)", ylim=(0, 103), xlim=(0, max(on_inputs)))
+    axes.legend(loc="lower right")
+    return figure
+
+
+def gaussian_gap(separations: Tensor, gaussian: Tensor, exact: Tensor) -> Figure:
+    """The paper's estimate and the exact information of a two-moded factor, in nats, against the modes' distance."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
+    axes.fill_between(separations, exact, gaussian, color=GREY, alpha=0.25, lw=0, label=r"KL$(q(z_h)\,\|\,q^*(z_h))$")
+    axes.plot(separations, gaussian, color=ORANGE, label="Gaussian estimate (the paper)")
+    axes.plot(separations, exact, color=BLUE, label="exact")
+    axes.axhline(np.log(2), color=GREY, lw=0.8, ls=":")
+    axes.annotate("log 2", (float(separations[-1]), np.log(2)), ha="right", va="bottom", fontsize=10, color=GREY)
+    axes.set(xlabel=r"distance of the two modes (in $\sigma_h$)", ylabel=r"$I(X;Z_h)$ (nats)", ylim=(0, None))
+    axes.legend(loc="upper left")
+    return figure
+
+
+def reconstruction_against_bound(
+    information: Tensor, bound: Tensor, optimum: Tensor, all_active_from: float, trained: tuple[Tensor, Tensor]
+) -> Figure:
+    """Reconstruction error against information: the bound, the best code, and trained linear VAEs.
+
+    Parameters
+    ----------
+    information, bound, optimum : Tensor, shape (C,)
+        I(X;Z) in nats, and the mean squared error a coordinate that the bound allows and the best code has.
+    all_active_from : float
+        Nats from which on the best code uses all components.
+    trained : pair of Tensor, shape (B,)
+        Information and error of the trained models.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+    axes.fill_between(information, bound, bound.min() / 2, color=GREY, alpha=0.25, lw=0, label="forbidden by the bound")
+    axes.plot(information, bound, color=GREY, ls="--")
+    axes.plot(information, optimum, color=ORANGE, label="best code (water-filling)")
+    axes.plot(*trained, "o", color=BLUE, ms=5, label="trained linear VAE")
+    axes.axvline(all_active_from, color=GREY, lw=0.8, ls=":")
+    axes.annotate(
+        "all components\nactive",
+        (all_active_from, float(optimum.max())),
+        xytext=(-5, 0),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=10,
+        color=GREY,
+    )
+    axes.set_yscale("log")
+    axes.set(
+        xlabel=r"$I(X;Z)$ (nats)",
+        ylabel="mean squared error a coordinate",
+        xlim=(0, float(information.max())),
+        ylim=(float(bound.min()) / 1.3, None),
+    )
+    axes.legend(loc="lower left")
+    return figure
