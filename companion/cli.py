@@ -29,7 +29,9 @@ def run(
     notebook: _Notebook,
     profile: _Profile = "quick",
     parameters: _Parameters = None,
-    force: Annotated[bool, typer.Option("--force", help="Run and train again, even if nothing changed.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train again instead of loading trainings with these settings.")
+    ] = False,
 ) -> None:
     """Run an experiment's notebook and keep its results."""
     from companion import runs
@@ -37,8 +39,7 @@ def run(
     # Papermill repeats a notebook's progress bars as warnings; they are shown without a prefix.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     outcome = runs.run(notebook, profile, _assignments(parameters), force)
-    how = "was made before (--force runs it again)" if outcome.made_before else "is done"
-    print(f"The run of {notebook} at profile {profile} {how}: {outcome.result}")
+    print(f"The run of {notebook} at profile {profile} is done: {outcome.result}")
 
 
 def sweep(
@@ -49,15 +50,17 @@ def sweep(
             "-g",
             metavar="NAME=VALUES",
             help="A parameter that varies: values between commas (beta=1,2,4) or a range of whole numbers with its "
-            "ends (seed=0..4); may be given several times.",
+            "ends (seed=0..4), in YAML; may be given several times.",
         ),
     ] = None,
     parameters: _Parameters = None,
     profile: _Profile = "quick",
     name: Annotated[str | None, typer.Option(help="Name of the tables; NOTEBOOK-PARAMETER-... if left out.")] = None,
+    over: Annotated[str, typer.Option(metavar="NAME", help="The parameter that the intervals are over.")] = "seed",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one per core if left out.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Make all runs again, training included.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 runs.")] = False,
     cluster: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Run where this Snakemake profile says, such as workflow/profiles/slurm."),
@@ -74,21 +77,20 @@ def sweep(
     """
     from companion import sweep as sweeps
 
-    values = {name: _values(text) for name, text in _named(grid, "NAME=VALUES", "-g beta=1,2,4 or -g seed=0..4")}
-    planned = sweeps.plan(notebook, values, profile, _assignments(parameters), name)
+    planned = sweeps.plan(notebook, sweeps.parse_grid(grid or []), profile, _assignments(parameters), name, over, yes)
     if dry_run:
-        for run in planned.runs:
-            print(f"{planned.in_words(run)}: {'was made before' if run.made_before else 'to be made'}")
-        print(f"{len(planned.runs)} runs, {sum(run.made_before for run in planned.runs)} of them made before.")
+        missing = planned.missing
+        for point in planned.points:
+            words = ", ".join(f"{name}={value}" for name, value in point.items())
+            print(f"{notebook} with {words}: {'to be made' if point in missing else 'exists'}")
+        print(f"{len(planned.points)} runs, {len(missing)} to be made.")
         return
-    failed = sweeps.make(planned, jobs, threads, force, cluster)
-    if summary := sweeps.summary(planned):
-        print(sweeps.in_words(planned, summary))
-        print(f"Tables: {planned.table}, {planned.summary} and {planned.page}")
-    if failed:
-        raise RunError(
-            f"{len(failed)} of {len(planned.runs)} runs failed, named above; the same command tries these again."
-        )
+    succeeded = sweeps.make(planned, jobs, threads, force, cluster)
+    if planned.file(".csv").exists():
+        print(sweeps.in_words(planned, sweeps.summary(planned)))
+        print(f"Tables: {', '.join(str(planned.file(end)) for end in ('.csv', '-summary.csv', '-summary.md'))}")
+    if not succeeded:
+        raise RunError("Some runs failed, see above; the same command makes the missing ones.")
 
 
 def data(
@@ -135,50 +137,17 @@ COMMANDS: tuple[Callable[..., None], ...] = (run, sweep, data, claims)
 
 
 def _assignments(texts: Sequence[str] | None) -> dict[str, Any]:
-    return {name: _value(value) for name, value in _named(texts, "NAME=VALUE", "-p beta=4")}
+    """Return the parameters in texts such as ``"beta=4"``; values are YAML."""
+    import yaml
 
-
-def _named(texts: Sequence[str] | None, form: str, example: str) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
+    found: dict[str, Any] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"{text!r} is not of the form {form}, such as {example}.")
-        if name in dict(pairs):
-            raise typer.BadParameter(f"{name} is given twice: write it once.")
-        pairs.append((name, value))
-    return pairs
-
-
-def _value(text: str) -> Any:
-    return _as_number(_yaml(text))
-
-
-def _values(text: str) -> list[Any]:
-    """Return the values in `1,2,4`, `0..4` or `"a,b",c`: a YAML list without its brackets, in which ranges may be."""
-    values = []
-    for entry in _yaml(f"[{text}]"):
-        first, dots, last = entry.partition("..") if isinstance(entry, str) else (entry, "", "")
-        if not dots:
-            values.append(_as_number(entry))
-        elif first.isdecimal() and last.isdecimal() and int(first) <= int(last):
-            values += range(int(first), int(last) + 1)
-        else:
-            raise typer.BadParameter(f"the range {entry!r} is not of whole numbers that rise, such as 0..4.")
-    if not values or None in values:
-        raise typer.BadParameter(f"the values {text!r} lack one: write values between commas, such as 1,2,4 or 0..4.")
-    return values
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise typer.BadParameter(f"the value {text!r} cannot be read: put quotes around a text with signs.") from None
-
-
-def _as_number(value: Any) -> Any:
-    # YAML 1.1 takes 1e-3 for a text.
-    return float(value) if isinstance(value, str) and _WITH_EXPONENT.fullmatch(value) else value
+            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE, such as beta=4.")
+        try:
+            # YAML 1.1 takes 1e-3 for a text.
+            found[name] = float(value) if _WITH_EXPONENT.fullmatch(value) else yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise typer.BadParameter(f"the value in {text!r} is not YAML: quote a text with signs.") from None
+    return found
