@@ -37,7 +37,7 @@ def test_every_parameter_has_a_type_and_a_meaning(path):
     parameters = runs.parameters_of(path)
     assert parameters
     for name, described in parameters.items():
-        assert described["inferred_type_name"] in runs._NUMBER_TYPES, name
+        assert described["inferred_type_name"] in runs.PARAMETER_TYPES, name
         assert described["help"], name
 
 
@@ -52,7 +52,7 @@ def test_code_cells_are_short(path):
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_a_profile_names_notebooks_and_their_parameters(path):
     for notebook, parameters in runs.read_profile(ROOT, path.stem).parameters.items():
-        runs._checked_parameters(ROOT / "notebooks" / f"{notebook}.ipynb", parameters)
+        runs.checked_parameters(ROOT / "notebooks" / f"{notebook}.ipynb", parameters)
 
 
 def test_the_profiles_of_the_design():
