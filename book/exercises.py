@@ -172,9 +172,7 @@ def sealed(exercise: Exercise, names: Mapping[str, Any]) -> dict[str, Any] | Non
     if about is None:
         return None
     try:
-        return selfcheck.entry_of(
-            float(names["answer"]), about["tolerance"], about["unit"], mistakes(about, names)
-        )
+        return selfcheck.entry_of(float(names["answer"]), about["tolerance"], about["unit"], mistakes(about, names))
     except ValueError as error:
         raise ExerciseError(f"{exercise.name}: {error}") from None
 

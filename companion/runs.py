@@ -401,9 +401,7 @@ def read_profile(root: Path, name: str) -> Profile:
         as_run = str(settings.pop("as_run", "")).split()
         parameters = {notebook: dict(given) for notebook, given in settings.items()}
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{path} is not a mapping of notebooks to parameters: {' '.join(str(error).split())}."
-        ) from None
+        raise RunError(f"{path} is not a mapping of notebooks to parameters: {' '.join(str(error).split())}.") from None
     needs_extended = weights == "use" or as_run
     if weights not in (None, "keep", "use") or (needs_extended and extended is None) or extended == name:
         raise RunError(

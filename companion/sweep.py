@@ -375,9 +375,7 @@ def main(arguments: Sequence[str]) -> int:
     told = json.loads(Path(config).read_text(encoding="utf-8"))
     parameters = {**told["fixed"], **json.loads(point)}
     try:
-        runs.run(
-            told["notebook"], told["profile"], parameters, told["force"], Path(told["root"]), result=Path(result)
-        )
+        runs.run(told["notebook"], told["profile"], parameters, told["force"], Path(told["root"]), result=Path(result))
     except RunError as error:
         print(f"vaemi: {told['notebook']} with {point}: {error}", file=sys.stderr)
         return 1

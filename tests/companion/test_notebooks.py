@@ -68,7 +68,7 @@ def test_what_a_mnist_run_leaves(smoke_results):
     assert len(values["information_nats"]) == len(values["sigma_star"]) == len(values["removal_damage"]) == 128
     assert values["total_information_nats"] == pytest.approx(sum(values["information_nats"]))
     assert values["factors_kept"] == [0, 1, 2, 3, 4, 6, 8, 12, 24, 128]
-    published = json.loads((ROOT / "vaemi" / "published.json").read_text())["mnist"]
+    published = json.loads((ROOT / "companion" / "published.json").read_text())["mnist"]
     assert list(values["accuracy_percent_by_ratio_kept"]) == list(published["accuracy_percent_by_ratio_kept"])
     assert [claim["id"] for claim in result["claims"]] == ["C1", "C2", "C3", "C4"]
 

@@ -69,7 +69,17 @@ def test_a_run_that_was_set_aside_is_not_written_over(tmp_path, monkeypatch, cap
 
 def planned(tmp_path, profile):
     """What Snakemake would do in a project without results but those that a test has put there."""
-    for name in ("Snakefile", "notebooks", "vaemi", "companion", "book", "benchmarks", "_config.yml", "_toc.yml", "CHANGELOG.md"):
+    for name in (
+        "Snakefile",
+        "notebooks",
+        "vaemi",
+        "companion",
+        "book",
+        "benchmarks",
+        "_config.yml",
+        "_toc.yml",
+        "CHANGELOG.md",
+    ):
         (tmp_path / name).symlink_to(ROOT / name)
     return subprocess.run(
         [

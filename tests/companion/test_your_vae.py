@@ -8,7 +8,6 @@ import pytest
 from conftest import ROOT, vaemi_command
 
 
-
 @pytest.fixture(scope="module")
 def values(smoke_results):
     return json.loads((smoke_results / "smoke" / "your_vae.json").read_text())["values"]

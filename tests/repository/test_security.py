@@ -13,7 +13,7 @@ import threading
 import pytest
 from conftest import ROOT
 
-CODE = sorted(path for folder in ("vaemi", "book", ".ci", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+CODE = sorted(path for folder in ("vaemi", "companion", "book", "workflow", ".ci", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 FORBIDDEN = {
     "os.system", "os.popen", "eval", "exec", "pickle.load", "pickle.loads", "joblib.load", "yaml.load",
     "yaml.unsafe_load", "yaml.full_load", "shutil.unpack_archive",
