@@ -16,7 +16,7 @@ PROFILES := $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
 KNOWN_PROFILE = $(if $(filter-out 1,$(words $(PROFILE)))$(filter-out $(PROFILES),$(PROFILE)),\
   $(error There is no profile "$(PROFILE)" in notebooks/profiles: choose one of $(PROFILES)))
 
-.PHONY: book figures reference test test-all lint links serve clean help licences audit-dependencies
+.PHONY: book figures reference test test-slow test-all lint check-lock links serve clean help licences audit-dependencies
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make test                  run the tests (minutes)"
 	@echo "make test-all              run also the slow ones: kills, browsers, models of other libraries"
 	@echo "make lint                  check style and types"
+	@echo "make check-lock            check that the pinned versions resolve on every system (needs a network)"
 	@echo "make licences              list the licences of the pinned packages in LICENSES-third-party.md"
 	@echo "make audit-dependencies    ask whether faults of the pinned packages are known (needs a network)"
 	@echo "make links                 ask every address outside the built site whether it is still there"
@@ -47,13 +48,18 @@ figures: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow"
 
-test-all: .venv/ready
-	$(BIN)/python -m pytest -n auto --dist loadscope
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -n auto --dist loadscope -m slow
+
+test-all: test test-slow
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check-lock: .venv/ready
+	@$(BIN)/python .ci/lock.py --check
 
 links: .venv/ready
 	@$(BIN)/python book/checks.py --external

@@ -8,7 +8,7 @@ Snakemake's own lock outlives a killed process, and the next build then refuses 
 import sys
 from pathlib import Path
 
-from snakemake.cli import main
+from snakemake.cli import main  # type: ignore[import-untyped]
 
 from vaemi._files import exclusive_lock
 

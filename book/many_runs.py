@@ -27,7 +27,7 @@ _PANELS = {
 
 
 def tables_of(results: Path) -> list[Path]:
-    """Return the paths of the tables over seeds and over beta: a profile's own if it has both, else the reference run's.
+    """Return the tables over seeds and over beta: a profile's own if it has both, else the reference run's.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _table(path: Path) -> pd.DataFrame:
 def _over_seeds(table: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
     """Return a row per number: published, a reference run's, and mean, lowest and highest over the seeds."""
     published = claims.published()["mnist"]
-    shown = [
+    shown: list[tuple[str, str, float | None, str]] = [
         (f"accuracy with {ratio_in_words(ratio)} of the factors (%)", f"{_ACCURACY}[{ratio}]", accuracy, ".2f")
         for ratio, accuracy in claims.published_accuracies().items()
     ]

@@ -141,7 +141,7 @@ def test_the_reference_profile_is_that_of_the_paper():
 def test_a_notebook_is_shown_as_it_was_run(tmp_path):
     project = project_with_a_notebook(tmp_path, "beta: float = 6.0", TOLD, "")
     (project / "notebooks" / "profiles" / "reference.yaml").write_text("extends: quick\nas_run: tiny\n")
-    with pytest.raises(runs.RunError, match="needs .* which does not exist: use vaemi run tiny --profile quick"):
+    with pytest.raises(runs.RunError, match=r"needs .* which does not exist: use vaemi run tiny --profile quick"):
         runs.run("tiny", "reference", root=project)
     made = runs.run("tiny", root=project)
     shown = runs.run("tiny", "reference", root=project, force=True)

@@ -5,7 +5,7 @@ import os
 
 import nbformat
 import pytest
-from conftest import ROOT, vaemi_command
+from conftest import vaemi_command
 
 
 @pytest.fixture(scope="module")
