@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_sentence(project, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("tempfile.mkdtemp", full)
-    with pytest.raises(runs.RunError, match="The disk of .* is full"):
+    with pytest.raises(runs.RunError, match=r"The disk of .* is full"):
         runs.run("tiny", root=project)
 
 
