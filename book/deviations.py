@@ -12,7 +12,8 @@ from many_runs import SEEDS
 from scipy import stats
 
 from companion import claims
-from companion.runs import RunError
+from companion.errors import RunError
+from companion.words import ratio_in_words
 
 # More than so many points between the mean over the seeds and the published accuracy ask for a paragraph.
 POINTS = 2.0
@@ -123,7 +124,7 @@ def paragraph(row: Row) -> str:
         f"and exchanging one factor at the cut leads to anything from {low:.1f} to {high:.1f} %.",
         cause(row),
     ]
-    return f"- **{claims.ratio_in_words(row.ratio)} kept**: {' '.join(sentences)}"
+    return f"- **{ratio_in_words(row.ratio)} kept**: {' '.join(sentences)}"
 
 
 def stage(reference: Path, generated: Path) -> None:
@@ -154,7 +155,7 @@ def stage(reference: Path, generated: Path) -> None:
 def _text(found: list[Row]) -> str:
     table = pd.DataFrame(
         {
-            "factors kept": [claims.ratio_in_words(row.ratio) for row in found],
+            "factors kept": [ratio_in_words(row.ratio) for row in found],
             "published (%)": [f"{row.published:.2f}" for row in found],
             "mean (%)": [f"{row.mean:.2f}" for row in found],
             "each seed (%)": [", ".join(f"{one:.2f}" for one in row.accuracies) for row in found],

@@ -3,7 +3,7 @@
     python book/exercises.py
 
 runs every solution and writes book/exercises/answers.json, the numbers that the solutions' text shows, and
-vaemi/answers.json, from which `companion.selfcheck` judges a student's number and cannot be made to tell it.
+companion/answers.json, with which `companion.selfcheck` compares a student's number.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "book" / "exercises"
 NUMBERS = FOLDER / "answers.json"
 CHECKS = FOLDER / "checks.yaml"
-SEALED = ROOT / "vaemi" / "answers.json"
+SEALED = ROOT / "companion" / "answers.json"
 PAGES = ("idea", "theory", "mnist", "faces", "eeg", "estimator", "sparsity", "objectives", "own")
 # Pages of the book that end in a link to exercises; those that are not there get none.
 CHAPTERS = {
@@ -167,19 +166,13 @@ def mistakes(about: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, fl
     return found
 
 
-def sealed(exercise: Exercise, names: Mapping[str, Any], salt: str | None = None) -> dict[str, Any] | None:
-    """The exercise's entry in vaemi/answers.json, or None if it asks for no number."""
+def sealed(exercise: Exercise, names: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the exercise's entry in companion/answers.json, or None if it asks for no number."""
     about = checks().get(exercise.name)
     if about is None:
         return None
     try:
-        return selfcheck.seal(
-            float(names["answer"]),
-            about["tolerance"],
-            about["unit"],
-            mistakes(about, names),
-            salt or secrets.token_hex(8),
-        )
+        return selfcheck.entry_of(float(names["answer"]), about["tolerance"], about["unit"], mistakes(about, names))
     except ValueError as error:
         raise ExerciseError(f"{exercise.name}: {error}") from None
 
@@ -280,15 +273,13 @@ def _in_words(minutes: int) -> str:
 
 def main() -> int:
     """Run all solutions and write both files; returns the exit status."""
-    known = json.loads(SEALED.read_text()) if SEALED.exists() else {}
     shown, kept = {}, {}
     try:
         for page in PAGES:
             for exercise in read(page):
                 names = solve(exercise)
                 shown[exercise.name.replace("-", "_")] = numbers(exercise, names)
-                # The salt stays, so that only what changed is different.
-                entry = sealed(exercise, names, known.get(exercise.name, {}).get("salt"))
+                entry = sealed(exercise, names)
                 if entry is not None:
                     kept[exercise.name] = entry
     except ExerciseError as error:
@@ -298,7 +289,7 @@ def main() -> int:
         scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(content, indent=1) + "\n")
         shutil.move(scratch, path)
-    print(f"{len(shown)} solutions run, {len(kept)} answers sealed.")
+    print(f"{len(shown)} solutions run, {len(kept)} answers written.")
     return 0
 
 

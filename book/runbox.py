@@ -18,6 +18,7 @@ from urllib.parse import quote
 import nbformat
 
 from companion import runs
+from companion.words import duration_in_words
 
 _ON_GITHUB = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+?)(?:\.git)?/?")
 # How a device is called in a manifest if it is no GPU: "AMD EPYC, 2 threads".
@@ -133,7 +134,7 @@ def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None
         measured.append(published)
     kinds = {_WITHOUT_GPU.search(one["manifest"]["device"]) is None for one in measured}
     said = [
-        f"{runs.duration_in_words(runs.whole_seconds(one['manifest']))} at profile `{one['profile']}`, {_device(one)}"
+        f"{duration_in_words(runs.whole_seconds(one['manifest']))} at profile `{one['profile']}`, {_device(one)}"
         for one in measured
     ]
     sentences = [f"The run behind this page took {'; the published setting took '.join(said)}."]

@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 
 from companion import claims, runs
+from companion.words import duration_in_words
 
 # A mapping of more numbers than this is a curve, which the figures show.
 _MOST_ENTRIES = 14
@@ -86,7 +87,7 @@ def _what_differed(result: Mapping[str, Any], reference: Mapping[str, Any], defa
 
 
 def _duration(result: Mapping[str, Any]) -> str:
-    return runs.duration_in_words(runs.whole_seconds(result["manifest"]))
+    return duration_in_words(runs.whole_seconds(result["manifest"]))
 
 
 def _value(value: Any) -> str:

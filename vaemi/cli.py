@@ -173,45 +173,34 @@ def _run(options: argparse.Namespace) -> None:
     # Papermill repeats what the notebook writes to standard error, its progress bars, as warnings.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     outcome = runs.run(options.notebook, options.profile, dict(options.parameters), options.force)
-    how = "was made before (--force runs it again)" if outcome.made_before else "is done"
-    print(f"The run of {options.notebook} at profile {options.profile} {how}: {outcome.result}")
+    print(f"The run of {options.notebook} at profile {options.profile} is done: {outcome.result}")
 
 
 def _sweep(options: argparse.Namespace) -> None:
     from companion import sweep
 
-    grid: dict[str, list[Any]] = {}
-    for text in options.grid:
-        name, equals, values = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise sweep.SweepError(f"{text!r} is not of the form NAME=VALUES: write -g beta=1,2,4 or -g seed=0..4.")
-        if name in grid:
-            raise sweep.SweepError(f"The parameter {name} is varied twice: write all its values in one -g.")
-        grid[name] = sweep.values_of(values, _readable)
     planned = sweep.plan(
-        options.notebook, grid, options.profile, dict(options.parameters), options.name, options.over, options.yes
+        options.notebook,
+        sweep.parse_grid(options.grid),
+        options.profile,
+        dict(options.parameters),
+        options.name,
+        options.over,
+        options.yes,
     )
     if options.dry_run:
-        for run in planned.runs:
-            print(f"{planned.in_words(run)}: {'was made before' if run.made_before else 'to be made'}")
-        made = sum(run.made_before for run in planned.runs)
-        print(f"{len(planned.runs)} runs, {made} of them made before.")
+        missing = planned.missing
+        for point in planned.points:
+            words = ", ".join(f"{name}={value}" for name, value in point.items())
+            print(f"{planned.notebook} with {words}: {'to be made' if point in missing else 'there'}")
+        print(f"{len(planned.points)} runs, {len(missing)} to be made.")
         return
-    failed = sweep.make(planned, options.jobs, options.threads, options.force, options.cluster)
-    if short := sweep.summary(planned):
-        print(sweep.in_words(planned, short))
-        print(f"Tables: {planned.table}, {planned.summary} and {planned.page}")
-    if failed:
-        raise sweep.SweepError(
-            f"{len(failed)} of {len(planned.runs)} runs failed, named above; the same command tries these again."
-        )
-
-
-def _readable(text: str) -> Any:
-    try:
-        return _number(text)
-    except yaml.YAMLError:
-        raise runs.RunError(f"The value {text!r} is not readable: quote a text with signs of YAML in it.") from None
+    succeeded = sweep.make(planned, options.jobs, options.threads, options.force, options.cluster)
+    if planned.file(".csv").exists():
+        print(sweep.in_words(planned, sweep.summary(planned)))
+        print(f"Tables: {planned.file('.csv')}, {planned.file('-summary.csv')} and {planned.file('-summary.md')}")
+    if not succeeded:
+        raise runs.RunError("Some runs failed, see above; the same command makes the missing ones.")
 
 
 def _data(options: argparse.Namespace) -> None:

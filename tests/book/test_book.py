@@ -196,7 +196,7 @@ def copied_results(smoke_results, tmp_path):
     for path in (smoke_results / "smoke").iterdir():
         if path.suffix in (".json", ".ipynb"):
             shutil.copy(path, tmp_path / "results" / "smoke")
-    shutil.copytree(smoke_results / "smoke" / "sweeps", tmp_path / "results" / "smoke" / "sweeps")
+    shutil.copytree(ROOT / "results" / "paper" / "sweeps", tmp_path / "results" / "paper" / "sweeps")
     return tmp_path / "results"
 
 

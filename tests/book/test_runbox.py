@@ -47,7 +47,7 @@ def test_the_commands_of_every_page_are_accepted(source, tmp_path):
     assert f"$ .venv/bin/vaemi run {source.stem}\n" in text
     (changed,) = re.findall(rf"^\$ \.venv/bin/vaemi run {source.stem} -p (\w+)=(\S+)$", text, re.MULTILINE)
     name, value = changed
-    chosen = runs._checked_parameters(source, {name: json.loads(value)})
+    chosen = runs.checked_parameters(source, {name: json.loads(value)})
     default = runs.parameters_of(source)[name]["default"]
     assert str(chosen[name]) != default
 
