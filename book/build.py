@@ -24,10 +24,10 @@ import exercises
 import explorer
 import many_runs
 import nbformat
+import page_tables
 import pandas as pd
 import runbox
 import scale
-import tables
 import yaml
 from finish import finish
 from templates import ROOT
@@ -122,10 +122,10 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     numbers["many"] = many_runs.stage(profile, results / profile, generated)
     rows, reference = claims.load(profile, results), claims.load_reference(profile, results)
     parts = {
-        "claims": tables.claims_table(rows, reference, notebooks),
-        "claims-rules": tables.rules(rows),
-        "claims-notes": tables.notes([*rows, *reference]),
-        "deviations": tables.deviations(results / claims.REFERENCE / "sweeps" / f"{many_runs.SEEDS}.csv"),
+        "claims": page_tables.claims_table(rows, reference, notebooks),
+        "claims-rules": page_tables.rules(rows),
+        "claims-notes": page_tables.notes([*rows, *reference]),
+        "deviations": page_tables.deviations(results / claims.REFERENCE / "sweeps" / f"{many_runs.SEEDS}.csv"),
         # Without its title, as the page has its own.
         "changelog": (ROOT / "CHANGELOG.md").read_text().partition("\n")[2].lstrip(),
     }
@@ -179,8 +179,8 @@ def _stage_notebook(name: str, results: Path, source: Path, repository: Mapping[
     if name in explorer.SUBJECTS:
         assets = source / "extra" / "_static" / "explorer"
         explorer.place(name, notebook, result, results / f"{name}.safetensors", assets)
-    tables.mark_conclusion(notebook, result)
-    tables.compare_with_reference(notebook, result, _defaults(name), results.parent)
+    page_tables.mark_conclusion(notebook, result)
+    page_tables.compare_with_reference(notebook, result, _defaults(name), results.parent)
     committed = ROOT / "notebooks" / f"{name}.ipynb"
     runbox.place(notebook, result, committed, source / "downloads", results.parent, repository)
     nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
@@ -247,7 +247,7 @@ def _benchmark(generated: Path) -> dict[str, Any]:
     rows = rows[rows.failed.isna()].rename(columns={"cpu_seconds_one_thread": "cpu_seconds"})
     as_given = rows[rows.scale == 1]
     _save(figures.cost_and_error(as_given[as_given.m == 10_000]), generated / "fig-estimators-cost.svg")
-    (generated / "benchmark-estimators.md").write_text(tables.benchmark_table(as_given))
+    (generated / "benchmark-estimators.md").write_text(page_tables.benchmark_table(as_given))
     seconds = as_given.set_index(["estimator", "m"]).cpu_seconds
     rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
     return {

@@ -303,7 +303,7 @@ def dead_addresses(build: Path) -> list[str]:
     """
     work = build / "linkcheck"
     jupyter_book(build / "source", work, "--builder", "linkcheck")
-    report = work / "_build" / "linkcheck" / "output.json"
+    report = work / "_build" / "html" / "output.json"
     if not report.exists():
         return [f"{report} was not written: run make book first."]
     faults = []

@@ -138,18 +138,17 @@ def notebook(folder):
 def site(folder):
     """Two sites one after the other, without Jupyter Book's part in them."""
     build.stage = lambda *_: None
-    build.checks = types.SimpleNamespace(problems=lambda *_: [])
-    build.accessible = types.SimpleNamespace(mend=lambda *_: None)
+    build.finish = lambda *_: None
     for words in ("old", "new"):
 
-        def jupyter_book(*_, words=words, **__):
+        def jupyter_book(*_, words=words):
             made = folder / "work" / "_build" / "html"
             (made / "book").mkdir(parents=True)
             for name in ("index.html", "book/a.html", "book/b.html"):
                 (made / name).write_text(f"<html>{words}</html>")
             return types.SimpleNamespace(returncode=0, stderr="", stdout="")
 
-        build.subprocess = types.SimpleNamespace(run=jupyter_book)
+        build.checks = types.SimpleNamespace(problems=lambda *_: [], jupyter_book=jupyter_book)
         build.build("quick", folder, folder)
 
 
