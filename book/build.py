@@ -111,15 +111,16 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         shutil.copy(asset, source / "_static")
 
     numbers: dict[str, Any] = {
+        name: _stage_notebook(name, results / profile, source, config["repository"]) for name in notebooks
+    }
+    numbers |= {
+        "many": many_runs.stage(profile, results / profile, generated),
         "profiles": _profiles(),
         "idea": _idea(generated),
         "benchmark": _benchmark(generated),
         "limits": _limits(generated),
         "scale": scale.stage(generated),
     }
-    for name in notebooks:
-        numbers[name] = _stage_notebook(name, results / profile, source, config["repository"])
-    numbers["many"] = many_runs.stage(profile, results / profile, generated)
     rows, reference = claims.load(profile, results), claims.load_reference(profile, results)
     parts = {
         "claims": page_tables.claims_table(rows, reference, notebooks),
@@ -131,7 +132,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     }
     for name, text in parts.items():
         (generated / f"{name}.md").write_text(text)
-    numbers["exercises"] = exercises.stage(source, student)
+    numbers["exercises"] = exercises.stage(source, student)  # last: it strips all staged pages
     config["sphinx"]["config"]["myst_substitutions"] = numbers
     (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True))
     stage_mathjax(source / "extra" / "_static" / "mathjax")

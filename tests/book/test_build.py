@@ -80,7 +80,11 @@ def test_the_changelog_is_staged(source):
 def solutions_only():
     """Lines that only solutions hold."""
     all_exercises = [exercise for page in exercises.PAGES for exercise in exercises.read(page)]
-    pages = [*(ROOT / "book").glob("*.md"), *(ROOT / "book" / "api").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    pages = [
+        *(ROOT / "book").glob("*.md"),
+        *(ROOT / "book" / "api").glob("*.md"),
+        *(ROOT / "notebooks").glob("*.ipynb"),
+    ]
     elsewhere = "\n".join([exercise.text for exercise in all_exercises] + [page.read_text() for page in pages])
     lines = {line for exercise in all_exercises for line in exercise.solution.splitlines() if len(line) > 20}
     return {line for line in lines if line not in elsewhere}
