@@ -256,12 +256,8 @@ def _append(chapter: Path, line: str) -> None:
 
 def _in_words(minutes: int) -> str:
     """Return a time to the quarter of an hour."""
-    hours, quarters = divmod(round(minutes / 15), 4)
-    if hours == 0:
-        return f"{15 * quarters} minutes"
-    part = ("", " and a quarter", " and a half", " and three quarters")[quarters]
-    one = hours == 1 and not quarters
-    return f"{('one', 'two', 'three', 'four', 'five')[hours - 1]}{part} hour{'' if one else 's'}"
+    quarters = round(minutes / 15)
+    return f"{15 * quarters} minutes" if quarters <= 4 else f"{quarters / 4:g} hours"
 
 
 def main() -> int:

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import shutil
 import sys
 import types
@@ -226,32 +225,3 @@ def test_finished_pages_are_accessible(tmp_path, before, after):
     for _ in range(2):  # a second time changes nothing
         build.finish(tmp_path)
         assert page.read_text() == (before if after is None else after)
-
-
-# --- what pages state, where a program can check it -------------------------------------------------------------------
-
-
-def test_the_sessions_last_ninety_minutes():
-    sessions = re.split(r"^## Session \d", (ROOT / "book" / "teach.md").read_text(), flags=re.M)[1:]
-    assert len(sessions) == 4
-    for session in sessions:
-        spans = [(int(a), int(b)) for a, b in re.findall(r"^\| (\d+)-(\d+) \|", session, re.M)]
-        assert [start for start, _ in spans] == [0, *(end for _, end in spans[:-1])]
-        assert spans[-1][1] == 90
-
-
-def test_the_exercises_that_teachers_are_sent_to_exist():
-    pages = list((ROOT / "book" / "exercises").glob("*.md"))
-    labels = set(re.findall(r"^:label: (ex-[\w-]+)$", "\n".join(page.read_text() for page in pages), re.M))
-    text = (ROOT / "book" / "teach.md").read_text()
-    assert set(re.findall(r"`(ex-[\w-]+)`", text)) <= labels
-    assert set(re.findall(r"exercises/(\w+)", text)) <= {page.stem for page in pages}
-
-
-def test_the_glossary_defines_each_word_once_and_the_notation_none():
-    text = (ROOT / "book" / "glossary.md").read_text()
-    (glossary,) = re.findall(r"^```\{glossary\}\n(.*?)^```$", text, re.M | re.S)
-    terms = re.findall(r"^(\S.*)$", glossary, re.M)
-    assert len(terms) > 30
-    assert [term.lower() for term in terms] == sorted({term.lower() for term in terms})
-    assert not re.search(r"^: ", (ROOT / "book" / "notation.md").read_text(), re.M)

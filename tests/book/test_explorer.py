@@ -182,18 +182,6 @@ def test_who_may_see_faces_learned_from_photographs_is_said():
         assert ("do not publish this page" in said) != stand_in
 
 
-@pytest.mark.slow
-def test_the_files_of_the_site_are_small(site):
-    folder = site / "_static" / "explorer"
-    shared = ["explorer.css", "explorer.js"]
-    assert {path.name for path in folder.iterdir()} == {*shared, *(f"{name}.js" for name in explorer.SUBJECTS)}
-    for name in explorer.SUBJECTS:
-        assert sum((folder / file).stat().st_size for file in [*shared, f"{name}.js"]) < MOST_BYTES
-        assert "factor-explorer" in (site / "notebooks" / f"{name}.html").read_text()
-    # No page but its own loads it.
-    assert "_static/explorer" not in (site / "notebooks" / "theory.html").read_text()
-
-
 @pytest.mark.parametrize("name", explorer.SUBJECTS)
 def test_a_decoder_of_full_width_is_small(name):
     # The site of the smoke run has few influential factors, and the widths of the experiments' models are their own.
@@ -372,29 +360,6 @@ def test_more_than_a_dozen_factors_unfold(browser, tmp_path):
     page.page.get_by_text("3 more factors").press("Enter")
     assert all(sliders.nth(row).is_visible() for row in range(16))
     page.close()
-
-
-@pytest.mark.slow
-def test_a_picture_takes_little_time(opened):
-    # From the event to the picture, by the page's own clock; the best of some, as other work may come between.
-    taken = opened.page.evaluate(
-        """async () => {
-          const slider = document.querySelector("#factor-explorer input[type=range]");
-          const canvas = document.querySelector(".explorer-pictures > canvas");
-          const times = [];
-          for (let i = 0; i < 20; i++) {
-            const drawn = new Promise(done => new MutationObserver(done).observe(canvas, {attributes: true}));
-            await new Promise(requestAnimationFrame);
-            slider.value = (i % 7) - 3;
-            const begin = performance.now();
-            slider.dispatchEvent(new Event("input"));
-            await drawn;
-            times.push(performance.now() - begin);
-          }
-          return Math.min(...times);
-        }"""
-    )
-    assert taken < 50
 
 
 @pytest.mark.slow
