@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 PAGES = pages_of_the_book()
 PAGES_OF_SPHINX = ["search.html", "genindex.html"]
 # A page with maths, notebook output and the explorer; exercises; tables of the API.
-SAMPLE = ["book/index.html", "notebooks/mnist.html", "book/exercises/idea.html", "book/api/index.html"]
+SAMPLE = ["book/index.html", "notebooks/mnist.html", "book/exercises/idea.html", "book/api/influence.html"]
 MOST_BYTES_OF_A_PAGE = 2_000_000
 MOST_BYTES_OF_ALL_PAGES = 2_200_000  # the theme, its icons and MathJax, which a browser loads once
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
@@ -128,8 +128,8 @@ def test_words_lead_to_the_glossary(site):
 def test_next_leads_through_the_whole_book_and_previous_back(site):
     for direction, pages in (("right-next", PAGES), ("left-prev", PAGES[::-1])):
         walked = pages[:1]
-        while link := soup(site / walked[-1]).select_one(f"a.{direction}"):
-            target = (site / walked[-1]).parent.joinpath(link["href"]).resolve()
+        while link := re.search(rf'<a class="{direction}"\s+href="([^"]+)"', (site / walked[-1]).read_text()):
+            target = (site / walked[-1]).parent.joinpath(link[1]).resolve()
             walked.append(target.relative_to(site.resolve()).as_posix())
             assert len(walked) <= len(pages)
         assert walked == pages
@@ -196,21 +196,23 @@ def violations(page, where=None, **options):
     ]
 
 
-@pytest.mark.parametrize(
-    ("pages", "size", "scheme"),
-    [(PAGES + PAGES_OF_SPHINX, DESK, "light"), (SAMPLE, PHONE, "dark")],
-    ids=["all-desk-light", "sample-phone-dark"],
-)
-def test_axe_finds_nothing_serious(site, page, pages, size, scheme):
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size(size)
-    found = []
-    for name in pages:
-        show(page, site / name)
-        page.evaluate(OPEN_BOXES)
-        page.evaluate(HAS_SETTLED)
-        found += [(name, *each) for each in violations(page)]
-    assert found == []
+@pytest.mark.parametrize("name", PAGES + PAGES_OF_SPHINX)
+def test_axe_finds_nothing_serious(site, page, name):
+    show(page, site / name)
+    page.evaluate(OPEN_BOXES)
+    page.evaluate(HAS_SETTLED)
+    # Most of the time would go into the colours of code, which are the same on all pages.
+    assert violations(page, {"exclude": ["pre", "dt.sig"]}) == []
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_axe_finds_nothing_serious_on_a_phone_in_the_dark(site, page, name):
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size(PHONE)
+    show(page, site / name)
+    page.evaluate(OPEN_BOXES)
+    page.evaluate(HAS_SETTLED)
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
