@@ -306,16 +306,16 @@ def dead_addresses(build: Path) -> list[str]:
     report = work / "_build" / "html" / "output.json"
     if not report.exists():
         return [f"{report} was not written: run make book first."]
-    faults = []
-    for answer in map(json.loads, report.read_text().splitlines()):
-        if answer["status"] not in ("broken", "timeout"):
-            continue
-        sentence = f"{answer['filename']}: {answer['uri']} does not answer ({answer['info']})"
-        if _REFUSED.search(answer["info"]):
-            print(f"{sentence}; it may refuse programs: open it in a browser.")
-        else:
-            faults.append(f"{sentence}: fix or remove the link.")
-    return faults
+    answers = [json.loads(line) for line in report.read_text().splitlines()]
+    answers = [answer for answer in answers if answer["uri"].startswith("http")]
+    broken = [answer for answer in answers if answer["status"] in ("broken", "timeout")]
+    refused = [answer for answer in broken if _REFUSED.search(answer["info"])]
+    for answer in refused:
+        print(f"{answer['filename']}: {answer['uri']} may refuse programs ({answer['info']}): open it in a browser.")
+    dead = [answer for answer in broken if answer not in refused]
+    if len(dead) == len(answers) > 1:
+        return [f"None of {len(answers)} addresses answers ({dead[0]['info']}): is this machine online?"]
+    return [f"{one['filename']}: {one['uri']} does not answer ({one['info']}): fix or remove the link." for one in dead]
 
 
 def jupyter_book(source: Path, work: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -349,7 +349,7 @@ def test_dead_addresses_are_found_and_refusals_are_only_printed(tmp_path, capsys
         page.write_text(f"# Links\n\n[there]({here}/200), [refused]({here}/403).\n")
         assert checks.main(["--build", str(tmp_path), "--external"]) == 0
         said = capsys.readouterr()
-        assert f"{here}/403 does not answer" in said.out
+        assert f"{here}/403 may refuse programs" in said.out
         assert said.err == ""
         page.write_text(f"# Links\n\n[there]({here}/200), [gone]({here}/404).\n")
         assert checks.main(["--build", str(tmp_path), "--external"]) == 1

@@ -13,6 +13,7 @@ import torch
 from conftest import ROOT
 from safetensors.torch import save_file
 
+from companion import runs
 from vaemi import influence
 from vaemi.models import ConvVAE
 
@@ -184,10 +185,7 @@ def test_who_may_see_faces_learned_from_photographs_is_said():
 
 @pytest.mark.parametrize("name", explorer.SUBJECTS)
 def test_a_decoder_of_full_width_is_small(name):
-    # The site of the smoke run has few influential factors, and the widths of the experiments' models are their own.
-    notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
-    latent_dim = 128 if name == "mnist" else 64
-    assert f"latent_dim: int = {latent_dim} " in "".join("".join(cell["source"]) for cell in notebook["cells"])
+    latent_dim = runs.defaults_of(ROOT / "notebooks" / f"{name}.ipynb")["latent_dim"]
     model = ConvVAE(latent_dim=latent_dim, **(FACES if name == "celeba" else {}))
     kept = explorer.Kept(model, torch.randn(10, latent_dim), [])
     values = {"information_nats": [1.0] * latent_dim, "sigma_star": [1.0] * latent_dim}
