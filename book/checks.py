@@ -128,7 +128,7 @@ def parse(html: str) -> Page:
     article = soup.article or BeautifulSoup("", "html.parser")
     blocks = _prose(article).split(_BLOCK_END)
     return Page(
-        ids={tag["id"] for tag in soup.select("[id]")} | {tag["name"] for tag in soup.select("a[name]")},
+        ids={str(tag["id"]) for tag in soup.select("[id]")} | {str(tag["name"]) for tag in soup.select("a[name]")},
         links=list(_links(soup)),
         images=list(_images(soup)),
         prose=[text for block in blocks if (text := " ".join(block.split()))],
@@ -143,9 +143,9 @@ def read(site: Path) -> dict[str, Page]:
 
 
 def _links(soup: BeautifulSoup) -> Iterator[str]:
-    for attribute in ("href", "src", "poster", "xlink:href", "data"):
-        for tag in soup.find_all(attrs={attribute: True}):
-            if attribute != "data" or tag.name == "object":
+    for tag in soup.find_all(True):
+        for attribute in ("href", "src", "poster", "xlink:href", *(["data"] if tag.name == "object" else [])):
+            if tag.has_attr(attribute):
                 yield str(tag[attribute]).strip()
     for tag in soup.find_all("meta", attrs={"http-equiv": re.compile("^refresh$", re.IGNORECASE)}):
         yield from re.findall(r"url=(\S+)", str(tag.get("content", "")), re.IGNORECASE)
@@ -156,13 +156,12 @@ def _images(soup: BeautifulSoup) -> Iterator[Image]:
         decoration = tag.get("role") in ("presentation", "none") or tag.find_parent("svg")
         if decoration or any(one.get("aria-hidden") == "true" for one in (tag, *tag.parents)):
             continue
-        label = tag.get("aria-label") or tag.get("aria-labelledby")
-        name = f"a <{tag.name}>"
+        name, label = f"a <{tag.name}>", tag.get("aria-label") or tag.get("aria-labelledby")
         if tag.name == "img":
-            name, label = tag.get("src", name), tag.get("alt", label)
+            name, label = str(tag.get("src", name)), tag.get("alt", label)
         elif tag.name == "svg" and tag.title:
             label = label or tag.title.get_text()
-        yield Image(name, label, tag.find_parent("article") is not None)
+        yield Image(name, None if label is None else str(label), tag.find_parent("article") is not None)
 
 
 def _prose(node: PageElement, in_fields: bool = False) -> str:
