@@ -99,7 +99,9 @@ def read_tables(folder: Path) -> Tables:
     else:
         remarks.append(f"There is no {ATTRIBUTES}: there are no attributes.")
     if path := paths[IDENTITIES]:
-        identities = _read_number(path, "a whole number", lambda values: (values >= 0) & (values % 1 == 0))
+        identities = _read_number(
+            path, "a whole number", lambda values: (values >= 0) & (values < 2**53) & (values % 1 == 0)
+        )
     else:
         remarks.append(f"There is no {IDENTITIES}: the identities are unknown.")
     if path := paths[PARTITION]:
@@ -172,19 +174,18 @@ def _read_table(
             sep="," if path.suffix == ".csv" else r"\s+",
             header=None,
             names=["picture", *columns, "surplus"],
-            index_col=False,
             skiprows=first_line - 1,
             skip_blank_lines=False,
             quoting=csv.QUOTE_NONE,
             encoding="utf-8-sig",
             dtype={"picture": str},
             low_memory=False,
-            float_precision="round_trip",
         )
     except pd.errors.EmptyDataError:
         table = pd.DataFrame({"picture": []})
     except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} cannot be read ({str(error).strip()}): get it again.") from None
+    table = table.reset_index(drop=True)
     last = table["picture"].last_valid_index()
     if last is None:
         raise DataError(f"{path} has no rows: get it again.")
