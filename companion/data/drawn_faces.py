@@ -233,12 +233,12 @@ def write(
     """Write random faces as files in CelebA's layout, and beside them `generating_factors.csv`.
 
     `img_align_celeba/000001.jpg` and so on, `list_attr_celeba.txt`, `identity_CelebA.txt` (each picture is another
-    person) and `list_eval_partition.txt` (consecutive parts). No file takes its name before all are written.
+    person) and `list_eval_partition.txt` (consecutive parts). The folder takes its name when all files are written.
 
     Parameters
     ----------
     folder : path
-        Created if it is missing.
+        Absent or empty.
     n, seed : int
         See `sample_factors`.
     splits : tuple of three floats
@@ -249,7 +249,7 @@ def write(
     Raises
     ------
     DataError
-        If the folder already contains pictures or tables, or cannot be written to.
+        If the folder is not empty, or cannot be written.
     ValueError
         If there is no face to write, or the shares are not three that add up to one.
     """
@@ -257,7 +257,7 @@ def write(
         raise ValueError(f"n is {n}: give a number of faces >= 1.")
     if len(splits) != 3 or min(splits) < 0 or not math.isclose(sum(splits), 1):
         raise ValueError(f"splits is {splits}: give three shares, of train, valid and test, that add up to 1.")
-    folder = writable_folder(Path(folder))
+    folder = Path(folder)
     factors = sample_factors(n, seed)
     names = [f"{number:06}.jpg" for number in range(1, n + 1)]
     ends = [round(n * splits[0]), round(n * (splits[0] + splits[1]))]
@@ -268,22 +268,22 @@ def write(
         "list_eval_partition.txt": "".join(f"{name} {part}\n" for name, part in zip(names, parts, strict=True)),
         "generating_factors.csv": _factor_table(names, factors),
     }
-    with exclusive_lock(folder / ".drawing.lock", f"Another process draws faces into {folder}; waiting for it."):
-        if present := [name for name in (_PICTURES, *tables) if (folder / name).exists()]:
-            raise DataError(
-                f"{folder} already contains {', '.join(present)}: choose another folder, or move them away."
-            )
-        scratch = folder / ".drawing"  # on the same file system as the target, so that the last steps are renames
+    writable_folder(folder.parent)
+    with exclusive_lock(folder.with_name(f".{folder.name}.lock"), f"Another process draws {folder}; waiting for it."):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DataError(f"{folder} is not empty: choose another folder, or move its content away.")
+        scratch = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
         try:
             (scratch / _PICTURES).mkdir(parents=True)
             _write_pictures(scratch / _PICTURES, names, factors, quality)
             for name, text in tables.items():
                 (scratch / name).write_bytes(text.encode("ascii"))
-            for path in list(scratch.iterdir()):
-                path.rename(folder / path.name)
+            if folder.exists():
+                folder.rmdir()
+            scratch.rename(folder)
         except OSError as error:
-            raise DataError(f"Faces cannot be written to {folder} ({error.strerror or error}): make room.") from None
+            raise DataError(f"{folder} cannot be written ({error.strerror or error}): make room.") from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
