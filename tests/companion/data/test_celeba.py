@@ -404,8 +404,10 @@ def test_a_change_makes_another_cache(change, folder):
     assert old in caches(folder)
 
 
-def test_a_damaged_cache_is_named(folder):
+def test_a_damaged_cache_is_named(folder, monkeypatch):
+    monkeypatch.setattr("companion.data._picture_cache._BLOCK", 10)
     load()
+    assert celeba.check() == []
     (cache,) = caches(folder)
     content = bytearray(cache.read_bytes())
     content[-5000] ^= 1
@@ -443,6 +445,7 @@ def test_after_a_kill_the_cache_is_built_again(folder, own_data_root):
     assert list((folder / ".cache").glob("*.partial")) == []
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_for_the_cache(folder, own_data_root):
     program = (
         "import sys, time; from companion.data import celeba, sources; sources.set_data_root(sys.argv[1]);"
