@@ -73,7 +73,7 @@ def test_data_status_and_check(capsys, own_data_root):
     raw.mkdir(parents=True)
     (raw / "t10k-labels-idx1-ubyte").write_bytes(b"nonsense")
     assert cli.main(["data", "check", "mnist"]) == 1
-    assert "t10k-labels-idx1-ubyte holds no IDX data" in capsys.readouterr().err
+    assert "t10k-labels-idx1-ubyte has 8 bytes" in capsys.readouterr().err
 
 
 def test_data_get_takes_the_embedded_digits(capsys, own_data_root):
