@@ -8,6 +8,7 @@ from typing import Any
 
 from companion import figures
 from companion.claims import THRESHOLD
+from companion.experiments import pages
 
 # Groups that a factor could tell from the rest, by their share of the data.
 _SHARES = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}
@@ -15,11 +16,11 @@ _SHARES = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}
 
 def stage(generated: Path) -> dict[str, Any]:
     """Write the figure and return the numbers that `book/beyond.md` names."""
-    figure, turned = figures.rotated_code()
-    figure.savefig(generated / "fig-beyond-turned.svg", metadata={"Date": None})
+    codes = pages.rotated_codes()
+    figures.rotated_code(codes).savefig(generated / "fig-beyond-turned.svg", metadata={"Date": None})
     return {
-        "turned": turned,
-        "flag_nats": {name: figures.rare_flag(share) for name, share in _SHARES.items()},
+        "turned": pages.rotated_numbers(codes),
+        "flag_nats": {name: pages.rare_flag(share) for name, share in _SHARES.items()},
         "smallest_flag_percent": 100 * smallest_share(THRESHOLD),
     }
 

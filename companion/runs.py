@@ -142,7 +142,7 @@ class Run:
         model, samples, held_out, **settings
             See `vaemi.training.train`.
         label : str
-            Begins the name of the weights' file in profiles that commit weights. Without a label they are not committed.
+            Begins the name of the weights' file in profiles that commit weights; without it none are committed.
 
         Returns
         -------
