@@ -34,6 +34,7 @@ from templates import ROOT
 
 from companion import claims, figures, runs
 from companion.errors import CompanionError
+from companion.experiments import pages
 from vaemi._files import exclusive_lock
 
 # Figures that another page than their notebook shows, by their name in the cell metadata.
@@ -216,19 +217,18 @@ def _profiles() -> dict[str, Any]:
 
 def _idea(generated: Path) -> dict[str, float]:
     """Draw the figure of book/idea.md and return its numbers."""
-    figure, nats = figures.used_and_ignored_factor()
-    _save(figure, generated / "fig-idea.svg")
-    return {"used_nats": nats}
+    _save(figures.used_and_ignored_factor(), generated / "fig-idea.svg")
+    return {"used_nats": pages.used_factor_nats()}
 
 
 def _limits(generated: Path) -> dict[str, Any]:
     """Draw the figure of book/beyond.md and return its numbers."""
-    figure, rotated = figures.rotated_code()
-    _save(figure, generated / "fig-beyond-turned.svg")
+    codes = pages.rotated_codes()
+    _save(figures.rotated_code(codes), generated / "fig-beyond-turned.svg")
     shares = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}
     return {
-        "turned": rotated,
-        "flag_nats": {name: figures.rare_flag(share) for name, share in shares.items()},
+        "turned": pages.rotated_numbers(codes),
+        "flag_nats": {name: pages.rare_flag(share) for name, share in shares.items()},
         "smallest_flag_percent": 100 * smallest_share(claims.THRESHOLD),
     }
 

@@ -118,7 +118,7 @@ class Run:
         model, samples, held_out, **settings
             See `vaemi.training.train`.
         label : str
-            First part of the weights' file name in profiles that commit weights.
+            Begins the name of the weights' file in profiles that commit weights; without it none are committed.
 
         Returns
         -------
@@ -126,7 +126,8 @@ class Run:
         """
         from companion.weights import train_or_load
 
-        training = train_or_load(model, samples, held_out, label=label, **self.storage, **settings)
+        storage = self.storage if label else {"checkpoints": self.checkpoints, "fresh": self.fresh}
+        training = train_or_load(model, samples, held_out, label=label, **storage, **settings)
         self._trainings.append(training)
         return training
 

@@ -1,4 +1,4 @@
-"""One row of numbers for a trained model, so that models which were trained in different ways can be compared."""
+"""Steps of the chapter on objectives: one row of scores per model, so that training objectives can be compared."""
 
 from __future__ import annotations
 
@@ -6,45 +6,48 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from vaemi.influence.association import discretized, label_information
-from vaemi.influence.classification import attribute_accuracies
-from vaemi.influence.decoding import decode, reconstruction_error, sample_posterior
-from vaemi.influence.disentanglement import disentanglement_scores
+from companion.experiments.shared import total_standard_error
+from vaemi.influence import (
+    attribute_accuracies,
+    decode,
+    discretized,
+    disentanglement_scores,
+    label_information,
+    reconstruction_error,
+    sample_posterior,
+)
 from vaemi.information import (
     FactorInformation,
-    InformationSketch,
     TotalCorrelation,
     factor_information,
-    standard_error,
+    kl_to_prior,
     total_correlation,
     total_correlation_bound,
 )
 from vaemi.models import VAE, posterior
+from vaemi.objectives import self_consistency
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-# Fewest permutations that a test at its usual level takes; the information, which is all that is needed, has none.
+# The fewest that a test at level 0.05 accepts; only the information is used, which does not depend on them.
 _PERMUTATIONS = 19
 
 
 @dataclass(frozen=True)
 class Recoding:
-    """How well the encoder finds z again in the picture that the decoder draws of it.
+    """How well the encoder recovers z from the decoded picture.
 
     Attributes
     ----------
     squared_error : Tensor, shape (H,)
         Mean squared distance between z and the mean of the picture's posterior.
     covariance : Tensor, shape (H,)
-        Of z and a draw from the picture's posterior.
+        Covariance of z and a draw from the picture's posterior.
     variance : Tensor, shape (2, H)
-        Of z and of those draws.
+        Variances of z and of those draws.
     """
 
     squared_error: Tensor
@@ -52,29 +55,30 @@ class Recoding:
     variance: Tensor
 
     def error(self, factors: Sequence[int] | Tensor) -> float:
-        """Root mean square distance in units of z's deviation, over these factors together.
+        """Return the root mean square distance over some factors together, in standard deviations of z.
 
-        0 if z is found exactly, 1 if the encoder always answers with the mean of z; not a number if z does not vary.
+        0 if z is recovered exactly, 1 if the encoder always returns the mean of z, NaN if z is constant.
         """
         chosen = torch.as_tensor(factors, dtype=torch.long)
         return math.sqrt(_ratio(self.squared_error[chosen], self.variance[0, chosen]))
 
     def correlation(self, factors: Sequence[int] | Tensor) -> float:
-        """Correlation of z and the draw, over these factors together; not a number if one of them does not vary."""
+        """Return the correlation of z and the draw over some factors together, NaN if one of them is constant."""
         chosen = torch.as_tensor(factors, dtype=torch.long)
         one, two = self.variance[:, chosen].sum(1).tolist()
         return float(self.covariance[chosen].sum()) / math.sqrt(one * two) if one * two > 0 else math.nan
 
 
 def recoding(model: VAE, z: Tensor, seed: int = 0) -> Recoding:
-    """Decode z, encode what comes out, and compare.
+    """Decode z, encode the result, and compare.
 
     Parameters
     ----------
+    model : VAE
     z : Tensor, shape (N, H)
-        Two or more codes: of held-out pictures, or draws of the prior.
+        Two or more codes, from held-out pictures or from the prior.
     seed : int
-        Of the second draws.
+        Seed of the second draws.
 
     Returns
     -------
@@ -83,12 +87,12 @@ def recoding(model: VAE, z: Tensor, seed: int = 0) -> Recoding:
     Raises
     ------
     ValueError
-        If there are fewer than two codes, or not one number for every factor of the model.
+        If z has another shape.
     """
     if z.ndim != 2 or len(z) < 2 or z.shape[1] != model.latent_dim:
         raise ValueError(f"z has shape {tuple(z.shape)}: give two or more codes, (N, {model.latent_dim}).")
     mean, log_variance = posterior(model, decode(model, z))
-    # Another stream than that of a z that was drawn with the same seed.
+    # Another stream than that of z, which may have been drawn with the same seed.
     again = sample_posterior(mean, log_variance, seed=seed + 0x5EED)
     one, two = ((codes - codes.mean(0)).double() for codes in (z, again))
     return Recoding(
@@ -105,34 +109,29 @@ def _ratio(parts: Tensor, wholes: Tensor) -> float:
 
 @dataclass(frozen=True)
 class CodeScores:
-    """What a model's code holds, how it is laid out, and what it costs, all on held-out pictures.
+    """Scores of a model's code on held-out pictures.
 
     Attributes
     ----------
     information : FactorInformation
-        Of every factor.
+        Information of every factor.
     influential : int
         Number of factors above the threshold.
     total_stderr : float
-        Standard error of ``information.total`` in nats. Factors that rise and fall together over the samples make it
-        larger than that of a sum of independent ones.
+        Standard error of ``information.total`` in nats, see `total_standard_error`.
     total_correlation : TotalCorrelation
-        By sampling; bent by its ceiling where the factors hold many nats together.
+        By sampling; biased where the factors carry more than log M nats together.
     total_correlation_bound : float
-        Nats, a lower bound that has no ceiling: see `vaemi.information.total_correlation_bound`.
+        Lower bound in nats without that limit, see `vaemi.information.total_correlation_bound`.
     mig : float
         Mutual information gap on the generating factors, between 0 and 1.
-    accuracy_top : float
-        Mean balanced accuracy, from 0 to 1, with which a classifier that sees the most informative factors alone tells
-        in which half of its range each generating factor lies. 0.5 is chance.
-    accuracy_all : float
-        The same from all factors.
+    accuracy_top, accuracy_all : float
+        Mean balanced accuracy (0 to 1) with which a classifier predicts the half of the range that each generating
+        factor lies in, from the most informative factors and from all. 0.5 is chance.
     reconstruction_error : float
-        Mean squared error a pixel of what the posterior means decode to.
-    recoding : Recoding
-        Of one draw from every posterior.
-    recoding_of_prior : Recoding
-        Of as many draws of the prior.
+        Mean squared error per pixel of the decoded posterior means.
+    recoding, recoding_of_prior : Recoding
+        Of one draw from every posterior, and of as many draws from the prior.
     threshold : float
         Nats above which a factor counts as influential.
     """
@@ -151,10 +150,10 @@ class CodeScores:
     threshold: float
 
     def to_dict(self) -> dict[str, float]:
-        """All of it in single numbers, by names that say their unit.
+        """Return all scores as numbers, by names that include the unit.
 
-        The total correlation is at least the larger of its two lower ends, and at most its upper one. Recoding is that
-        of the influential factors together, or of all if none is, but for `recoding_error_of_all`.
+        The total correlation is at least the larger of its two lower bounds. Recoding is that of the influential
+        factors together, or of all if none is influential; `recoding_error_of_all` is always that of all.
         """
         chosen = self.information.influential(self.threshold)
         chosen = chosen if len(chosen) else self.information.ranking
@@ -198,17 +197,17 @@ def score_code(
     generating : Tensor, shape (M, A)
         Their generating factors.
     learners, learners_generating : Tensor, shapes (N, ...) and (N, A)
-        Pictures that the classifiers learn from; those of training will do.
+        Pictures that the classifiers learn from, such as those of the training set.
     top : int
-        Number of factors that the first classifier sees.
+        Number of most informative factors for `accuracy_top`.
     threshold : float
         Nats above which a factor counts as influential.
     bins : int
-        Equally frequent classes into which a continuous generating factor is cut for the MIG.
+        Number of classes into which a continuous generating factor is cut for the MIG.
     points : int, optional
-        Pictures from which z is drawn for the total correlation, all if left out.
+        Number of pictures for the total correlation, by default all.
     seed : int
-        Of all draws.
+        Seed of all draws.
 
     Returns
     -------
@@ -217,15 +216,12 @@ def score_code(
     Raises
     ------
     ValueError
-        If `top` is not a number of the model's factors, or a generating factor does not vary.
+        If `top` is out of range or a generating factor is constant.
     """
     if not 1 <= top <= model.latent_dim:
         raise ValueError(f"top is {top}: give a number of factors from 1 to {model.latent_dim}.")
     code = posterior(model, pictures)
     information = factor_information(*code)
-    sketch = InformationSketch(model.latent_dim)
-    sketch.update(*code)
-    divergence = sketch.divergences(*code).sum(1, keepdim=True)
     z = sample_posterior(*code, seed=seed)
     on_labels = label_information(*code, discretized(generating, bins), permutations=_PERMUTATIONS, seed=seed)
     read = sample_posterior(*posterior(model, learners), seed=seed + 1)
@@ -236,7 +232,7 @@ def score_code(
     return CodeScores(
         information=information,
         influential=len(information.influential(threshold)),
-        total_stderr=float(standard_error(divergence)),
+        total_stderr=total_standard_error(*code),
         total_correlation=total_correlation(*code, points=points, seed=seed),
         total_correlation_bound=total_correlation_bound(z),
         mig=disentanglement_scores(on_labels).mig,
@@ -250,25 +246,49 @@ def score_code(
 
 
 def scores_table(scores: Mapping[str, Sequence[Mapping[str, float]]], seconds: Mapping[str, float]) -> pd.DataFrame:
-    """A row a way of training, in words: the mean over its models and, of several, the least and the largest.
+    """Return one row per objective, as text: the mean over its models and, if there are several, their range.
 
     Parameters
     ----------
     scores : mapping of name to sequence of mapping
-        For each way of training what `CodeScores.to_dict` says of each of its models.
+        For each objective the `CodeScores.to_dict` of one or more models.
     seconds : mapping of name to float
-        Duration of a step of each, in any unit.
-
-    Raises
-    ------
-    ValueError
-        If a way of training has no model.
+        Duration of a step with each objective, in any unit.
     """
-    import pandas as pd
-
-    if empty := [name for name, models in scores.items() if not models]:
-        raise ValueError(f"There is no model of {', '.join(empty)}: give one or more of each.")
     return pd.DataFrame([{"objective": name} | _in_words(models, seconds[name]) for name, models in scores.items()])
+
+
+def mean_scores(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """Return the mean of every score over the models of each objective, and the pixel error in per cent."""
+    means = {
+        name: {key: sum(model[key] for model in models) / len(models) for key in models[0]}
+        for name, models in scores.items()
+    }
+    return {name: of | {"pixel_percent": 100 * math.sqrt(of["reconstruction_error"])} for name, of in means.items()}
+
+
+def prices_of_a_factor(rho: float) -> pd.DataFrame:
+    """Return what three states of a factor carry and cost under AVAE, in nats.
+
+    Parameters
+    ----------
+    rho : float
+        Correlation that AVAE asks of a code and the code of its decoded picture.
+    """
+    mean = torch.tensor([0.0, 0.0, rho])[:, None]
+    variance = torch.tensor([1.0, 1 - rho**2, 1 - rho**2])[:, None]
+    log_variance = variance.log()
+    kl = kl_to_prior(mean, log_variance)[:, 0]
+    charged = self_consistency(mean, log_variance, rho * mean, log_variance, rho)[:, 0]
+    return pd.DataFrame(
+        {
+            "a factor": ["like the prior", "at rest", "in use"],
+            "holds (nats)": (0.5 * (1 + mean.square() / variance).log())[:, 0],
+            "KL term": kl,
+            "charged by AVAE, at least": charged,
+            "together": kl + charged,
+        }
+    )
 
 
 def _in_words(models: Sequence[Mapping[str, float]], seconds: float) -> dict[str, str]:
