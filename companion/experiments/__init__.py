@@ -1,7 +1,17 @@
 """Analyses that one experiment needs: EEG ratings, comparison of objectives, what a smaller code costs."""
 
 from companion.experiments.codes import CodeScores, Recoding, recoding, score_code, scores_table
-from companion.experiments.ratings import RatingAssociation, rating_association, slopes_within_subjects
+from companion.experiments.eeg import (
+    MeanArea,
+    RatingAssociation,
+    areas_across_subjects,
+    areas_within_subjects,
+    mean_area,
+    rating_association,
+    single_feature_auc,
+    slopes_within_subjects,
+    trial_means,
+)
 from companion.experiments.savings import (
     LossChange,
     loss_change,
@@ -9,14 +19,6 @@ from companion.experiments.savings import (
     pruning_change,
     shrinking_change,
     squared_error_of,
-)
-from companion.experiments.subjects import (
-    MeanArea,
-    areas_across_subjects,
-    areas_within_subjects,
-    mean_area,
-    single_feature_auc,
-    trial_means,
 )
 
 __all__ = [
