@@ -12,6 +12,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "LICENSES-third-party.md"
 HEAD = """\
@@ -43,9 +45,12 @@ def main() -> int:
 
 
 def table() -> str:
-    """The whole file."""
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    return HEAD + "".join(f"| {name} | {version} | {licence(metadata.metadata(name))} |\n" for name, version in pins)
+    """Return the whole file: a row per pinned package that this system needs."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    needed = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    rows = [f"| {pin.name} | {str(pin.specifier)[2:]} | {licence(metadata.metadata(pin.name))} |\n" for pin in needed]
+    return HEAD + "".join(rows)
 
 
 def licence(about: metadata.PackageMetadata) -> str:

@@ -1,9 +1,11 @@
-"""What all tests share: a data root of their own, no network, small models, and one smoke run and site a session."""
+"""Fixtures of all tests: an empty data root, no network, small models, one smoke run and one site per session.
+
+Imports of the companion and of what only it needs are inside the fixtures: tests/vaemi runs without it.
+"""
 
 import json
 import math
 import os
-import shlex
 import shutil
 import signal
 import socket
@@ -16,12 +18,10 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Small tensors gain nothing from threads, and on a busy machine threads that wait for each other lose a lot.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import nbformat
 import pytest
 import torch
-import yaml
+from filelock import FileLock
 
-from companion.data import mnist, sources
 from vaemi.models import ConvVAE, LinearVAE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pages_of_the_book():
     """The addresses of the site's pages, in the order of the table of contents."""
+    import yaml
 
     def files(entry):
         if isinstance(entry, dict):
@@ -75,6 +76,8 @@ def ctrl_c_works():
 @pytest.fixture
 def own_data_root(tmp_path):
     """A data root for this test alone."""
+    from companion.data import sources
+
     sources.set_data_root(tmp_path)
     yield tmp_path
     sources.set_data_root(None)
@@ -104,6 +107,8 @@ def same_weights(a, b):
 
 def project_with_a_notebook(root, parameters, body, quick):
     """A project with the notebook `tiny` of two cells, and the profile `quick`."""
+    import nbformat
+
     folder = root / "notebooks"
     (folder / "profiles").mkdir(parents=True)
     (folder / "profiles" / "quick.yaml").write_text(quick)
@@ -126,6 +131,8 @@ def tiny_images():
 
 @pytest.fixture(scope="session")
 def embedded_digits(data_root):
+    from companion.data import mnist
+
     return mnist.load("embedded", say=lambda sentence: None)
 
 
@@ -162,28 +169,32 @@ def assert_ignored_by_git(paths):
 
 
 @pytest.fixture(scope="session")
-def smoke_results(embedded_digits):
-    """The results folder after a smoke run of every notebook and the book's sweeps, from the command line."""
-    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        done = vaemi_command("run", notebook.stem, "--profile", "smoke")
-        assert done.returncode == 0, done.stderr[-3000:]
-    for name, told in yaml.safe_load((ROOT / "notebooks" / "sweeps.yaml").read_text())["smoke"].items():
-        done = vaemi_command("sweep", *shlex.split(told), "--name", name, "--profile", "smoke")
-        assert done.returncode == 0, done.stderr[-3000:]
+def smoke_results(embedded_digits, tmp_path_factory):
+    """The results folder after a smoke run of every notebook, made once for all test workers."""
+    shared = tmp_path_factory.getbasetemp().parent / "smoke-results"
+    with FileLock(f"{shared}.lock"):
+        for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+            if not (done := shared / notebook.stem).exists():
+                ran = vaemi_command("run", notebook.stem, "--profile", "smoke")
+                assert ran.returncode == 0, ran.stderr[-3000:]
+                shared.mkdir(exist_ok=True)
+                done.touch()
     return ROOT / "results"
 
 
 @pytest.fixture(scope="session")
 def site(smoke_results, tmp_path_factory):
-    """The book built from the smoke run."""
-    target = tmp_path_factory.mktemp("site")
-    built = subprocess.run(
-        [sys.executable, ROOT / "book" / "build.py", "--profile", "smoke", "--build", target],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert built.returncode == 0, built.stderr[-5000:]
+    """The book built from the smoke run, once for all test workers."""
+    target = tmp_path_factory.getbasetemp().parent / "site"
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            built = subprocess.run(
+                [sys.executable, ROOT / "book" / "build.py", "--profile", "smoke", "--build", target],
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert built.returncode == 0, built.stderr[-5000:]
     return target / "html"
 
 

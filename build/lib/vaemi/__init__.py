@@ -1,0 +1,53 @@
+"""Which latent factors of a variational autoencoder matter, how much, and for what.
+
+The library behind the companion of *Discovering Influential Factors in Variational Autoencoders* (Pattern Recognition
+100, 107166, 2020). Information is in nats throughout.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from vaemi._version import __version__
+
+if TYPE_CHECKING:
+    from vaemi.auditing import Audit, audit
+    from vaemi.errors import AuditError, TrainingError, VaemiError
+    from vaemi.information import FactorInformation, InformationSketch, factor_information
+    from vaemi.information.metric import FactorInformationMetric
+
+# Names are imported on first use: `vaemi --help` needs no torch, and the metric alone needs torchmetrics.
+_MODULES = {
+    "Audit": "vaemi.auditing",
+    "AuditError": "vaemi.errors",
+    "FactorInformation": "vaemi.information",
+    "FactorInformationMetric": "vaemi.information.metric",
+    "InformationSketch": "vaemi.information",
+    "TrainingError": "vaemi.errors",
+    "VaemiError": "vaemi.errors",
+    "audit": "vaemi.auditing",
+    "factor_information": "vaemi.information",
+}
+
+__all__ = [
+    "Audit",
+    "AuditError",
+    "FactorInformation",
+    "FactorInformationMetric",
+    "InformationSketch",
+    "TrainingError",
+    "VaemiError",
+    "__version__",
+    "audit",
+    "factor_information",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,174 @@
+"""An audit as one page of HTML that needs no other file: figure, table, remarks, and where the numbers come from."""
+
+from __future__ import annotations
+
+import html
+import platform
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from vaemi._files import atomic_write
+from vaemi._version import __version__
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vaemi.auditing.encoder import Audit
+
+# More rows help nobody on a page; the command's table and `Audit.to_frame` have them all.
+_MOST_ROWS = 200
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
+figure { margin: 1.5rem 0; } figure svg { max-width: 100%; height: auto; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #7d8389; }
+td:only-of-type { text-align: left; overflow-wrap: anywhere; }
+caption { text-align: left; padding-bottom: .5rem; }
+.remarks { border-left: .3rem solid #d9661f; padding-left: 1rem; }
+"""
+
+
+def write(audit: Audit, path: Path | str, about: Mapping[str, str] | None = None) -> Path:
+    """Write the page of an audit; the file is there whole or not at all.
+
+    Parameters
+    ----------
+    audit : Audit
+    path : path
+        Of the HTML file; what was there before is replaced.
+    about : mapping, optional
+        More about where the numbers come from, such as the names of files: shown as rows of the last table.
+
+    Returns
+    -------
+    Path
+        Of the file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    path = Path(path)
+    with atomic_write(Path(path)) as scratch:
+        scratch.write_text(page(audit, about))
+    return path
+
+
+def figure(audit: Audit) -> Figure:
+    """The page's figure: the spectrum with error bars over sigma*, or a map for each channel of spatial latents."""
+    from vaemi.auditing import figures
+
+    if audit.is_spatial and len(audit.latent_shape) <= 3:
+        return figures.information_maps(audit.maps)
+    return figures.spectrum_and_deviations(audit.information, audit.threshold)
+
+
+def page(audit: Audit, about: Mapping[str, str] | None = None) -> str:
+    """The page of an audit as text, see `write`."""
+    title = f"Audit of {audit.source}"
+    remarks = "".join(f"<li>{html.escape(remark)}</li>\n" for remark in audit.remarks)
+    warned = (
+        f'<section class="remarks" aria-labelledby="remarks"><h2 id="remarks">Read this first</h2>\n'
+        f"<p>Something may have made the numbers wrong.</p>\n<ul>\n{remarks}</ul></section>"
+        if remarks
+        else "<p>None of the known traps was noticed.</p>"
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<main>
+<h1>{html.escape(title)}</h1>
+<p><strong>{html.escape(audit.summary)}</strong></p>
+{warned}
+<h2>Spectrum</h2>
+{_drawn(audit)}
+<h2>{"Channels" if audit.is_spatial else "Factors"}</h2>
+{_table(audit)}
+<h2>Where the numbers come from</h2>
+{_provenance(audit, about or {})}
+</main>
+</body>
+</html>
+"""
+
+
+def _drawn(audit: Audit) -> str:
+    import matplotlib
+
+    # No window is asked for, and the caller's figures keep their style.
+    from matplotlib import pyplot as plt
+
+    from vaemi.auditing import figures
+
+    backend = matplotlib.get_backend()
+    with plt.rc_context():
+        plt.switch_backend("agg")
+        figures.use_style()
+        drawn = figure(audit)
+        svg = figures.as_svg(drawn)
+        plt.close(drawn)
+    plt.switch_backend(backend)
+    # Without the XML declaration, which has no place inside HTML.
+    svg = svg[svg.index("<svg") :]
+    best = int(audit.information.ranking[0])
+    what = (
+        "Heat maps of the information of each channel at every place"
+        if audit.is_spatial
+        else "Stems show the information of every factor, ranked, with 95 % error bars; dots below show its sigma*"
+    )
+    alt = f"{what}. {audit.summary} The most informative factor knows {audit.information.nats[best]:.2f} nats."
+    svg = re.sub("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', svg, count=1)
+    return f"<figure>\n{svg}\n<figcaption>{what}.</figcaption>\n</figure>"
+
+
+def _table(audit: Audit) -> str:
+    frame = audit.to_frame()
+    # Ids, whole numbers and words as they are, measured numbers to a thousandth of a nat.
+    cells = [
+        [f"{value:.3f}" if isinstance(value, float) else str(value) for value in row]
+        for row in frame.head(_MOST_ROWS).astype(object).itertuples(index=False)
+    ]
+    head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in frame.columns)
+    body = "\n".join(
+        f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:]) + "</tr>"
+        for row in cells
+    )
+    of = f" (the first {_MOST_ROWS} of {len(frame)})" if len(frame) > _MOST_ROWS else ""
+    return (
+        f'<div class="scroll" role="region" aria-label="Table" tabindex="0"><table>\n<caption>Information in nats, the '
+        f"most informative first{of}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n"
+        "</table></div>"
+    )
+
+
+def _provenance(audit: Audit, about: Mapping[str, str]) -> str:
+    rows = {
+        "encoder": audit.source,
+        **about,
+        "inputs": f"{audit.information.n_samples:,} in {audit.n_batches:,} batches",
+        "second output read as": audit.scale,
+        "threshold": f"{audit.threshold:g} nats",
+        "latents of one input": " x ".join(map(str, audit.latent_shape)),
+        "estimator": f"{audit.information.method}, vaemi {__version__}",
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC in {audit.seconds:.1f} s on {audit.device}",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+    }
+    body = "\n".join(
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(value)}</td></tr>'
+        for name, value in rows.items()
+    )
+    return f"<table>\n<tbody>\n{body}\n</tbody>\n</table>"

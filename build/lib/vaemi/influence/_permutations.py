@@ -1,0 +1,74 @@
+"""p-values from permutations, of each cell of a table and of all cells at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """What the permutations say of a table of statistics.
+
+    Attributes
+    ----------
+    p_value, corrected_p_value : Tensor of float64, shape (...)
+        Of every cell, alone and against the largest statistic of all cells (Westfall and Young 1993, single step).
+    critical : float
+        A cell is significant at alpha after the correction if and only if its statistic is greater.
+    """
+
+    p_value: Tensor
+    corrected_p_value: Tensor
+    critical: float
+
+
+def permutation_test(statistic: Tensor, alpha: float) -> PermutationTest:
+    """Test a table of statistics against its permutations.
+
+    Parameters
+    ----------
+    statistic : Tensor, shape (1 + n, ...)
+        Of the data as they are, then of n permutations; large values speak against independence, and those of
+        different cells can be compared.
+    alpha : float
+        Chance of one or more false finds in the whole table.
+
+    Raises
+    ------
+    ValueError
+        If alpha is not between 0 and 1 or so small that no result of n permutations could reach it.
+    """
+    n = len(statistic) - 1
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}: give a number between 0 and 1, such as 0.05.")
+    allowed = math.floor(alpha * (1 + n) + 1e-9)
+    if allowed < 1:
+        raise ValueError(f"permutations is {n}: the least p-value is 1 / (1 + {n}), so alpha = {alpha} needs more.")
+    observed, null = statistic[0], statistic[1:]
+    largest = null.flatten(1).amax(1).sort(descending=True).values
+    above = n - torch.searchsorted(largest.flip(0), observed.contiguous(), side="left")
+    return PermutationTest(
+        p_value=(1 + (null >= observed).sum(0)).double() / (1 + n),
+        corrected_p_value=(1 + above).double() / (1 + n),
+        critical=float(largest[allowed - 1]),
+    )
+
+
+def shuffles(n_permutations: int, n: int, generator: torch.Generator, strata: Tensor | None = None) -> Tensor:
+    """The order as it is and `n_permutations` random orders of n things, shape (1 + n_permutations, n).
+
+    With `strata`, integers of shape (n,), things change places within their stratum only.
+    """
+    if strata is None:
+        random = [torch.randperm(n, generator=generator) for _ in range(n_permutations)]
+        return torch.stack([torch.arange(n), *random])
+    places = strata.argsort(stable=True)
+    orders = torch.arange(n).repeat(1 + n_permutations, 1)
+    for order in orders[1:]:
+        mixed = torch.randperm(n, generator=generator)
+        order[places] = mixed[strata[mixed].argsort(stable=True)]
+    return orders

@@ -1,0 +1,195 @@
+"""Scores of how factors and what generated the data go together, where that is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .association import LabelInformation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class DisentanglementScores:
+    """Scores between 0 and 1 of H factors against A generating factors.
+
+    Attributes
+    ----------
+    mig : float
+        Mutual information gap: mean of `gap`.
+    dci_disentanglement : float
+        Whether a factor holds one generating factor only.
+    dci_completeness : float
+        Whether a generating factor is held by one factor only.
+    sap : float or None
+        Separated attribute predictability: mean of `predictability_gap`; None where values were not given.
+    captured : Tensor, shape (A,)
+        The largest share of the entropy of a generating factor that one factor holds.
+    captured_by : Tensor of int64, shape (A,)
+        That factor.
+    gap : Tensor, shape (A,)
+        `captured` less the share that the next best factor holds.
+    predictability_gap : Tensor, shape (A,), or None
+        Between the two factors from which the generating factor is best predicted.
+    names : tuple of str, length A
+        Of the generating factors.
+    """
+
+    mig: float
+    dci_disentanglement: float
+    dci_completeness: float
+    sap: float | None
+    captured: Tensor
+    captured_by: Tensor
+    gap: Tensor
+    predictability_gap: Tensor | None
+    names: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a generating factor, in the order given: name, captured, captured_by, gap, predictability_gap."""
+        import pandas as pd
+
+        columns = {
+            "name": list(self.names),
+            "captured": self.captured.numpy(),
+            "captured_by": self.captured_by.numpy(),
+            "gap": self.gap.numpy(),
+        }
+        if self.predictability_gap is not None:
+            columns["predictability_gap"] = self.predictability_gap.numpy()
+        return pd.DataFrame(columns)
+
+
+def disentanglement_scores(
+    information: LabelInformation, values: Any = None, mean: Any = None
+) -> DisentanglementScores:
+    r"""Score factors against generating factors by their information matrix, and by how well one predicts the other.
+
+    MIG is the mean over generating factors of the difference between the two largest
+    :math:`I(Z_h; Y_a) / H(Y_a)` (Chen et al. 2018). For DCI (Eastwood and Williams 2018) the importance of a factor
+    for a generating factor is not the weight of a regressor but its share of the entropy beyond the mean of the
+    permutations, :math:`R_{ha} = \max(0, I - I_0) / H(Y_a)`, so that factors that hold nothing weigh nothing.
+    Disentanglement is 1 less the entropy of :math:`R_{ha} / \sum_a R_{ha}` in units of log A, completeness 1 less that
+    of :math:`R_{ha} / \sum_h R_{ha}` in units of log H, both averaged with the sum of the importances as weight. SAP
+    (Kumar et al. 2018) is the mean difference between the two best predictions from one factor: for numbers the
+    coefficient of determination of a line; for two classes 2 b - 1, with b the balanced accuracy of the best threshold,
+    so that chance is 0 and perfection 1 for both.
+
+    Parameters
+    ----------
+    information : LabelInformation
+        Of the generating factors, continuous ones cut by `discretized`.
+    values : array or tensor, shape (M, A), optional
+        The generating factors as numbers, not cut. A column of two values is taken for two classes.
+    mean : array or tensor, shape (M, H), optional
+        Posterior means. SAP needs values and mean.
+
+    Returns
+    -------
+    DisentanglementScores
+
+    Raises
+    ------
+    ValueError
+        If a generating factor is constant, if only one of values and mean is given, or if their shapes do not fit the
+        information or hold a number that is not finite.
+
+    References
+    ----------
+    Chen et al., Isolating Sources of Disentanglement in VAEs, NeurIPS 2018. Eastwood and Williams, A Framework for
+    the Quantitative Evaluation of Disentangled Representations, ICLR 2018. Kumar et al., Variational Inference of
+    Disentangled Latent Concepts from Unlabeled Observations, ICLR 2018.
+    """
+    _refuse_constant(information.names, information.entropy <= 0)
+    share = information.normalized
+    importance = information.excess.clamp_min(0) / information.entropy
+    captured, captured_by = share.max(dim=0)
+    gap = _gap(share)
+    predictability_gap = None
+    if values is not None or mean is not None:
+        predictability_gap = _gap(_predictability(*_checked_values(information, values, mean), information.names))
+    return DisentanglementScores(
+        mig=float(gap.mean()),
+        dci_disentanglement=_concentration(importance),
+        dci_completeness=_concentration(importance.T),
+        sap=None if predictability_gap is None else float(predictability_gap.mean()),
+        captured=captured,
+        captured_by=captured_by,
+        gap=gap,
+        predictability_gap=predictability_gap,
+        names=information.names,
+    )
+
+
+def _gap(score: Tensor) -> Tensor:
+    """Difference of the two largest scores (H, A) over the factors, shape (A,); nothing is second to a single one."""
+    best = score.sort(dim=0, descending=True).values
+    return best[0] - best[1] if len(best) > 1 else best[0]
+
+
+def _concentration(importance: Tensor) -> float:
+    """One less the entropy of each row's shares in units of its maximum, averaged with the rows' sums as weights."""
+    of_row = importance.sum(1)
+    if of_row.sum() == 0:
+        return 0.0
+    held = of_row > 0
+    entropy = torch.special.entr(importance[held] / of_row[held, None]).sum(1)
+    # The entropy of a single column is 0 in any unit.
+    concentrated = 1 - entropy / math.log(max(2, importance.shape[1]))
+    return float((concentrated * of_row[held]).sum() / of_row.sum())
+
+
+def _predictability(values: Tensor, mean: Tensor, names: tuple[str, ...]) -> Tensor:
+    """How well each generating factor (M, A) is predicted from each factor (M, H) alone, shape (H, A)."""
+    _refuse_constant(names, values.amax(0) == values.amin(0))
+    ascending, order = mean.sort(dim=0)
+    # A threshold parts what lies on its two sides, never equal numbers.
+    tied = torch.cat([ascending.diff(dim=0) == 0, torch.zeros(1, mean.shape[1], dtype=torch.bool)])
+    columns = []
+    for column in values.T:
+        levels = column.unique()
+        if len(levels) == 2:
+            columns.append(_best_threshold(column == levels[1], order, tied))
+        else:
+            columns.append(_determination(column, mean))
+    return torch.stack(columns, dim=1)
+
+
+def _best_threshold(positive: Tensor, order: Tensor, tied: Tensor) -> Tensor:
+    """Largest difference between the distribution functions of two classes over each factor, 2 b - 1, shape (H,)."""
+    below = torch.stack([(chosen[order].double() / chosen.sum()).cumsum(0) for chosen in (positive, ~positive)])
+    return (below[0] - below[1]).abs().masked_fill(tied, 0).amax(0)
+
+
+def _determination(column: Tensor, mean: Tensor) -> Tensor:
+    """Squared correlation of a vector (M,) with each factor (M, H), shape (H,); 0 for a factor that is constant."""
+    x, y = mean - mean.mean(0), column - column.mean()
+    power = x.square().sum(0)
+    return torch.where(power > 0, (y @ x).square() / (power * y.square().sum()), 0.0)
+
+
+def _checked_values(information: LabelInformation, values: Any, mean: Any) -> tuple[Tensor, Tensor]:
+    if values is None or mean is None:
+        raise ValueError("SAP compares values with mean: give both or neither.")
+    values, mean = torch.as_tensor(values).cpu().double(), torch.as_tensor(mean).cpu().double()
+    n_factors, n_labels = information.nats.shape
+    if values.shape != (len(values), n_labels) or mean.shape != (len(values), n_factors):
+        raise ValueError(
+            f"values has shape {tuple(values.shape)} and mean {tuple(mean.shape)}: the information asks for "
+            f"(M, {n_labels}) and (M, {n_factors})."
+        )
+    if not (values.isfinite().all() and mean.isfinite().all()):
+        raise ValueError("values or mean holds a number that is not finite: leave that row out.")
+    return values, mean
+
+
+def _refuse_constant(names: tuple[str, ...], constant: Tensor) -> None:
+    if constant.any():
+        which = ", ".join(name for name, flag in zip(names, constant.tolist(), strict=True) if flag)
+        raise ValueError(f"{which} does not vary in these samples, so no share of it can be held: leave it out.")

@@ -1,0 +1,137 @@
+"""What is taken for the output of an encoder, and what is refused in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# exp(log_variance) and mean**2 stay far inside float64 below these.
+_LOG_VARIANCE_LIMIT = 200.0
+_MEAN_LIMIT = 1e100
+
+
+def checked_posterior(mean: Any, log_variance: Any, least: int = 2) -> tuple[Tensor, Tensor]:
+    """Both inputs as finite floating-point (M, H) tensors on one device, M not less than `least`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `factor_information` says.
+    """
+    mean, log_variance = _as_floating("mean", mean), _as_floating("log_variance", log_variance)
+    if mean.shape != log_variance.shape:
+        raise ValueError(
+            f"mean has shape {tuple(mean.shape)} and log_variance {tuple(log_variance.shape)}: both must be (M, H), "
+            "samples by factors."
+        )
+    if mean.ndim != 2 or mean.shape[1] == 0:
+        raise ValueError(
+            f"mean and log_variance have shape {tuple(mean.shape)}: give (M, H), M samples by H >= 1 factors."
+        )
+    if len(mean) < least:
+        raise ValueError(
+            f"mean and log_variance hold {len(mean)} sample(s): information about the input needs two or more, and "
+            "thousands for a good estimate."
+            if least > 1
+            else "mean and log_variance hold no samples: an empty batch cannot be added."
+        )
+    _refuse_beyond("mean", mean, _MEAN_LIMIT, "check the encoder's output", "its square leaves float64")
+    _refuse_beyond(
+        "log_variance",
+        log_variance,
+        _LOG_VARIANCE_LIMIT,
+        "clamp the standard deviation from below before its logarithm is taken",
+        "it is no log-variance of a trained encoder; pass log(sigma**2), not sigma**2",
+    )
+    return mean, log_variance.to(mean.device)
+
+
+def checked_weight(weight: Any, mean: Tensor) -> Tensor | None:
+    """Weights of the samples as float64 of shape (M,), on the device of `mean`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is not one finite weight >= 0 for every sample.
+    """
+    if weight is None:
+        return None
+    weight = _as_floating("weight", weight).to(mean.device, torch.float64)
+    if weight.shape != mean.shape[:1]:
+        raise ValueError(f"weight has shape {tuple(weight.shape)}: give ({len(mean)},), a number for every sample.")
+    bad = ~(weight.isfinite() & (weight >= 0))
+    if bad.any():
+        sample = int(bad.nonzero()[0])
+        raise ValueError(f"weight holds {float(weight[sample]):g} at sample {sample}: give finite weights >= 0.")
+    if not weight.sum() > 0:
+        raise ValueError("weight holds zeros only: give at least one sample a weight.")
+    return weight
+
+
+def checked_choice(name: str, value: str, choices: Collection[str]) -> str:
+    """The value, if it is one of the choices.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(repr, choices))}.")
+    return value
+
+
+def checked_clusters(clusters: Any, mean: Tensor) -> Tensor | None:
+    """Cluster of every sample as int64 numbers from 0, shape (M,), on the device of `mean`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is not one label for every sample, or only one cluster.
+    """
+    if clusters is None:
+        return None
+    try:
+        labels = torch.as_tensor(clusters)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"clusters is no array of numbers: {error}") from None
+    if labels.shape != mean.shape[:1]:
+        raise ValueError(f"clusters has shape {tuple(labels.shape)}: give ({len(mean)},), a label for every sample.")
+    kinds, index = labels.unique(return_inverse=True)
+    if len(kinds) < 2:
+        raise ValueError("clusters holds a single label: a standard error needs two or more independent clusters.")
+    return index.to(mean.device)
+
+
+def _as_floating(name: str, value: Any) -> Tensor:
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} is no array of numbers: {error}") from None
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"{name} holds {tensor.dtype}: give real numbers.")
+    if tensor.device.type == "mps":  # has no float64
+        tensor = tensor.cpu()
+    tensor = tensor.detach()
+    if not tensor.is_floating_point():
+        return tensor.double()
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _refuse_beyond(name: str, values: Tensor, limit: float, if_not_finite: str, if_beyond: str) -> None:
+    low, high = torch.aminmax(values)  # NaN if any value is
+    if low >= -limit and high <= limit:
+        return
+    for bad, why in (
+        (~values.isfinite(), f"every value must be a finite number; {if_not_finite}"),
+        (values.abs() > limit, f"beyond +-{limit:g} {if_beyond}"),
+    ):
+        if bad.any():
+            sample, factor = bad.nonzero()[0].tolist()
+            raise ValueError(
+                f"{name} holds {values[sample, factor].item():g} at sample {sample}, factor {factor} "
+                f"({int(bad.sum())} such value(s)): {why}."
+            )

@@ -1,0 +1,80 @@
+"""The information of every factor as a metric of torchmetrics, which adds its state up over processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from .result import FactorInformation
+from .sketch import InformationSketch
+from .spreading import sorted_blocks
+
+
+class FactorInformationMetric(Metric):
+    """`InformationSketch` as a `torchmetrics.Metric`.
+
+    `update(mean, log_variance)` takes a batch, `compute()` returns the `FactorInformation` of all samples of all
+    processes. Each process should see each of its samples once; a sampler that repeats samples to even out the
+    processes' shares counts them twice: `ShareSampler` does not. A process may have no sample at all.
+
+    Parameters
+    ----------
+    n_factors : int
+        How many latent factors, H.
+    precision : {"default", "high"}
+        As of `InformationSketch`.
+    **settings
+        Of `torchmetrics.Metric`.
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+
+    keys: list[Tensor] | Tensor
+    values: list[Tensor] | Tensor
+    n_samples: Tensor
+
+    def __init__(self, n_factors: int, precision: str = "default", **settings: Any) -> None:
+        # A process that got nothing since it was asked last would answer from memory, and leave the others waiting.
+        super().__init__(**{"compute_with_cache": False, **settings})
+        self.n_factors = n_factors
+        self.precision = precision
+        InformationSketch(n_factors, precision)  # refuses what is wrong
+        # Blocks of the same key from several processes are side by side after a sync, and added up by compute.
+        self.add_state("keys", default=[], dist_reduce_fx="cat")
+        self.add_state("values", default=[], dist_reduce_fx="cat")
+        self.add_state("n_samples", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, mean: Tensor, log_variance: Tensor) -> None:
+        """Gather a batch of posterior means and log-variances, both of shape (M, H)."""
+        sketch = self._sketch()
+        sketch.update(mean, log_variance)
+        self._keep(sketch)
+
+    def sync(self, *arguments: Any, **settings: Any) -> None:
+        """Add the state up over processes; the arguments are those of `torchmetrics.Metric.sync`."""
+        if not len(self.keys):
+            # An empty state must have the others' types and axes, or the processes would not understand each other.
+            self._keep(self._sketch().to(self.device))
+        super().sync(*arguments, **settings)
+
+    def compute(self) -> FactorInformation:
+        """Information of every factor, over all samples of all processes."""
+        return self._sketch().compute()
+
+    def _sketch(self) -> InformationSketch:
+        """The state as a sketch."""
+        sketch = InformationSketch(self.n_factors, self.precision)
+        if len(self.keys):
+            sketch.blocks = sorted_blocks(dim_zero_cat(self.keys), dim_zero_cat(self.values))
+            sketch.n_samples = int(self.n_samples)
+        return sketch
+
+    def _keep(self, sketch: InformationSketch) -> None:
+        self.keys, self.values = [sketch.blocks.keys], [sketch.blocks.values]
+        self.n_samples = self.n_samples.new_tensor(sketch.n_samples)

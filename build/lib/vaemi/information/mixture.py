@@ -1,0 +1,263 @@
+"""The exact estimator: what the aggregated posterior, a mixture of Gaussians on a lattice, says of each factor.
+
+Every octave of sigma has its own lattice. With q_b the density of the components in octave b and all broader ones,
+
+    log q = log q_B + sum over b < B of (log q_b - log q_{b+1}),
+
+and each difference vanishes away from the components of its octave and is smooth on the scale of its lattice. So one
+sweep from broad to narrow octaves makes the q_b, refining the broader density where narrower components are; one
+sweep back carries the differences, by the transpose of the refinement, to the lattices of the broader octaves; and sums
+over lattice points are integrals, as exact as trapezoidal sums of smooth functions are. The work does not depend on the
+number of samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .lattice import BANDS, BLOCK, THINNING, Lattice, pack, unpack
+from .spreading import Blocks
+
+# Density where no component reaches; its logarithm only meets weights of zero.
+_TINY = 1e-290
+_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
+# Weight of the heavy-tailed reference in the density without a sample, in units of a sample.
+_DEFENCE = 0.1
+# Blocks that are worked on at a time: of whole factors and within, for the sake of memory, and for that of speed.
+_BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 15, 1 << 12, 1 << 6
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the gathered components of H factors say; shapes are (H,) unless said otherwise.
+
+    Attributes
+    ----------
+    nats : Tensor
+        Mean of KL(q(z|x) || q(z)) over the samples.
+    stderr : Tensor
+        Standard error of `nats` over the draw of the samples, by the influence function KL - I.
+    leave_one_out : Tensor
+        Mean of KL(q(z|x_m) || q(z) without x_m).
+    marginal_std : Tensor
+        Root mean square of z under q(z).
+    keys : Tensor, shape (B,)
+        Of the blocks.
+    divergence : Tensor, shape (B, width * levels)
+        KL of the component at every point and level of a block.
+    """
+
+    nats: Tensor
+    stderr: Tensor
+    leave_one_out: Tensor
+    marginal_std: Tensor
+    keys: Tensor
+    divergence: Tensor
+
+
+def evaluate_in_parts(blocks: Blocks, lattice: Lattice) -> Iterator[tuple[int, Evaluation]]:
+    """Evaluate the blocks of all factors, some factors at a time, each part with its first factor."""
+    for first, count, part in blocks.by_factors(_BLOCKS_OF_A_PART):
+        yield first, evaluate(part, count, lattice)
+
+
+def evaluate(blocks: Blocks, n_factors: int, lattice: Lattice) -> Evaluation:
+    """What the blocks of `n_factors` factors say."""
+    factor, band, block = unpack(blocks.keys)
+    octave = band.div(BANDS, rounding_mode="floor")
+    nodal = blocks.values.unflatten(2, (lattice.width, lattice.levels)) @ lattice.level_weights.to(blocks.values)
+    first, squares = nodal[:, 0].flatten(1), nodal[:, -1].flatten(1)
+
+    def total(of_block: Tensor) -> Tensor:
+        return of_block.new_zeros(n_factors).index_add_(0, factor, of_block)
+
+    weight_sum = total(first.sum(1))
+    one = total(squares.sum(1)) / weight_sum.square()  # 1 / M for equal weights
+    share = first / weight_sum[factor, None]
+    octaves = _densities(factor, band, block, share, n_factors, lattice)
+    divergence = _divergences(octaves, share, lattice)
+
+    columns = torch.arange(lattice.width, device=factor.device)
+    points = lattice.spacing(octave)[:, None] * (block[:, None] * BLOCK + columns)
+    mass = share.unflatten(1, (lattice.width, lattice.levels))
+    centre = total((mass.sum(2) * points).sum(1))
+    offset = (points - centre[factor, None]).square()
+    within = (mass.sum(1) * lattice.sigma(band).square()).sum(1)
+    variance = total((mass.sum(2) * offset).sum(1) + within).clamp_min(0)
+
+    nats = total((share * divergence).sum(1))
+    removal = _removals(octaves, share, one, centre, variance.sqrt(), lattice)
+    deviation = (divergence - nats[factor, None]).square()
+    sampling = total((squares * deviation).sum(1)).clamp_min(0) / weight_sum.square()
+    return Evaluation(
+        nats=nats.clamp_min(0),
+        stderr=(sampling / (1 - one)).sqrt(),
+        leave_one_out=nats.clamp_min(0) + total(removal).clamp_min(0),
+        marginal_std=(variance + centre.square()).sqrt(),
+        keys=blocks.keys,
+        divergence=divergence,
+    )
+
+
+@dataclass
+class _Octave:
+    """The lattice of one octave, over the blocks of all factors where something is to be known.
+
+    Attributes
+    ----------
+    octave : Tensor, shape ()
+    own : Tensor, shape (B,)
+        Which blocks lie in this octave.
+    factor, band, block : Tensor, shape (B,)
+        Of those.
+    reached : Tensor, shape (B, R)
+        Places, in the rows below, of the blocks that a block's components reach.
+    places : Tensor, shape (P,)
+        Sorted keys of the rows.
+    broader, density : Tensor, shape (P, BLOCK)
+        q_{b+1} and q_b at the points.
+    """
+
+    octave: Tensor
+    own: Tensor
+    factor: Tensor
+    band: Tensor
+    block: Tensor
+    reached: Tensor
+    places: Tensor
+    broader: Tensor
+    density: Tensor
+
+    def parts(self, size: int) -> Iterator[tuple[int, Tensor]]:
+        """The octave's bands, and which of its own blocks lie in each, not more than `size` at a time."""
+        for side in range(BANDS):
+            for part in (self.band % BANDS == side).nonzero()[:, 0].split(size):
+                yield side, part
+
+
+def _densities(
+    factor: Tensor, band: Tensor, block: Tensor, share: Tensor, n_factors: int, lattice: Lattice
+) -> list[_Octave]:
+    """The sweep from broad to narrow; the octaves come from narrow to broad."""
+    octave = band.div(BANDS, rounding_mode="floor")
+    first, last = lattice.neighbours
+    around = torch.arange(first, last + 1, device=factor.device)
+    lowest, highest = int(octave.min()), int(octave.max())
+    broadest = octave.new_full((n_factors,), lowest).scatter_reduce_(0, factor, octave, "amax")
+
+    octaves: list[_Octave] = []
+    narrower = factor.new_empty(0)
+    for level in range(lowest, highest + 1):
+        own = (octave == level).nonzero()[:, 0]
+        reached = pack(factor[own, None], 0, block[own, None] + around)
+        wanted, _, place = unpack(narrower)
+        still = broadest[wanted] >= level
+        parents = pack(wanted[still, None], 0, (place[still, None] >> 1) + around.new_tensor([-1, 0, 1]))
+        places = torch.cat([reached.flatten(), parents.flatten()]).unique()
+        reached = torch.searchsorted(places, reached)
+        nothing = share.new_zeros(len(places), BLOCK)
+        octaves.append(
+            _Octave(
+                octave.new_tensor(level), own, factor[own], band[own], block[own], reached, places, nothing, nothing
+            )
+        )
+        narrower = places
+
+    kernel = lattice.kernel.to(share)
+    above: _Octave | None = None
+    for here in reversed(octaves):
+        if above is not None and len(above.places):
+            here.broader = _refined(above, here, lattice)
+        here.density = here.broader.clone()
+        for side, part in here.parts(_BLOCKS):
+            made = (share[here.own[part]] @ kernel[side]) / lattice.spacing(here.octave)
+            here.density.index_add_(0, here.reached[part].flatten(), made.view(-1, BLOCK))
+        above = here
+    return octaves
+
+
+def _refined(above: _Octave, here: _Octave, lattice: Lattice) -> Tensor:
+    """The density of the broader octave at the points of this one."""
+    sources, known, side = _parents(above, here)
+    values = torch.where(known[..., None], above.density[sources], 0.0).flatten(1)
+    matrices = lattice.refinement.to(values)
+    return torch.where((side == 0)[:, None], values @ matrices[0], values @ matrices[1])
+
+
+def _coarsened(field: Tensor, here: _Octave, above: _Octave, lattice: Lattice) -> Tensor:
+    """The transpose of the refinement: integrals against `field` become integrals over the broader lattice."""
+    targets, known, side = _parents(above, here)
+    matrices = lattice.refinement.to(field)
+    made = 0.5 * torch.where((side == 0)[:, None], field @ matrices[0].T, field @ matrices[1].T).view(-1, 3, BLOCK)
+    return torch.zeros_like(above.density).index_add_(0, targets[known], made[known])
+
+
+def _parents(above: _Octave, here: _Octave) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of the three blocks of `above` around each of `here`, which of them exist, and the half it lies in."""
+    factor, _, block = unpack(here.places)
+    wanted = pack(factor[:, None], 0, (block[:, None] >> 1) + torch.arange(-1, 2, device=block.device))
+    rows = torch.searchsorted(above.places, wanted).clamp_max(len(above.places) - 1)
+    return rows, above.places[rows] == wanted, block & 1
+
+
+def _divergences(octaves: list[_Octave], share: Tensor, lattice: Lattice) -> Tensor:
+    """The sweep back: KL of the component at every point and level of all blocks, shape of `share`."""
+    kernel = lattice.kernel.to(share).mT
+    result = torch.empty_like(share)
+    carried, below = share.new_empty(0), None
+    for here in octaves:
+        log_density = here.density.clamp_min(_TINY).log()
+        if below is None or not len(here.places):  # no factor has narrower components
+            carried = torch.zeros_like(log_density)
+        else:
+            carried = _coarsened(carried, below, here, lattice)
+        field = log_density + carried
+        for side, part in here.parts(_BLOCKS):
+            entropy = _ENTROPY + lattice.sigma(BANDS * here.octave + side).log().repeat(lattice.width)
+            cross_entropy = -field[here.reached[part]].flatten(1) @ kernel[side]
+            result[here.own[part]] = cross_entropy - entropy
+        carried = carried + log_density - here.broader.clamp_min(_TINY).log()
+        below = here
+    return result
+
+
+def _removals(
+    octaves: list[_Octave], share: Tensor, one: Tensor, centre: Tensor, std: Tensor, lattice: Lattice
+) -> Tensor:
+    """What the mean divergence of a block's components gains when each component is left out of the mixture.
+
+    With u = N(z; mu_m, sigma_m^2) / (M q(z)) the density without sample m is q (1 - u) M / (M - 1). A sample that no
+    other is near would cost arbitrarily much; so a Cauchy density r, of the marginal's centre and width, is mixed in
+    with the small weight e: any density that does not depend on x_m gives an upper bound. The gain is
+    E[-log((1 - e)(1 - u) M / (M - 1) + e r / q)]. Single precision and every second point suffice for this correction.
+    Components narrower than an octave only add to q, so leaving them out of q keeps the bound.
+    """
+    points, levels, kernel = (tensor.to(share.device) for tensor in lattice.thinned)
+    first, last = lattice.neighbours
+    at = torch.arange(first * BLOCK, (last + 1) * BLOCK, THINNING, device=share.device)
+    result = share.new_zeros(len(share))
+    for here in octaves:
+        spacing = lattice.spacing(here.octave)
+        for side, part in here.parts(_BLOCKS_IN_CACHE):
+            own, of = here.own[part], here.factor[part]
+            mass = points @ share[own].unflatten(1, (lattice.width, lattice.levels)) @ levels
+            density = here.density[here.reached[part]].flatten(1)[:, ::THINNING].clamp_min(_TINY)
+            z = spacing * (here.block[part, None] * BLOCK + at)
+            width = std[of, None].clamp_min(_TINY)
+            reference = width / (math.pi * (width.square() + (z - centre[of, None]).square()))
+            defence = _DEFENCE * one[of, None]
+            keep = _single((1 - defence) / (1 - one[of, None]))
+            u = kernel[side] * _single(one[of, None] / (THINNING * spacing) / density)
+            left = u.neg_().add_(1).clamp_min_(0).mul_(keep).add_(_single(defence * reference / density))
+            result[own] = -(mass.flatten(1) * left.log_().mul_(kernel[side]).sum(2)).sum(1)
+    return result
+
+
+def _single(of_point: Tensor) -> Tensor:
+    """(B, points) in single precision, ready to be combined with every component of a block."""
+    return of_point.clamp_max(1e30).float()[:, None]

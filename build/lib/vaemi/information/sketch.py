@@ -1,0 +1,313 @@
+"""One pass over the samples, in memory that does not depend on their number, in as many parts as one likes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checks import checked_choice, checked_posterior, checked_weight
+from .distributed import gathered
+from .lattice import LATTICES, MOST_FACTORS, Lattice
+from .mixture import evaluate_in_parts
+from .result import FactorInformation
+from .spreading import Blocks, factor_groups, gather, joined, rows_of_factors, spread
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+_FORMAT = "vaemi.InformationSketch/1"
+
+
+class InformationSketch:
+    """The aggregated posteriors of H factors, gathered from batches of posterior means and log-variances.
+
+    Samples are spread over a lattice that is the same for all data, so that sketches of parts of the data, made in any
+    order and on any machine, add up to the sketch of the whole.
+
+    Parameters
+    ----------
+    n_factors : int
+        How many latent factors, H.
+    precision : {"default", "high"}
+        Numerical error of the information: below 1e-6 nats, or below 1e-9 nats in three to four times the memory and
+        two to three times the time.
+    max_bytes : int
+        Largest size of the state. It grows with the range of a factor over its standard deviations, not with the number
+        of samples; the default of 2 GiB is reached only where posteriors are orders of magnitude narrower than the
+        distance between them.
+
+    Attributes
+    ----------
+    n_samples : int
+        M, the number of samples gathered.
+    blocks : Blocks
+        The state.
+
+    Raises
+    ------
+    ValueError
+        If there are no factors or more than two million, or the precision is unknown.
+
+    Examples
+    --------
+    >>> sketch = InformationSketch(n_factors=1)
+    >>> sketch.update([[-5.0], [5.0]], [[0.0], [0.0]])
+    >>> round(float(sketch.compute().nats[0]), 4)
+    0.6931
+    """
+
+    def __init__(self, n_factors: int, precision: str = "default", max_bytes: int = 2**31) -> None:
+        if not 1 <= n_factors <= MOST_FACTORS:
+            raise ValueError(f"n_factors is {n_factors}: give a number from 1 to {MOST_FACTORS}.")
+        self.n_factors = n_factors
+        self.precision = checked_choice("precision", precision, LATTICES)
+        self.max_bytes = max_bytes
+        self.n_samples = 0
+        self.blocks = Blocks(torch.empty(0, dtype=torch.int64), torch.empty(0, 1, self._lattice.cells).double())
+
+    @property
+    def _lattice(self) -> Lattice:
+        return LATTICES[self.precision]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the state in bytes."""
+        return self.blocks.nbytes
+
+    def update(self, mean: Any, log_variance: Any, weight: Any = None) -> None:
+        """Gather a batch.
+
+        Parameters
+        ----------
+        mean, log_variance : array or tensor, shape (M, H)
+            Posterior means and log-variances, in any floating type, on any device; the state lives where the first
+            batch was.
+        weight : array or tensor, shape (M,), optional
+            Of each sample, 0 or more; one if left out.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `factor_information`, except that one sample is enough; or if the state would exceed `max_bytes`. The
+            state is then as it was.
+        """
+        mean, log_variance = self._checked(mean, log_variance)
+        self._add(self._spread(mean, log_variance, checked_weight(weight, mean)), len(mean))
+
+    def merge(self, other: InformationSketch) -> None:
+        """Gather what another sketch has gathered; the sums do not depend on the order, up to rounding.
+
+        Raises
+        ------
+        ValueError
+            If the two differ in number of factors or in precision, or together exceed `max_bytes`.
+        """
+        if (self.n_factors, self.precision) != (other.n_factors, other.precision):
+            raise ValueError(
+                f"A sketch of {other.n_factors} factors at precision {other.precision!r} cannot be merged into one of "
+                f"{self.n_factors} at {self.precision!r}: make both alike."
+            )
+        self._add(other.blocks, other.n_samples)
+
+    def all_gather(self, group: Any = None) -> InformationSketch:
+        """The sketch of what all processes have gathered, the same in each of them; this one stays as it is.
+
+        To be called by every process, also by one without samples. States go round one at a time, so that memory does
+        not depend on the number of processes.
+
+        Parameters
+        ----------
+        group : torch.distributed.ProcessGroup, optional
+            Of the processes; all of them if left out. Where no group is running, there is one process.
+
+        Returns
+        -------
+        InformationSketch
+
+        Raises
+        ------
+        RuntimeError
+            If a launcher started several processes, and `torch.distributed.init_process_group` was not called.
+        ValueError
+            If the sketches differ in number of factors or in precision, or together exceed `max_bytes`.
+        """
+        whole = InformationSketch(self.n_factors, self.precision, self.max_bytes)
+        for blocks, n_samples in gathered(self.blocks, self.n_samples, self.n_factors, self.precision, group):
+            if n_samples:
+                whole._add(blocks, n_samples)
+        return whole
+
+    def compute(self) -> FactorInformation:
+        """Information of every factor from all samples gathered, as `factor_information` gives it for one batch.
+
+        Raises
+        ------
+        ValueError
+            If there were fewer than two samples.
+        """
+        if self.n_samples < 2:
+            raise ValueError(
+                f"The sketch holds {self.n_samples} sample(s): information about the input needs two or more; call "
+                "update first."
+            )
+        parts = [found for _, found in evaluate_in_parts(self.blocks, self._lattice)]
+        return FactorInformation(
+            nats=torch.cat([found.nats for found in parts]).cpu(),
+            stderr=torch.cat([found.stderr for found in parts]).cpu(),
+            marginal_std=torch.cat([found.marginal_std for found in parts]).cpu(),
+            n_samples=self.n_samples,
+            method="mixture",
+            leave_one_out=torch.cat([found.leave_one_out for found in parts]).cpu(),
+        )
+
+    def divergences(self, mean: Any, log_variance: Any) -> Tensor:
+        """KL(q(z_h|x) || q(z_h)) of any posteriors from the aggregated posteriors gathered so far.
+
+        Over the gathered samples their mean is the information, and `standard_error` makes of them its error for
+        correlated samples. For other samples they say how much each factor tells about each input.
+
+        Parameters
+        ----------
+        mean, log_variance : array or tensor, shape (N, H)
+
+        Returns
+        -------
+        Tensor of float64, shape (N, H)
+            In nats. Where no gathered posterior reaches, the density is taken for 1e-290.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `update`, or if the sketch is empty.
+        """
+        mean, log_variance = self._checked(mean, log_variance)
+        if not self.n_samples:
+            raise ValueError("The sketch holds no samples: call update first.")
+        asked = self._spread(mean, log_variance, None)
+        blocks = self.blocks + Blocks(asked.keys, torch.zeros_like(asked.values))
+        found = []
+        for first, part in evaluate_in_parts(blocks, self._lattice):
+            columns = slice(first, first + len(part.nats))
+            rows = rows_of_factors(mean[:, columns]), rows_of_factors(log_variance[:, columns])
+            found.append(gather(part.divergence, part.keys, *rows, self._lattice))
+        return torch.cat(found).T
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state as a safetensors file, which takes its name only when it is whole."""
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        about = {
+            "format": _FORMAT,
+            "n_factors": str(self.n_factors),
+            "precision": self.precision,
+            "n_samples": str(self.n_samples),
+        }
+        state = {"keys": self.blocks.keys, "values": self.blocks.values}
+        with _scratch_folder(path) as folder:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, folder / path.name, about)
+            (folder / path.name).replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> InformationSketch:
+        """Read a file that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or is something else.
+        OSError
+            If it cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                if about.get("format") != _FORMAT:
+                    raise ValueError(f"{path} is no saved InformationSketch of this version.")
+                sketch = cls(int(about["n_factors"]), about["precision"])
+                sketch.n_samples = int(about["n_samples"])
+                sketch.blocks = Blocks(file.get_tensor("keys"), file.get_tensor("values"))
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}.") from None
+        return sketch
+
+    def to(self, device: Any) -> InformationSketch:
+        """Move the state to a device; returns the sketch itself."""
+        self.blocks = self.blocks.to(device)
+        return self
+
+    def __repr__(self) -> str:
+        return (
+            f"InformationSketch({self.n_factors} factors, {self.n_samples} samples, precision {self.precision!r}, "
+            f"{self.nbytes / 2**20:.1f} MiB)"
+        )
+
+    def _checked(self, mean: Any, log_variance: Any) -> tuple[Tensor, Tensor]:
+        mean, log_variance = checked_posterior(mean, log_variance, least=1)
+        if mean.shape[1] != self.n_factors:
+            raise ValueError(f"mean has {mean.shape[1]} factors and the sketch has {self.n_factors}: they must agree.")
+        return mean, log_variance
+
+    def _spread(self, mean: Tensor, log_variance: Tensor, weight: Tensor | None) -> Blocks:
+        parts, counts = [], []
+        for rows in factor_groups(mean, log_variance):
+            parts.append(spread(*rows, weight, self._lattice))
+            counts.append(len(rows[0]))
+        return joined(parts, counts)
+
+    def _add(self, blocks: Blocks, n_samples: int) -> None:
+        blocks = blocks.to(self.blocks.keys.device) if self.n_samples else blocks
+        if not self.blocks.add_in_place(blocks):
+            total = self.blocks.to(blocks.keys.device) + blocks
+            if total.nbytes > self.max_bytes:
+                raise ValueError(
+                    f"The sketch would take {total.nbytes:,} bytes and max_bytes is {self.max_bytes:,}: its posteriors "
+                    "are far narrower than the distances between them; clamp log_variance from below, which can only "
+                    "lower the information, or raise max_bytes."
+                )
+            self.blocks = total
+        self.n_samples += n_samples
+
+
+@contextmanager
+def _scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder beside a file that is being written, since safetensors leaves files of any name when it is killed."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if leftover.suffix[1:].isdigit() and leftover.is_dir():
+            # A process that still writes holds its folder.
+            with suppress(OSError), _held(leftover):
+                shutil.rmtree(leftover)
+    folder = path.with_name(f".{path.name}.{os.getpid()}")
+    folder.mkdir(exist_ok=True)
+    try:
+        with ExitStack() as stack:
+            with suppress(OSError):  # Where there are no locks, nobody deletes a leftover either.
+                stack.enter_context(_held(folder))
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The system's lock on a folder, which ends with the process; an OSError if another has it, or there are none."""
+    if fcntl is None:
+        raise OSError("no locks on this system")
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,313 @@
+"""The networks: a convolutional VAE for pictures, a dense and a linear one for vectors, the likelihood they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.1)}
+_OUTPUTS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
+
+
+class GaussianLikelihood(nn.Module):
+    """``p(x|z) = N(x; decode(z), sigma^2 I)`` with one sigma for all pixels, learned as log sigma.
+
+    Parameters
+    ----------
+    initial_sigma : float
+        Standard deviation at the start, in units of x.
+    learned : bool
+        False keeps sigma as it is.
+    """
+
+    def __init__(self, initial_sigma: float = 1.0, learned: bool = True) -> None:
+        super().__init__()
+        if not initial_sigma > 0:
+            raise ValueError(f"initial_sigma is {initial_sigma}: give a standard deviation > 0.")
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(initial_sigma)), requires_grad=learned)
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation now, in units of x."""
+        return self.log_sigma.exp().item()
+
+    def negative_log_likelihood(self, x: Tensor, reconstruction: Tensor) -> Tensor:
+        """Of every sample in nats, (B,): ``n (log sigma + 1/2 log 2 pi) + |x - xhat|^2 / (2 sigma^2)``."""
+        squared_error = (x - reconstruction).flatten(1).square().sum(1)
+        n = x[0].numel()
+        return n * (self.log_sigma + 0.5 * math.log(2 * math.pi)) + 0.5 * squared_error * (-2 * self.log_sigma).exp()
+
+
+class VAE(nn.Module):
+    """What training and everything after it need of a model: `encode`, `decode`, `likelihood`, `hyperparameters`."""
+
+    latent_dim: int
+    encoder: nn.Module
+    decoder: nn.Module
+    likelihood: GaussianLikelihood
+    hyperparameters: dict[str, Any]
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean and log-variance of x, both of shape (B, latent_dim), float32 or wider."""
+        # Autocast may hand over bfloat16, whose 8 bits are too few for log-variances.
+        output = self.encoder(x)
+        mean, log_variance = output.to(torch.promote_types(output.dtype, torch.float32)).chunk(2, dim=1)
+        return mean, log_variance
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean of p(x|z), shape of x, float32 or wider."""
+        output = self.decoder(z)
+        return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+class ConvVAE(VAE):
+    """A stack of 4x4 stride-2 convolutions, a dense layer, and the same backwards.
+
+    With the defaults it is the published MNIST network: 28x28x1; encoder conv 32, conv 32, dense 256, dense 2x128;
+    decoder dense 256, dense 1568, transposed conv 32, transposed conv 1; ReLU after every layer, the output too.
+
+    Parameters
+    ----------
+    image_shape : (int, int, int)
+        Channels, height and width of x. Height and width must be divisible by 2 for each convolution.
+    latent_dim : int
+        Number of latent factors H.
+    channels : sequence of int
+        Output channels of the convolutions, from the image inwards.
+    hidden_dim : int
+        Width of the dense layers on both sides of the latent factors.
+    output : {"relu", "sigmoid", "identity"}
+        What the last layer is followed by.
+    initial_sigma : float
+        Standard deviation of the likelihood, or its start where it is learned.
+    activation : {"relu", "leaky_relu"}
+        What all other layers are followed by. Units of the published ReLU that go silent while a model still draws the
+        same picture for all stay so, and with them what they could have drawn; leaky ones come back.
+    initialization : {"torch", "he"}
+        Where the weights start: as PyTorch's layers do, or, wider, as He et al. (2015) derive for such activations.
+    learned_sigma : bool
+        Whether training may change the standard deviation.
+
+    Raises
+    ------
+    ValueError
+        If the picture cannot be halved that often, a size is not positive, or a name is unknown.
+
+    References
+    ----------
+    He et al., Delving Deep into Rectifiers, ICCV 2015.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (1, 28, 28),
+        latent_dim: int = 128,
+        channels: Sequence[int] = (32, 32),
+        hidden_dim: int = 256,
+        output: str = "relu",
+        initial_sigma: float = 1.0,
+        activation: str = "relu",
+        initialization: str = "torch",
+        learned_sigma: bool = True,
+    ) -> None:
+        super().__init__()
+        depth, height, width = image_shape
+        shrink = 2 ** len(channels)
+        if min(depth, height, width, latent_dim, hidden_dim, *channels) < 1:
+            raise ValueError("image_shape, latent_dim, channels and hidden_dim must all be positive.")
+        if height % shrink or width % shrink:
+            raise ValueError(
+                f"image_shape is {tuple(image_shape)}: {len(channels)} convolutions halve a picture {len(channels)} "
+                f"times, so height and width must be divisible by {shrink}."
+            )
+        for name, value, choices in (
+            ("output", output, tuple(_OUTPUTS)),
+            ("activation", activation, tuple(_ACTIVATIONS)),
+            ("initialization", initialization, ("torch", "he")),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(repr, choices))}.")
+        self.latent_dim = latent_dim
+        self.hyperparameters = {
+            "model": type(self).__name__,
+            "image_shape": list(image_shape),
+            "latent_dim": latent_dim,
+            "channels": list(channels),
+            "hidden_dim": hidden_dim,
+            "output": output,
+            "initial_sigma": float(initial_sigma),
+            "activation": activation,
+            # Not where it is the usual one, so that trainings from before there was another are still found.
+            **({} if learned_sigma else {"learned_sigma": False}),
+        }
+        active = _ACTIVATIONS[activation]
+        inner = (channels[-1], height // shrink, width // shrink)
+        self.encoder = nn.Sequential(
+            *_stack(nn.Conv2d, [depth, *channels], active),
+            nn.Flatten(),
+            nn.Linear(math.prod(inner), hidden_dim),
+            active(),
+            nn.Linear(hidden_dim, 2 * latent_dim),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, hidden_dim),
+            active(),
+            nn.Linear(hidden_dim, math.prod(inner)),
+            active(),
+            nn.Unflatten(1, inner),
+            *_stack(nn.ConvTranspose2d, [*reversed(channels), depth], active)[:-1],
+            _OUTPUTS[output](),
+        )
+        if initialization == "he":
+            self.apply(_he_initialize)
+        self.likelihood = GaussianLikelihood(initial_sigma, learned=learned_sigma)
+
+
+class LinearVAE(VAE):
+    """Probabilistic PCA as a VAE: one linear layer each way, for data of shape (B, data_dim).
+
+    The log-variance does not depend on x, as at the optimum of a linear-Gaussian model.
+
+    Parameters
+    ----------
+    data_dim, latent_dim : int
+        Dimensions of x and z.
+    sigma : float
+        Standard deviation of the likelihood.
+    learned_sigma : bool
+        Whether training may change it.
+    """
+
+    def __init__(self, data_dim: int, latent_dim: int, sigma: float = 1.0, learned_sigma: bool = False) -> None:
+        super().__init__()
+        if min(data_dim, latent_dim) < 1:
+            raise ValueError(f"data_dim is {data_dim} and latent_dim {latent_dim}: both must be positive.")
+        self.latent_dim = latent_dim
+        self.hyperparameters = {
+            "model": type(self).__name__,
+            "data_dim": data_dim,
+            "latent_dim": latent_dim,
+            "sigma": float(sigma),
+            "learned_sigma": learned_sigma,
+        }
+        self.encoder = nn.Linear(data_dim, latent_dim)
+        self.log_variance = nn.Parameter(torch.zeros(latent_dim))
+        self.decoder = nn.Linear(latent_dim, data_dim)
+        self.likelihood = GaussianLikelihood(sigma, learned=learned_sigma)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean of x and the log-variance common to all x, both of shape (B, latent_dim)."""
+        mean = self.encoder(x)
+        mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
+        return mean, self.log_variance.to(mean.dtype).expand_as(mean)
+
+
+class MLPVAE(VAE):
+    """Dense layers each way, for data of shape (B, data_dim).
+
+    Parameters
+    ----------
+    data_dim, latent_dim : int
+        Dimensions of x and z.
+    hidden_dims : sequence of int
+        Widths of the hidden layers from x inwards, each followed by a ReLU; the decoder has them in reverse.
+    initial_sigma : float
+        Standard deviation of the likelihood, or its start where it is learned.
+    learned_sigma : bool
+        Whether training may change it.
+
+    Raises
+    ------
+    ValueError
+        If a dimension or the standard deviation is not positive.
+    """
+
+    def __init__(
+        self,
+        data_dim: int,
+        latent_dim: int,
+        hidden_dims: Sequence[int] = (256, 256),
+        initial_sigma: float = 1.0,
+        learned_sigma: bool = True,
+    ) -> None:
+        super().__init__()
+        if min(data_dim, latent_dim, *hidden_dims) < 1:
+            raise ValueError(
+                f"data_dim is {data_dim}, latent_dim {latent_dim} and hidden_dims {tuple(hidden_dims)}: all must be "
+                "positive."
+            )
+        self.latent_dim = latent_dim
+        self.hyperparameters = {
+            "model": type(self).__name__,
+            "data_dim": data_dim,
+            "latent_dim": latent_dim,
+            "hidden_dims": list(hidden_dims),
+            "initial_sigma": float(initial_sigma),
+            "learned_sigma": learned_sigma,
+        }
+        self.encoder = _dense([data_dim, *hidden_dims, 2 * latent_dim])
+        self.decoder = _dense([latent_dim, *reversed(hidden_dims), data_dim])
+        self.likelihood = GaussianLikelihood(initial_sigma, learned=learned_sigma)
+
+
+def build(hyperparameters: Mapping[str, Any]) -> VAE:
+    """The model that has these `hyperparameters`, with fresh weights.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+    """
+    chosen = dict(hyperparameters)
+    models = {model.__name__: model for model in (ConvVAE, LinearVAE, MLPVAE)}
+    name = chosen.pop("model", None)
+    if name not in models:
+        raise ValueError(f"There is no model {name!r}: choose one of {', '.join(models)}.")
+    return models[name](**chosen)
+
+
+def as_float(images: Tensor) -> Tensor:
+    """Pictures as float32: uint8 is divided by 255, anything else is taken as it is."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+
+
+@torch.inference_mode()
+def posterior(model: VAE, samples: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
+    """Posterior means and log-variances of all samples, both of shape (N, H), on the CPU."""
+    device = next(model.parameters()).device
+    encoded = [model.encode(as_float(batch.to(device))) for batch in samples.split(batch_size)]
+    mean, log_variance = (torch.cat(parts).cpu() for parts in zip(*encoded, strict=True))
+    return mean, log_variance
+
+
+def _stack(
+    layer: type[nn.Conv2d] | type[nn.ConvTranspose2d], channels: Sequence[int], active: Callable[[], nn.Module]
+) -> list[nn.Module]:
+    """Layers that halve (Conv2d) or double (ConvTranspose2d) height and width, each followed by an activation."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(channels):
+        layers += [layer(inputs, outputs, kernel_size=4, stride=2, padding=1), active()]
+    return layers
+
+
+def _he_initialize(layer: nn.Module) -> None:
+    """Weights as wide as He et al. derive, no bias."""
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        # PyTorch takes the second axis for the inputs; of a transposed convolution that is the first. (With a stride of
+        # 2 only a quarter of its weights meet in a pixel, so that pictures start near grey.)
+        nn.init.kaiming_uniform_(layer.weight, mode="fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+
+def _dense(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers between these widths, with a ReLU between any two."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
