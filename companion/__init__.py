@@ -1,5 +1,1 @@
 """The experiments of the companion: data sets, figures, claims and runs. Lives in a clone of the project only."""
-
-from vaemi._torchvision import declare_missing_operators
-
-declare_missing_operators()

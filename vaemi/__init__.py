@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING, Any
 from vaemi._version import __version__
 
 if TYPE_CHECKING:
-    from vaemi.auditing import Audit, audit
-    from vaemi.errors import AuditError, TrainingError, VaemiError
+    from vaemi.auditing import Audit, audit, audit_files
+    from vaemi.errors import AuditError, MissingExtraError, TrainingError, VaemiError
     from vaemi.information import FactorInformation, InformationSketch, factor_information
     from vaemi.information.metric import FactorInformationMetric
 
-# Names are imported on first use: `vaemi --help` needs no torch, and the metric alone needs torchmetrics.
+# Names are imported on first use: `vaemi --help` must not import torch, and only the metric needs torchmetrics.
 _MODULES = {
     "Audit": "vaemi.auditing",
     "AuditError": "vaemi.errors",
     "FactorInformation": "vaemi.information",
     "FactorInformationMetric": "vaemi.information.metric",
     "InformationSketch": "vaemi.information",
+    "MissingExtraError": "vaemi.errors",
     "TrainingError": "vaemi.errors",
     "VaemiError": "vaemi.errors",
     "audit": "vaemi.auditing",
+    "audit_files": "vaemi.auditing",
     "factor_information": "vaemi.information",
 }
 
@@ -33,10 +35,12 @@ __all__ = [
     "FactorInformation",
     "FactorInformationMetric",
     "InformationSketch",
+    "MissingExtraError",
     "TrainingError",
     "VaemiError",
     "__version__",
     "audit",
+    "audit_files",
     "factor_information",
 ]
 
@@ -46,6 +50,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "FactorInformationMetric":
+        from vaemi._torchvision import declare_missing_operators
+        from vaemi.errors import import_extra
+
+        declare_missing_operators()
+        import_extra("torchmetrics", "metrics")
     return getattr(import_module(_MODULES[name]), name)
 
 

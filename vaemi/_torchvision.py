@@ -1,9 +1,9 @@
-"""Let torchvision be imported beside a torch build that it was not compiled for.
+"""Let torchvision be imported next to a torch build that it was not compiled for.
 
-The registry's torchvision for Linux is compiled against the CUDA build of torch. Beside a CPU build its compiled
-part does not load, and `import torchvision` stops with «operator torchvision::nms does not exist» - and so do
-torchmetrics and Lightning, which import torchvision wherever they find it. The pure-Python part (data sets,
-transforms) is all that vaemi and they need here; it imports once the two operators it mentions are declared.
+torchvision's wheels for Linux are compiled against the CUDA build of torch. Next to a CPU build its compiled part does
+not load, and `import torchvision` fails with "operator torchvision::nms does not exist". So do torchmetrics and
+Lightning, which import torchvision if it is installed. They need only its Python part, which can be imported once the
+two operators that it mentions are declared.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ _OPERATORS = {
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 
-# A torch.library.Library withdraws its declarations when it is collected: this reference keeps them.
+# This reference keeps the declarations: a torch.library.Library withdraws them when it is collected.
 _library: torch.library.Library | None = None
 
 
 def declare_missing_operators() -> bool:
-    """Declare torchvision's operators if its compiled part cannot.
+    """Declare torchvision's operators if its compiled part does not load.
 
     Returns
     -------
     bool
-        True if operators were declared, False if nothing had to be (no torchvision, a matching build, or a
-        second call).
+        True if operators were declared; False without torchvision, with a matching build, and in a second call.
     """
     global _library
     if _library is not None or _compiled_part_loads():

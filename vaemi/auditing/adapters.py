@@ -1,7 +1,6 @@
-"""Models of other libraries, known by the names of their classes' modules: none of the libraries is imported here.
+"""Adapters for models of other libraries, recognized by the module of their class: no library is imported here.
 
-Tested with pythae 0.1.2, diffusers 0.42.1 and scvi-tools 1.4.2. diffusers' `AutoencoderKL` needs no adapter: it has
-`encode`, whose answer has a `latent_dist`.
+diffusers' `AutoencoderKL` needs no adapter: it has `encode`, whose answer has a `latent_dist`.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from torch import nn
 
 
 def encoder_of(model: Any) -> tuple[Callable[[Any], Any], nn.Module] | None:
-    """Function from inputs to the encoder's answer, and the module to put into eval mode; None for unknown models."""
+    """Return a function of inputs and the module to put into eval mode; None for unknown models."""
     if _is_from("pythae.models", model):
-        # Its datasets make batches {"data": inputs, "labels": ...}.
+        # pythae's datasets make batches {"data": inputs, "labels": ...}.
         return lambda batch: model.encoder(batch["data"] if isinstance(batch, Mapping) else batch), model
     if _is_from("scvi.model", model):
         module = model.module
@@ -24,7 +23,7 @@ def encoder_of(model: Any) -> tuple[Callable[[Any], Any], nn.Module] | None:
 
 
 def batches_of(model: Any, data: Any, batch_size: int) -> Iterable[Any] | None:
-    """Batches of data in a form of the model's library; None if they are none."""
+    """Return batches of data in a form of the model's library; None for other data."""
     if _is_from("scvi.model", model) and _is_from("anndata", data):
         return model._make_data_loader(adata=model._validate_anndata(data), batch_size=batch_size)
     return None

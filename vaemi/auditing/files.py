@@ -1,576 +1,397 @@
-"""Audits of posteriors that lie in files, which together may be far larger than memory."""
+"""Audit posteriors in files, which together may be far larger than memory: a map (sums of each file) and a merge."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
+import math
 import os
-import pickle
-import signal
-import sys
 import time
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from math import prod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from vaemi._files import only_one, written_whole
-from vaemi.auditing.encoder import SCALES, Audit, AuditError, _Answer, _Gathered
-from vaemi.information import InformationSketch
+from vaemi._files import atomic_write, exclusive_lock
+from vaemi.auditing.answers import SCALES, Answer, check_answer
+from vaemi.auditing.progress import progress_bar
+from vaemi.auditing.result import Audit
+from vaemi.auditing.sums import Sums
+from vaemi.errors import AuditError, VaemiError, import_extra
 from vaemi.information.spreading import Blocks
 
-#: Endings of the files that are read.
-KINDS = (".npy", ".npz", ".pt", ".safetensors")
-_FORMAT = "vaemi.audit_shards/1"
-# Numbers of a posterior that are read at a time.
-_AT_A_TIME = 1 << 20
+if TYPE_CHECKING:
+    from distributed import Client
+
+#: Endings of files of posteriors.
+KINDS = (".npy", ".safetensors")
+_FORMAT = "vaemi.audit_files/1"
+# Numbers of an array that are read at a time.
+_NUMBERS_AT_A_TIME = 1 << 20
+_SECONDS_BETWEEN_SAVES = 30.0
 
 
-def audit_shards(
+def audit_files(
     files: Iterable[Path | str],
     *,
     scale: str | None = None,
     threshold: float = 0.1,
     state: Path | str | None = None,
-    processes: int = 1,
+    client: Client | None = None,
     precision: str = "default",
     max_bytes: int = 2**31,
-    save_seconds: float = 30.0,
     progress: bool = True,
 ) -> Audit:
-    """Which latent factors matter, from posterior means and log-variances in files.
+    """Measure which latent factors matter, from posterior means and log-variances in files.
 
-    Files are read a part at a time and gathered in a sketch, so that the memory needed grows neither with their size
-    nor with their number.
+    Files are read in parts and added up in a sketch, so memory grows neither with their size nor with their number.
 
     Parameters
     ----------
     files : iterable of paths
-        Each with arrays ``mean`` and ``log_variance`` (or ``variance``, ``std``, ``log_std``), both (M, H), or
-        (M, channels, ...): ``.npz``, ``.safetensors`` or ``.pt``; or pairs of ``.npy`` whose names differ by these
-        words, such as ``mean-0.npy`` and ``log_variance-0.npy``. Also states (below) of audits of other files, made
-        elsewhere. A file that is named twice counts once.
+        Each a ``.safetensors`` file with arrays ``mean`` and ``log_variance`` (or ``variance``, ``std``, ``log_std``),
+        both (M, H) or (M, channels, ...); or one of a pair of ``.npy`` files whose names differ by these words, such as
+        ``mean-0.npy`` and ``log_variance-0.npy``. States (below) of audits of other files can be among them. A file
+        that is named twice counts once.
     scale : {"log_variance", "variance", "std", "log_std"}, optional
-        What the second array must be called.
+        The name that the second array must have.
     threshold : float
         Nats above which a factor counts as influential.
     state : path, optional
-        Where what was gathered is kept, with digests of the files that it is from. The same call goes on from there; a
-        call with more files adds those. Without it an interrupted audit is lost.
-    processes : int
-        Among which the files are shared out. From a script, call under ``if __name__ == "__main__":``.
-    precision : {"default", "high"}
-        As of `InformationSketch`.
-    max_bytes : int
-        As of `InformationSketch`.
-    save_seconds : float
-        How often the state is saved; also in the end, however it comes, if it is not that of a kill.
+        A ``.safetensors`` file for the sums and for digests of the files in them. An existing one is continued: files
+        that it contains, also renamed ones, are not counted again. It is saved every 30 seconds and at the end, also
+        after an error.
+    client : distributed.Client, optional
+        A Dask client whose workers count the files. They must find the files under the same names.
+    precision, max_bytes
+        See `InformationSketch`.
     progress : bool
-        Show a progress bar on standard error.
+        Show a progress bar on standard error, if tqdm is installed.
 
     Returns
     -------
     Audit
-        Of all files that were counted, those of the state included.
+        Covers all files that were counted, those of the states included.
 
     Raises
     ------
     AuditError
-        If a file cannot be read, its arrays do not fit together or to those of other files, or hold what no posterior
-        is, or two files have the same content, or one has changed since it was counted; the message names the file.
-        What was counted before is kept in the state.
+        If a file cannot be read, its arrays do not fit together or to those of other files, or are not posteriors; if
+        two files have the same content, or one has changed since it was counted. The message names the file.
     OSError
-        If there is no such file, or the state cannot be written.
+        If a file does not exist, or the state cannot be written.
     """
     started = time.monotonic()
     if not threshold >= 0:
-        raise AuditError(f"threshold is {threshold}: give a number of nats >= 0.")
-    if processes < 1:
-        raise AuditError(f"processes is {processes}: give a number >= 1.")
-    kept = None if state is None else Path(state)
-    with ExitStack() as stack:
-        if kept is not None:
-            stack.enter_context(only_one(kept.with_name(f".{kept.name}.lock"), lambda: _say_waiting(kept)))
-        count = _Count(_Gathered(precision, max_bytes), {})
-        if kept is not None and kept.exists():
-            count.take_in(kept)
-        shards, states = _found([Path(file) for file in files], scale)
-        for other in states:
-            if kept is None or os.path.realpath(other) != os.path.realpath(kept):
-                count.take_in(other)
-        _check_alike(shards, count.gathered)
-        count.run(shards, kept, processes, save_seconds, progress)
-    sketch = count.gathered.sketch
-    if sketch is None or sketch.n_samples < 2:
+        raise AuditError(f"threshold is {threshold}: choose a number of nats >= 0.")
+    state = None if state is None else Path(state)
+    lock = state and exclusive_lock(
+        state.with_name(f".{state.name}.lock"), f"audit: waiting for another process that writes {state}."
+    )
+    with lock or nullcontext():
+        shards, states = _inspected([Path(file) for file in files], scale)
+        if state and state.exists():
+            states = {os.path.realpath(state): state, **states}
+        total = _Total(precision, max_bytes)
+        for path in states.values():
+            total.add_state(path)
+        _check_alike(shards, total.sums)
+        _count(shards, total, state, client, progress)
+    if total.sums is None or total.sums.sketch.n_samples < 2:
         raise AuditError("The files hold fewer than two inputs: information about the input needs two or more.")
-    return count.gathered.audit([], threshold, len(count.done), time.monotonic() - started, "posteriors")
+    return total.sums.audit([], threshold, len(total.done), time.monotonic() - started, "posteriors")
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """A file of posteriors, or a pair of them.
+    """Posteriors in one `.safetensors` file or in a pair of `.npy` files.
 
     Attributes
     ----------
-    paths : tuple of Path
-        One, or those of the mean and of the second array.
+    mean, second : Path
+        Files of the two arrays, the same one for `.safetensors`.
     scale : str
         Name of the second array.
     shape : tuple of int
-        Of both arrays.
+        Shape of both arrays.
     """
 
-    paths: tuple[Path, ...]
+    mean: Path
+    second: Path
     scale: str
     shape: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        return str(self.paths[0])
-
     def digest(self) -> str:
-        """Of what is in it, whatever it is called."""
-        parts = []
-        for path in self.paths:
-            with path.open("rb") as file:
-                parts.append(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest())
-        return "".join(parts)
+        """Return a digest of the content, whatever the file's name."""
+        return "".join(_file_digest(path) for path in dict.fromkeys((self.mean, self.second)))
 
-    def gathered(self, precision: str, max_bytes: int, tell: Callable[[int], Any]) -> _Gathered:
-        """What all of it comes to; tells the rows read."""
-        gathered = _Gathered(precision, max_bytes)
-        rows = max(1, _AT_A_TIME // prod(self.shape[1:]))
-        start = 0
-        for mean, second in _parts(self, rows):
-            where = f"{self.name} (rows {start} to {start + len(mean) - 1})"
-            _check_values(self, start, {"mean": mean, self.scale: second})
-            gathered.add(_Answer(mean, second, self.scale, named=True), where)
-            start += len(mean)
-            tell(len(mean))
-        return gathered
+    def sums(self, precision: str, max_bytes: int, advance: Callable[[int], Any] = lambda rows: None) -> Sums:
+        """Read the arrays in parts and add them up; calls `advance` with the number of rows of each part."""
+        sums = Sums(self.shape[1:], self.scale, True, precision, max_bytes)
+        rows = max(1, _NUMBERS_AT_A_TIME // math.prod(self.shape[1:]))
+        for start in range(0, self.shape[0], rows):
+            stop = min(start + rows, self.shape[0])
+            mean, second = _rows(self.mean, "mean", start, stop), _rows(self.second, self.scale, start, stop)
+            answer, where = Answer(mean, second, self.scale, named=True), f"{self.mean} (rows {start} to {stop - 1})"
+            check_answer(answer, f"{where} holds", first_row=start)
+            sums.update(answer, where)
+            advance(stop - start)
+        return sums
 
 
-@dataclass
-class _Count:
-    """What was gathered so far, and of which contents: names and numbers of inputs by digest."""
+class _Total:
+    """Sums of the files counted so far, and the names of these files by the digest of their content."""
 
-    gathered: _Gathered
-    done: dict[str, list[Any]]
-    unsaved: bool = field(default=False)
+    def __init__(self, precision: str, max_bytes: int) -> None:
+        self.precision, self.max_bytes = precision, max_bytes
+        self.sums: Sums | None = None
+        self.done: dict[str, str] = {}
 
-    def take_in(self, path: Path) -> None:
-        """Add a state."""
-        gathered, done = _unpacked(path.read_bytes(), path, self.gathered)
-        for digest, (name, _) in done.items():
-            if digest in self.done:
-                raise AuditError(
-                    f"{path} has counted {name}, and so was {self.done[digest][0]} with the same content: a sample "
-                    "counts once; leave one of them out."
-                )
-        self._merge(gathered, str(path))
+    def add(self, sums: Sums, done: dict[str, str], name: str) -> None:
+        if self.sums is None:
+            self.sums = Sums(sums.shape, sums.scale, sums.named, self.precision, self.max_bytes)
+        try:
+            self.sums.merge(sums)
+        except ValueError as error:
+            raise AuditError(f"{name}: {error}") from None
         self.done |= done
-        self.unsaved = True
 
-    def run(
-        self, shards: Sequence[_Shard], state: Path | None, processes: int, save_seconds: float, progress: bool
-    ) -> None:
-        """Count all shards that were not counted before."""
-        saved = time.monotonic()
-        total = sum(shard.shape[0] for shard in shards)
-        with tqdm(total=total, desc="audit", unit=" inputs", unit_scale=True, disable=not progress) as bar:
-            try:
-                with ExitStack() as stack:
-                    news = self._new(shards, bar.update)
-                    one = (self.gathered.precision, self.gathered.max_bytes)
-                    counted: Iterator[tuple[_Shard, str, _Gathered]]
-                    if processes == 1:
-                        counted = ((shard, digest, shard.gathered(*one, bar.update)) for shard, digest in news)
-                    else:
-                        counted = stack.enter_context(_counted_elsewhere(news, one, processes, bar.update))
-                    for shard, digest, gathered in counted:
-                        if gathered.sketch is not None:
-                            self._merge(gathered, shard.name)
-                        # At once with the sums: a shard is in both or in neither.
-                        self.done[digest] = [shard.name, shard.shape[0]]
-                        self.unsaved = True
-                        if state is not None and time.monotonic() > saved + save_seconds:
-                            self._save(state)
-                            saved = time.monotonic()
-            except KeyboardInterrupt:
-                if state is not None:
-                    tqdm.write(f"audit: {len(self.done)} file(s) are counted in {state}.", file=sys.stderr)
-                raise
-            finally:
-                if state is not None and self.unsaved and self.gathered.sketch is not None:
-                    self._save(state)
+    def add_state(self, path: Path) -> None:
+        sums, done = _load_state(path, self.max_bytes)
+        if sums.sketch.precision != self.precision:
+            raise AuditError(
+                f"{path} has precision {sums.sketch.precision!r}, not {self.precision!r}: use that, or another state."
+            )
+        if twice := next((digest for digest in done if digest in self.done), None):
+            raise AuditError(
+                f"{path} has counted {done[twice]}, and so was {self.done[twice]} with the same content: a sample "
+                "counts once; leave one of them out."
+            )
+        if self.sums is not None and (sums.shape, sums.scale) != (self.sums.shape, self.sums.scale):
+            raise AuditError(f"{path} has latents of shape {sums.shape}, not {self.sums.shape}: all must be alike.")
+        self.add(sums, done, str(path))
 
-    def _new(self, shards: Sequence[_Shard], tell: Callable[[int], Any]) -> Iterator[tuple[_Shard, str]]:
-        """Shards to be counted, with their digests; those that were are told."""
-        counted_as = {name: digest for digest, (name, _) in self.done.items()}
-        here: dict[str, str] = {}
-        for shard in shards:
-            digest = shard.digest()
-            if digest in here:
+    def uncounted(
+        self, shards: Iterable[tuple[_Shard, str]], skip: Callable[[int], Any]
+    ) -> Iterator[tuple[_Shard, str]]:
+        """Yield the shards, with their digests, that were not counted before."""
+        digest_of = {name: digest for digest, name in self.done.items()}
+        seen: dict[str, Path] = {}
+        for shard, digest in shards:
+            if digest in seen:
                 raise AuditError(
-                    f"{shard.name} has the same content as {here[digest]}: a sample counts once; leave one of them out."
+                    f"{shard.mean} has the same content as {seen[digest]}: a sample counts once; leave one of them out."
                 )
-            here[digest] = shard.name
+            seen[digest] = shard.mean
             if digest in self.done:
-                tell(shard.shape[0])
-            elif shard.name in counted_as:
+                skip(shard.shape[0])
+            elif str(shard.mean) in digest_of:
                 raise AuditError(
-                    f"{shard.name} has changed since it was counted: delete the state to count everything anew, or "
-                    "give the new file another name if its samples are others."
+                    f"{shard.mean} has changed since it was counted: delete the state to count everything again, or "
+                    "rename the file if it holds other samples."
                 )
             else:
                 yield shard, digest
 
-    def _merge(self, gathered: _Gathered, name: str) -> None:
+
+def _count(shards: list[_Shard], total: _Total, state: Path | None, client: Client | None, progress: bool) -> None:
+    saved, unsaved = time.monotonic(), total.sums is not None
+    inputs = sum(shard.shape[0] for shard in shards)
+    with progress_bar(progress, total=inputs, unit=" inputs", unit_scale=True) as advance:
         try:
-            self.gathered.merge(gathered)
-        except ValueError as error:
-            raise AuditError(f"{name}: {error}") from None
+            for shard, digest, sums in _counted(shards, total, client, advance):
+                total.add(sums, {digest: str(shard.mean)}, str(shard.mean))
+                unsaved = True
+                if state is not None and time.monotonic() > saved + _SECONDS_BETWEEN_SAVES:
+                    _save_state(state, total)
+                    saved, unsaved = time.monotonic(), False
+        finally:
+            if state is not None and unsaved:
+                _save_state(state, total)
 
-    def _save(self, path: Path) -> None:
-        with written_whole(path) as scratch:
-            scratch.write_bytes(_packed(self.gathered, self.done))
-        self.unsaved = False
 
-
-@contextmanager
-def _counted_elsewhere(
-    news: Iterator[tuple[_Shard, str]], settings: tuple[str, int], processes: int, tell: Callable[[int], Any]
-) -> Iterator[Iterator[tuple[_Shard, str, _Gathered]]]:
-    """Shards with what other processes gathered of them, in the order in which they are done."""
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_begin_process, initargs=(threads,)
-    )
-
-    def counted() -> Iterator[tuple[_Shard, str, _Gathered]]:
-        pending: dict[Future[bytes], tuple[_Shard, str]] = {}
-        exhausted = False
-        while pending or not exhausted:
-            # One more than are at work, so that none waits for a digest.
-            while not exhausted and len(pending) <= processes:
-                if (new := next(news, None)) is None:
-                    exhausted = True
-                else:
-                    pending[pool.submit(_packed_shard, new[0], *settings)] = new
-            for future in wait(pending, return_when=FIRST_COMPLETED).done if pending else ():
-                shard, digest = pending.pop(future)
-                try:
-                    content = future.result()
-                except BrokenProcessPool:
-                    raise AuditError(
-                        "A process that counted files ended by itself, perhaps for want of memory: try fewer processes."
-                    ) from None
-                gathered, _ = _unpacked(content, shard.paths[0], _Gathered(*settings))
-                tell(shard.shape[0])
-                yield shard, digest, gathered
-
+def _counted(
+    shards: list[_Shard], total: _Total, client: Client | None, advance: Callable[[int], Any]
+) -> Iterator[tuple[_Shard, str, Sums]]:
+    """Yield the new shards with their digests and sums, in the order in which they are done."""
+    sums_of = partial(_Shard.sums, precision=total.precision, max_bytes=total.max_bytes)
+    if client is None:
+        for shard, digest in total.uncounted(((shard, shard.digest()) for shard in shards), advance):
+            yield shard, digest, sums_of(shard, advance=advance)
+        return
+    distributed = import_extra("distributed", "dask")
+    # Impure: the same name may stand for another content than in an earlier call.
+    digests = client.gather(client.map(_Shard.digest, shards, pure=False))
+    new = list(total.uncounted(zip(shards, digests, strict=True), advance))
+    futures = client.map(sums_of, [shard for shard, _ in new], pure=False)
+    shard_of = dict(zip(futures, new, strict=True))
     try:
-        yield counted()
+        for future, sums in distributed.as_completed(futures, with_results=True):
+            shard, digest = shard_of[future]
+            advance(shard.shape[0])
+            yield shard, digest, sums
+            future.release()
+    except distributed.KilledWorker as error:
+        raise AuditError("Dask's workers were killed again and again, perhaps for want of memory.") from error
     finally:
-        # What is at work would be waited for.
-        children = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in children:
-            child.terminate()
-            child.join()
+        client.cancel(futures)
 
 
-def _begin_process(threads: int) -> None:
-    # Ctrl-C is for the process that started this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
-
-
-def _packed_shard(shard: _Shard, precision: str, max_bytes: int) -> bytes:
-    return _packed(shard.gathered(precision, max_bytes, lambda rows: None), {})
-
-
-def _packed(gathered: _Gathered, done: Mapping[str, Sequence[Any]]) -> bytes:
-    """Sums and the list of what they are from, as the content of a safetensors file."""
-    from safetensors.torch import save
-
-    about = {"format": _FORMAT, "precision": gathered.precision, "done": json.dumps(done)}
-    if gathered.sketch is None:
-        return save({"keys": torch.empty(0)}, about | {"empty": "yes"})
-    about |= {
-        "n_factors": str(gathered.sketch.n_factors),
-        "n_samples": str(gathered.sketch.n_samples),
-        "shape": json.dumps(gathered.shape),
-        "scale": gathered.scale,
-        "named": json.dumps(gathered.named),
-        "constant": json.dumps(gathered.constant),
-        "range": json.dumps([gathered.least, gathered.most]),
+def _save_state(path: Path, total: _Total) -> None:
+    save_file = import_extra("safetensors.torch", "audit").save_file
+    sums = total.sums
+    assert sums is not None
+    metadata = {
+        "format": _FORMAT,
+        "precision": total.precision,
+        "n_samples": str(sums.sketch.n_samples),
+        "shape": json.dumps(sums.shape),
+        "scale": sums.scale,
+        "done": json.dumps(total.done),
     }
-    blocks = gathered.sketch.blocks
-    tensors = {"keys": blocks.keys, "values": blocks.values, "sums": gathered.sums, "first": gathered.first}
-    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, about)
+    tensors = {
+        "keys": sums.sketch.blocks.keys, "values": sums.sketch.blocks.values, "moments": sums.moments,
+        "least": sums.least, "most": sums.most,
+    }  # fmt: skip
+    with atomic_write(path) as scratch:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, scratch, metadata)
 
 
-def _unpacked(content: bytes, path: Path, like: _Gathered) -> tuple[_Gathered, dict[str, list[Any]]]:
-    """What `_packed` made, with the limits of another."""
-    from safetensors.torch import load
-
-    about = _about(content)
-    if about.get("format") != _FORMAT:
-        raise AuditError(f"{path} is no state of an audit of files: give another name, or delete it.")
-    if about["precision"] != like.precision:
-        raise AuditError(f"{path} was made at precision {about['precision']!r}: ask for that, or start another state.")
-    gathered = _Gathered(like.precision, like.max_bytes)
-    done = json.loads(about["done"])
-    if "empty" in about:
-        return gathered, done
-    try:
-        tensors = load(content)
-    except _reading_errors() as error:
-        raise AuditError(f"{path} is damaged: delete it to count everything anew ({error}).") from None
-    sketch = InformationSketch(int(about["n_factors"]), like.precision, like.max_bytes)
-    sketch.n_samples, sketch.blocks = int(about["n_samples"]), Blocks(tensors["keys"], tensors["values"])
-    gathered.sketch, gathered.sums, gathered.first = sketch, tensors["sums"], tensors["first"]
-    gathered.shape, gathered.scale, gathered.device = tuple(json.loads(about["shape"])), about["scale"], "cpu"
-    gathered.named, gathered.constant = json.loads(about["named"]), json.loads(about["constant"])
-    gathered.least, gathered.most = json.loads(about["range"])
-    return gathered, done
+def _load_state(path: Path, max_bytes: int) -> tuple[Sums, dict[str, str]]:
+    with _readable(path), _opened(path) as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != _FORMAT:
+            raise AuditError(f"{path} is not the state of an audit of files: choose another name, or delete it.")
+        shape = tuple(json.loads(metadata["shape"]))
+        sums = Sums(shape, metadata["scale"], True, metadata["precision"], max_bytes)
+        sums.sketch.n_samples = int(metadata["n_samples"])
+        sums.sketch.blocks = Blocks(file.get_tensor("keys"), file.get_tensor("values"))
+        sums.moments, sums.least, sums.most = (file.get_tensor(name) for name in ("moments", "least", "most"))
+        return sums, json.loads(metadata["done"])
 
 
-def _about(content: bytes) -> dict[str, str]:
-    """The texts in the head of a safetensors file, none if it is something else."""
-    try:
-        head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return dict(head.get("__metadata__", {}))
-    except (ValueError, AttributeError):
-        return {}
-
-
-def _found(files: Sequence[Path], scale: str | None) -> tuple[list[_Shard], list[Path]]:
-    """Files as shards and as states, each once."""
+def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], dict[str, Path]]:
+    """Read the heads of all files, and return shards and states by real path, each once."""
     shards: dict[str, _Shard] = {}
     states: dict[str, Path] = {}
     for path in files:
         if path.suffix not in KINDS:
-            raise AuditError(f"{path} is of no kind that is read: give {', '.join(KINDS)}.")
+            raise AuditError(f"{path} cannot be read as posteriors: use {' or '.join(KINDS)} files.")
         if not path.exists():
-            raise AuditError(f"There is no {path}: give files with the arrays mean and log_variance.")
+            raise AuditError(f"There is no {path}: name files with the arrays mean and log_variance.")
         if path.suffix == ".safetensors" and _is_state(path):
             states.setdefault(os.path.realpath(path), path)
             continue
-        shard = _pair(path, scale) if path.suffix == ".npy" else _one_file(path, scale)
-        shards.setdefault(os.path.realpath(shard.paths[0]), shard)
-    return list(shards.values()), list(states.values())
+        shard = _npy_pair(path) if path.suffix == ".npy" else _safetensors_shard(path)
+        if scale is not None and scale != shard.scale:
+            raise AuditError(
+                f"{shard.mean} names its second array {shard.scale}, and scale says {scale}: rename the array, or "
+                "leave scale out."
+            )
+        shards.setdefault(os.path.realpath(shard.mean), shard)
+    return list(shards.values()), states
 
 
 def _is_state(path: Path) -> bool:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        file.seek(0)
-        return length < 1 << 26 and _about(file.read(8 + length)).get("format") == _FORMAT
+    with _readable(path), _opened(path) as file:
+        return (file.metadata() or {}).get("format") == _FORMAT
 
 
-def _one_file(path: Path, scale: str | None) -> _Shard:
-    shapes = _shapes(path)
+def _safetensors_shard(path: Path) -> _Shard:
+    with _readable(path), _opened(path) as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     second = next((name for name in SCALES if name in shapes), None)
     if "mean" not in shapes or second is None:
         raise AuditError(
             f"{path} holds {', '.join(shapes) or 'no arrays'}: posteriors are arrays named mean and log_variance (or "
-            "variance, std, log_std); for inputs name the encoder first."
+            "variance, std, log_std); to audit inputs, name the encoder first."
         )
-    return _checked(_Shard((path,), second, shapes["mean"]), shapes[second], scale)
+    return _shard(path, path, second, shapes["mean"], shapes[second])
 
 
-def _pair(path: Path, scale: str | None) -> _Shard:
-    """The pair of .npy files of which one is given."""
-    # The longer names first, which have the shorter ones within.
-    words = ("mean", *sorted(SCALES, key=len, reverse=True))
-    word = next((word for word in words if word in path.name), None)
-    mean = path.with_name(path.name.replace(word, "mean")) if word is not None else path
-    others = {name: path.with_name(path.name.replace(word, name)) for name in SCALES} if word is not None else {}
-    second = next((name for name, other in others.items() if other.exists()), None)
-    if second is None or not mean.exists():
+def _npy_pair(path: Path) -> _Shard:
+    # Longer names first, as log_variance contains variance.
+    word = next((word for word in ("mean", *sorted(SCALES, key=len, reverse=True)) if word in path.name), "")
+    mean = path.with_name(path.name.replace(word, "mean")) if word else path
+    second_of = {name: path.with_name(path.name.replace(word, name)) for name in SCALES} if word else {}
+    scale = next((name for name, other in second_of.items() if other.exists()), None)
+    if scale is None or not mean.exists():
         raise AuditError(
             f"{path} is one array: posteriors in .npy files come in pairs, such as mean-0.npy and log_variance-0.npy; "
-            "for inputs name the encoder first."
+            "to audit inputs, name the encoder first."
         )
-    shape, other = (_shapes(part)["x"] for part in (mean, others[second]))
-    return _checked(_Shard((mean, others[second]), second, shape), other, scale)
+    shapes = []
+    for part in (mean, second_of[scale]):
+        with _readable(part):
+            shapes.append(_mapped(part).shape)
+    return _shard(mean, second_of[scale], scale, *shapes)
 
 
-def _checked(shard: _Shard, second_shape: tuple[int, ...], scale: str | None) -> _Shard:
-    if scale is not None and scale != shard.scale:
+def _shard(mean: Path, second: Path, scale: str, shape: tuple[int, ...], second_shape: tuple[int, ...]) -> _Shard:
+    if shape != second_shape:
+        raise AuditError(f"{mean} holds mean and {scale} of shapes {shape} and {second_shape}: they must be the same.")
+    if len(shape) < 2 or 0 in shape[1:]:
         raise AuditError(
-            f"{shard.name} names its second array {shard.scale}, and --scale says {scale}: rename it or leave that out."
+            f"{mean} holds a mean of shape {shape}: it must be (inputs, factors), or (inputs, channels, ...)."
         )
-    if shard.shape != second_shape:
-        raise AuditError(
-            f"{shard.name} holds mean and {shard.scale} of shapes {shard.shape} and {second_shape}: they must be the "
-            "same."
-        )
-    if len(shard.shape) < 2 or 0 in shard.shape[1:]:
-        raise AuditError(
-            f"{shard.name} holds a mean of shape {shard.shape}: give (inputs, factors), or (inputs, channels, ...)."
-        )
-    return shard
+    return _Shard(mean, second, scale, shape)
 
 
-def _check_alike(shards: Sequence[_Shard], gathered: _Gathered) -> None:
-    """Raise if latents differ, before anything is counted."""
-    first = (gathered.shape, gathered.scale, "those counted before") if gathered.sketch is not None else None
+def _check_alike(shards: list[_Shard], counted: Sums | None) -> None:
+    """Raise an AuditError if latents differ, before anything is counted."""
+    if not shards:
+        return
+    name, shape, scale = str(shards[0].mean), shards[0].shape[1:], shards[0].scale
+    if counted is not None:
+        name, shape, scale = "the state", counted.shape, counted.scale
     for shard in shards:
-        shape = shard.shape[1:]
-        if first is None:
-            first = (shape, shard.scale, shard.name)
-        if (shape, shard.scale) != first[:2]:
+        if (shard.shape[1:], shard.scale) != (shape, scale):
             raise AuditError(
-                f"{shard.name} holds latents of shape {shape} with their {shard.scale}, and {first[2]} latents of "
-                f"shape {first[0]} with their {first[1]}: all files must hold the same."
+                f"{shard.mean} holds latents of shape {shard.shape[1:]} with their {shard.scale}, and {name} latents "
+                f"of shape {shape} with their {scale}: all files must be alike."
             )
 
 
-def _check_values(shard: _Shard, start: int, parts: Mapping[str, Tensor]) -> None:
-    for name, values in parts.items():
-        bad = ~values.isfinite()
-        why = "are not finite"
-        if name in ("variance", "std"):
-            bad |= ~(values > 0)
-            why = "are not finite and greater than 0"
-        if bad.any():
-            row = start + int(bad.flatten(1).any(1).nonzero()[0])
-            raise AuditError(
-                f"{shard.name} holds {int(bad.sum())} value(s) of {name} that {why}, the first in row {row}: look at "
-                "that input, or leave the file out; the others are unharmed."
-            )
-
-
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of a file's arrays by name, from its head where it has one."""
+def _rows(path: Path, name: str, start: int, stop: int) -> Tensor:
+    """Read rows of an array. The file is opened for every part: pages of a mapped file count as memory until then."""
     with _readable(path):
-        if path.suffix == ".npz":
-            with zipfile.ZipFile(path) as archive:
-                return {name.removesuffix(".npy"): _Column(archive, name).shape for name in archive.namelist()}
-        if path.suffix == ".safetensors":
-            from safetensors import safe_open
-
-            with safe_open(path, framework="pt") as file:
-                return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        return {name: tuple(array.shape) for name, array in _mapped(path).items()}
+        if path.suffix == ".npy":
+            array = _mapped(path)
+            if array.dtype.kind not in "fiu":
+                raise ValueError(f"an array of {array.dtype}")
+            return torch.from_numpy(np.array(array[start:stop], dtype=array.dtype.newbyteorder("=")))
+        with _opened(path) as file:
+            return file.get_slice(name)[start:stop]
 
 
-def _parts(shard: _Shard, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Mean and second array of a shard, so many rows at a time.
-
-    A file that is mapped into memory is opened anew for every part, as what was read of it would otherwise count as
-    used memory until it is closed.
-    """
-    names = ("mean", shard.scale) if len(shard.paths) == 1 else ("x", "x")
-    sources = list(zip(shard.paths * (2 // len(shard.paths)), names, strict=True))
-    spans = [(start, min(start + rows, shard.shape[0])) for start in range(0, shard.shape[0], rows)]
-    path = shard.paths[0]
-    with ExitStack() as stack:
-        if path.suffix == ".npz":
-            with _readable(path):
-                archive = stack.enter_context(zipfile.ZipFile(path))
-                columns = [_Column(archive, f"{name}.npy") for name in names]
-        for start, stop in spans:
-            with _readable(path):
-                if path.suffix == ".npz":
-                    mean, second = (column.take(stop - start) for column in columns)
-                elif path.suffix == ".safetensors":
-                    from safetensors import safe_open
-
-                    with safe_open(path, framework="pt") as file:
-                        mean, second = (file.get_slice(name)[start:stop] for name in names)
-                else:
-                    mean, second = (_copied(_mapped(place)[name][start:stop]) for place, name in sources)
-            yield mean, second
+def _mapped(path: Path) -> np.ndarray:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-class _Column:
-    """An array of an .npz file, read from its beginning on; compressed ones can be read in no other way."""
-
-    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
-        self.file = archive.open(name)
-        version = np.lib.format.read_magic(self.file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        self.shape, columns_first, self.dtype = read(self.file)
-        self.whole: np.ndarray | None = None
-        if columns_first and len(self.shape) > 1:
-            # Its rows lie scattered.
-            self.file = archive.open(name)
-            self.whole = np.lib.format.read_array(self.file, allow_pickle=False)
-        self.position = 0
-
-    def take(self, rows: int) -> Tensor:
-        """The next rows."""
-        if self.dtype.kind not in "fiu":
-            raise ValueError(f"an array of {self.dtype}")
-        start, self.position = self.position, self.position + rows
-        if self.whole is not None:
-            return _copied(self.whole[start : self.position])
-        shape = (rows, *self.shape[1:])
-        content = self.file.read(prod(shape) * self.dtype.itemsize)
-        return _copied(np.frombuffer(content, self.dtype).reshape(shape))
+def _opened(path: Path) -> Any:
+    return import_extra("safetensors", "audit").safe_open(path, framework="pt")
 
 
-def _mapped(path: Path) -> dict[str, Any]:
-    """Arrays of an .npy file (named x) or tensors of a .pt file, in memory only where they are looked at."""
-    if path.suffix == ".npy":
-        return {"x": np.load(path, mmap_mode="r", allow_pickle=False)}
-    loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if not isinstance(loaded, Mapping):
-        raise ValueError("no dictionary of tensors")
-    return {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-
-
-def _copied(values: Any) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.clone()
-    if values.dtype.kind not in "fiu":
-        raise ValueError(f"an array of {values.dtype}")
-    return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("=")))
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """What reading raises as one sentence."""
+    """Turn whatever a reader raises for a damaged file, or for one with objects, into an AuditError."""
     try:
         yield
-    except AuditError:
+    except (VaemiError, OSError):
         raise
-    except _reading_errors() as error:
+    except Exception as error:
         raise AuditError(
-            f"{path} cannot be read as arrays of numbers (damaged, or it holds objects, which are not loaded): "
+            f"{path} cannot be read as arrays of numbers (it is damaged, or it holds objects, which are not loaded): "
             f"{' '.join(str(error).split())[:200]}"
         ) from error
-
-
-def _reading_errors() -> tuple[type[Exception], ...]:
-    from safetensors import SafetensorError
-
-    return (
-        ValueError,
-        TypeError,
-        KeyError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        SafetensorError,
-    )
-
-
-def _say_waiting(state: Path) -> None:
-    print(f"audit: another process counts into {state}; waiting for it.", file=sys.stderr)

@@ -1,0 +1,171 @@
+"""The commands `vaemi run`, `sweep`, `data` and `claims`. What they need is imported when they run."""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from companion.errors import DataError, RunError
+
+# Each has load(source), status() and check().
+_DATA_SETS = {"mnist": "companion.data.mnist", "celeba": "companion.data.celeba", "deap": "companion.data.eeg_frames"}
+
+_WITH_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+
+_Notebook = Annotated[str, typer.Argument(help="Name of a notebook in notebooks/, such as mnist.")]
+_Profile = Annotated[str, typer.Option(help="How long it may train: smoke, quick or paper.")]
+_Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", metavar="NAME=VALUE", help="Set a parameter of the notebook; may be given several times."),
+]
+
+
+def run(
+    notebook: _Notebook,
+    profile: _Profile = "quick",
+    parameters: _Parameters = None,
+    force: Annotated[bool, typer.Option("--force", help="Train anew, even if a finished training has these settings.")] = False,
+) -> None:
+    """Run an experiment's notebook and keep its results."""
+    from companion import runs
+
+    # Papermill repeats a notebook's progress bars as warnings; they are shown without a prefix.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    outcome = runs.run(notebook, profile, _assignments(parameters), force)
+    print(f"The run of {notebook} at profile {profile} is done: {outcome.result}")
+
+
+def sweep(
+    notebook: _Notebook,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-g",
+            metavar="NAME=VALUES",
+            help="A parameter that varies: values between commas (beta=1,2,4) or a range of whole numbers with its "
+            "ends (seed=0..4); may be given several times.",
+        ),
+    ] = None,
+    parameters: _Parameters = None,
+    profile: _Profile = "quick",
+    name: Annotated[str | None, typer.Option(help="Name of the tables; NOTEBOOK-PARAMETER-... if left out.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one per core if left out.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Make all runs again, training included.")] = False,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Run where this Snakemake profile says, such as workflow/profiles/slurm."),
+    ] = None,
+    over: Annotated[str, typer.Option(metavar="NAME", help="Parameter that the intervals are over.")] = "seed",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask about more than 1,000 runs.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and start none.")] = False,
+) -> None:
+    """Run a notebook over a grid of parameters and make tables.
+
+    Writes results/PROFILE/sweeps/NAME.csv with one row per run, and NAME-summary.csv and NAME-summary.md with means,
+    standard deviations and 95 % intervals over the seeds. Runs that exist are not made again, so the same command
+    continues an interrupted sweep. The latest run of the notebook, which the site shows, is unchanged.
+
+    Example: vaemi sweep mnist -g beta=1,2,4,8 -g seed=0..4
+    """
+    from companion import sweep as sweeps
+
+    planned = sweeps.plan(
+        notebook, sweeps.parse_grid(grid or []), profile, _assignments(parameters), name, over, many=yes
+    )
+    if dry_run:
+        for point in planned.points:
+            words = ", ".join(f"{name} = {value}" for name, value in point.items())
+            print(f"{words}: {'to be made' if point in planned.missing else 'exists'}")
+        print(f"{len(planned.points)} runs, {len(planned.missing)} to be made.")
+        return
+    complete = sweeps.make(planned, jobs, threads, force, cluster)
+    if planned.file(".csv").exists():
+        print(sweeps.in_words(planned, sweeps.summary(planned)))
+        print("Tables: " + ", ".join(str(planned.file(ending)) for ending in (".csv", "-summary.csv", "-summary.md")))
+    if not complete:
+        raise RunError(
+            f"{len(planned.missing)} of {len(planned.points)} runs failed: the same command tries these again."
+        )
+
+
+def data(
+    action: Annotated[Literal["status", "get", "check"], typer.Argument(help="What to do.")],
+    data_set: Annotated[
+        Literal["mnist", "celeba", "deap"] | None, typer.Argument(help="The data set; all of them if left out.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="Where to get it from, such as folder or embedded.")] = "auto",
+) -> None:
+    """Show which data are there, fetch them, or check them."""
+    from companion.data import data_root
+
+    print(f"Data root: {data_root()}")
+    problems: list[str] = []
+    for name in [data_set] if data_set else _DATA_SETS:
+        module = import_module(_DATA_SETS[name])
+        if action == "get":
+            module.load(source)
+            continue
+        found = module.check() if action == "check" else []
+        sentences = module.status()
+        if action == "check":
+            sentences.append(f"{len(found)} problem(s) found." if found else "The files are good.")
+        print(f"{name}: {' '.join(sentences)}")
+        problems += found
+    if problems:
+        raise DataError(" ".join(problems))
+
+
+def claims(profile: _Profile = "quick") -> None:
+    """Print the claims with the published and the measured numbers."""
+    from companion import claims as judged
+    from companion.runs import project_root
+
+    results: Path = project_root() / "results"
+    rows = judged.load(profile, results)
+    print(judged.table(rows, judged.load_reference(profile, results)).to_string(index=False))
+    for source in sorted({row["data"]["source"] for row in rows}):
+        print(f"Data: {source}.")
+
+
+#: What the companion adds to `vaemi`.
+COMMANDS: tuple[Callable[..., None], ...] = (run, sweep, data, claims)
+
+
+def _assignments(texts: Sequence[str] | None) -> dict[str, Any]:
+    return {name: _value(value) for name, value in _named(texts, "NAME=VALUE", "-p beta=4")}
+
+
+def _named(texts: Sequence[str] | None, form: str, example: str) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise typer.BadParameter(f"{text!r} is not of the form {form}, such as {example}.")
+        if name in dict(pairs):
+            raise typer.BadParameter(f"{name} is given twice: write it once.")
+        pairs.append((name, value))
+    return pairs
+
+
+def _value(text: str) -> Any:
+    return _as_number(_yaml(text))
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise typer.BadParameter(f"the value {text!r} cannot be read: put quotes around a text with signs.") from None
+
+
+def _as_number(value: Any) -> Any:
+    # YAML 1.1 takes 1e-3 for a text.
+    return float(value) if isinstance(value, str) and _WITH_EXPONENT.fullmatch(value) else value

@@ -1,0 +1,165 @@
+"""The result of an audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from vaemi.errors import import_extra
+from vaemi.information import FactorInformation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Which latent factors of a VAE matter, and what may be wrong with the numbers.
+
+    Attributes
+    ----------
+    information : FactorInformation
+        One entry per factor. For spatial latents, every channel at every place is a factor, in the order of
+        ``flatten``.
+    threshold : float
+        Nats above which a factor counts as influential.
+    latent_shape : tuple of int
+        Shape of the latents of one input: ``(H,)``, or ``(channels, ...)`` for spatial latents.
+    remarks : list of str
+        One entry for each thing that may make the numbers wrong; empty if nothing was noticed.
+    scale : str
+        How the second output was read, one of ``SCALES``.
+    n_batches : int
+        Number of batches encoded, or of files counted.
+    device : str
+        Where the encoder's answers were.
+    seconds : float
+        Duration.
+    source : str
+        Name of the encoder.
+    """
+
+    information: FactorInformation
+    threshold: float
+    latent_shape: tuple[int, ...]
+    remarks: list[str] = field(default_factory=list)
+    scale: str = "log_variance"
+    n_batches: int = 0
+    device: str = "cpu"
+    seconds: float = 0.0
+    source: str = ""
+
+    @property
+    def influential(self) -> Tensor:
+        """Indices of the factors above the threshold, most informative first."""
+        return self.information.influential(self.threshold)
+
+    @property
+    def kept(self) -> Tensor:
+        """True where a factor is influential, in the shape of the latents: ``code * audit.kept`` is the pruned code."""
+        return self.maps > self.threshold
+
+    @cached_property
+    def uncertain(self) -> Tensor:
+        """Indices of the factors whose 95 % interval contains the threshold, most informative first."""
+        low, high = self.information.interval(0.95)
+        # An interval of width 0 leaves no doubt.
+        uncertain = (low <= self.threshold) & (high > self.threshold) & (high > low)
+        ranking = self.information.ranking
+        return ranking[uncertain[ranking]]
+
+    @property
+    def is_spatial(self) -> bool:
+        """True if the latents of one input have more than one axis."""
+        return len(self.latent_shape) > 1
+
+    @property
+    def latent_dim(self) -> int:
+        """Recommended number of factors: those above the threshold, or channels above it at one place or more.
+
+        Train again with a few more (see `latent_dim_range`): if those stay unused, the number was right.
+        """
+        return self._channels_above(self.information.nats)
+
+    @property
+    def latent_dim_range(self) -> tuple[int, int]:
+        """Recommended numbers at the lower and at the upper ends of the 95 % intervals."""
+        low, high = self.information.interval(0.95)
+        return self._channels_above(low), self._channels_above(high)
+
+    def _channels_above(self, nats: Tensor) -> int:
+        return int((nats.view(self.latent_shape[0], -1) > self.threshold).any(1).sum())
+
+    @property
+    def maps(self) -> Tensor:
+        """Information in nats in the shape of the latents."""
+        return self.information.nats.view(self.latent_shape)
+
+    @property
+    def by_channel(self) -> Tensor:
+        """Sum over the places of each channel in nats, shape (channels,).
+
+        Neighbouring places share information, so this is an upper bound on that of the channel.
+        """
+        return self.maps.reshape(self.latent_shape[0], -1).sum(1)
+
+    @property
+    def by_place(self) -> Tensor:
+        """Sum over the channels at each place in nats, in the shape of the latents without the first axis."""
+        return self.maps.sum(0)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per factor, or per channel of spatial latents, the most informative first.
+
+        Columns for factors are those of `FactorInformation.to_frame` and ``influential`` (yes, no or uncertain).
+        Columns for channels are ``channel``, ``nats`` (sum over places), ``nats_at_best_place``,
+        ``places_above_threshold`` and ``marginal_std`` (median over places).
+        """
+        pandas = import_extra("pandas", "audit")
+        if self.is_spatial:
+            rows = self.maps.flatten(1)
+            columns = {
+                "channel": range(len(rows)),
+                "nats": self.by_channel.numpy(),
+                "nats_at_best_place": rows.amax(1).numpy(),
+                "places_above_threshold": (rows > self.threshold).sum(1).numpy(),
+                "marginal_std": self.information.marginal_std.view(len(rows), -1).median(1).values.numpy(),
+            }
+            return pandas.DataFrame(columns).sort_values("nats", ascending=False, kind="stable", ignore_index=True)
+        frame = self.information.to_frame()
+        above, uncertain = set(self.influential.tolist()), set(self.uncertain.tolist())
+        frame["influential"] = [
+            "uncertain" if factor in uncertain else "yes" if factor in above else "no" for factor in frame["factor"]
+        ]
+        return frame
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *(f"Remark: {remark}" for remark in self.remarks)])
+
+    @property
+    def summary(self) -> str:
+        """The result in one or two sentences."""
+        fewest, most = self.latent_dim_range
+        interval = f" (95 % interval {fewest} to {most})" if fewest != most else ""
+        samples = f"from {self.information.n_samples:,} inputs"
+        count = f"{self.latent_dim} of {self.latent_shape[0]}"
+        if self.is_spatial:
+            places = " x ".join(map(str, self.latent_shape[1:]))
+            return (
+                f"{count} channels carry more than {self.threshold:g} nats at one or more of their {places} places"
+                f"{interval}, {samples}. The sum over channels and places is {self.information.total:.2f} nats."
+            )
+        names = shortened(", ".join(f"z{factor}" for factor in self.uncertain.tolist()))
+        return (
+            f"{count} factors carry more than {self.threshold:g} nats{interval}, {samples}, "
+            f"{self.information.total:.2f} nats together."
+            + (f" Too close to the threshold to call: {names}." if names else "")
+        )
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Return a list with commas cut after `most` characters."""
+    return text if len(text) <= most else text[:most].rsplit(", ", 1)[0] + ", ..."
