@@ -9,14 +9,14 @@ CORES ?= all
 STUDENT ?= 0
 ANEW ?= 0
 
-# What is given reaches a shell as a variable of its environment, and never as words of a command.
+# Values from the user reach a shell as environment variables, never as words of a command.
 export PROFILE CORES PORT
 PROFILES := $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
-# Nothing, or the end of make: one word, and one of the profiles.
+# Ends make unless PROFILE is one word and one of the profiles.
 KNOWN_PROFILE = $(if $(filter-out 1,$(words $(PROFILE)))$(filter-out $(PROFILES),$(PROFILE)),\
   $(error There is no profile "$(PROFILE)" in notebooks/profiles: choose one of $(PROFILES)))
 
-.PHONY: book figures reference test lint links serve clean help licences audit-dependencies
+.PHONY: book figures reference test test-slow test-all lint check-lock links serve clean help licences audit-dependencies
 .DEFAULT_GOAL := help
 
 help:
@@ -24,8 +24,10 @@ help:
 	@echo "make figures [PROFILE=quick]  write every figure for slides into _build/figures (after make book)"
 	@echo "make book STUDENT=1         the same without the solutions of the exercises"
 	@echo "make reference ANEW=1      train every experiment anew at the published setting (hours; says how many)"
-	@echo "make test                  run the tests"
+	@echo "make test                  run the tests (minutes)"
+	@echo "make test-all              run also the slow ones: kills, browsers, models of other libraries"
 	@echo "make lint                  check style and types"
+	@echo "make check-lock            check that the pinned versions resolve on every system (needs a network)"
 	@echo "make licences              list the licences of the pinned packages in LICENSES-third-party.md"
 	@echo "make audit-dependencies    ask whether faults of the pinned packages are known (needs a network)"
 	@echo "make links                 ask every address outside the built site whether it is still there"
@@ -36,7 +38,7 @@ book: .venv/ready
 	@$(KNOWN_PROFILE)PATH="$(CURDIR)/$(BIN):$$PATH" python book/make.py --rerun-incomplete --cores "$$CORES" --quiet rules host progress --config profile="$$PROFILE" student=$(if $(filter-out 0,$(STUDENT)),1,0)
 	@echo "The site is built: open $(CURDIR)/_build/html/index.html, or run make serve."
 
-# What is there is kept and gone on with; ANEW=1 moves it to results/paper-before and begins again.
+# Makes what is missing; ANEW=1 moves the run that exists to results/paper-before first.
 reference: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python workflow/reference.py "$$CORES" $(if $(filter-out 0,$(ANEW)),--anew)
 
@@ -44,12 +46,20 @@ figures: .venv/ready
 	@$(KNOWN_PROFILE)$(BIN)/python book/figures_export.py --profile "$$PROFILE"
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow"
+
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -n auto --dist loadscope -m slow
+
+test-all: test test-slow
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check-lock: .venv/ready
+	@$(BIN)/python .ci/lock.py --check
 
 links: .venv/ready
 	@$(BIN)/python book/checks.py --external
@@ -57,7 +67,7 @@ links: .venv/ready
 licences: .venv/ready
 	@$(BIN)/python .ci/licences.py
 
-# Needs nothing but the pins, and so no environment.
+# Reads the pins only, so it needs no environment.
 audit-dependencies:
 	@$(PYTHON) .ci/audit_dependencies.py
 

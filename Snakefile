@@ -1,14 +1,14 @@
-# Behind `make book`: data -> runs -> claims -> site. Only what changed is made again.
+# Behind `make book`: data -> runs -> claims -> site. Snakemake decides what to make again.
 #
-# A run's result is marked `update`, so that Snakemake neither deletes it before a run nor loses it when one fails;
-# `vaemi run` writes it whole or not at all. A run made by hand (`vaemi run mnist -p beta=4`) is newer than the site, so
-# the next `make book` shows it.
+# Results are marked `update`, so that Snakemake does not delete them before a run; `vaemi run` replaces them when it has
+# succeeded. A run made by hand (`vaemi run mnist -p beta=4`) is newer than the site: the next `make book` shows it.
 
-import re
 import shlex
 from pathlib import Path
 
 import yaml
+
+from companion.sweep import REFERENCE_SWEEPS
 
 PROFILE = str(config.get("profile", "quick"))
 PROFILES = sorted(path.stem for path in Path("notebooks/profiles").glob("*.yaml"))
@@ -17,29 +17,48 @@ if PROFILE not in PROFILES:  # a name goes into paths and commands
 STUDENT = str(config.get("student", 0)) != "0"
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
 EXPERIMENTS = ["theory", "estimators", "sparsity", "objectives", "your_vae", *ON_DATA]
-PACKAGE = [str(path) for path in sorted(Path("vaemi").rglob("*.py"))] + ["vaemi/published.json"]
-# Of another profile, where this one takes what was made there.
-MADE_AT = yaml.safe_load(Path(f"notebooks/profiles/{PROFILE}.yaml").read_text() or "{}").get("extends", PROFILE)
-TAKEN = [str(path) for path in sorted(Path(f"results/{MADE_AT}").glob("weights/*"))] if MADE_AT != PROFILE else []
-if MADE_AT != PROFILE and not TAKEN:
+SETTINGS = yaml.safe_load(Path(f"notebooks/profiles/{PROFILE}.yaml").read_text(encoding="utf-8")) or {}
+EXTENDED = SETTINGS.get("extends")
+AS_RUN = str(SETTINGS.get("as_run", "")).split()
+WEIGHTS = sorted(map(str, Path(f"results/{EXTENDED}").glob("weights/*")))
+if SETTINGS.get("weights") == "use" and not WEIGHTS:
     raise WorkflowError(
-        f"Profile {PROFILE} takes weights from results/{MADE_AT}/weights, where there are none: make them (make reference; "
-        "it says how long that takes), or build another profile."
+        f"Profile {PROFILE} takes weights from results/{EXTENDED}/weights, where there are none: make them (make "
+        "reference; it says how long that takes), or build another profile."
     )
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)
 MARKS = f"_build/marks/{PROFILE}"
-SWEEPS = yaml.safe_load(Path("notebooks/sweeps.yaml").read_text()).get(MADE_AT)
-if not SWEEPS:
-    raise WorkflowError(f"notebooks/sweeps.yaml has no profile {MADE_AT!r}: write there which sweeps the book makes.")
+REFERENCE_TABLES = [f"results/paper/sweeps/{name}.csv" for name in REFERENCE_SWEEPS]
+# Those that `vaemi sweep` made at this profile, if any.
+OWN_TABLES = [path for name in REFERENCE_SWEEPS if Path(path := f"results/{PROFILE}/sweeps/{name}.csv").exists()]
+# Folders and modules that a chapter uses, beside those of all chapters.
+CHAPTER = {"celeba": ["celeba", "faces"], "deap": ["deap", "eeg"]}
+
+
+def code_of(experiment):
+    """The code that a run uses; a change elsewhere does not make it again."""
+    names = ["__init__", "shared", *CHAPTER.get(experiment, [experiment])]
+    modules = [Path(f"companion/{room}/{name}.py") for room in ("experiments", "figures") for name in names]
+    judged = [Path("companion/claims.py"), Path("companion/published.json")]
+    rooms = [path for room in ("vaemi", "companion/data") for path in sorted(Path(room).rglob("*.py"))]
+    return [str(path) for path in [*rooms, *modules, *judged] if path.exists()]
+
+
+def inputs_of(wildcards):
+    name = wildcards.experiment
+    if name in AS_RUN:
+        return [f"results/{EXTENDED}/{name}.json"]
+    data = [f"_build/marks/data/{name}"] if name in ON_DATA else []
+    return [f"notebooks/{name}.ipynb", f"notebooks/profiles/{PROFILE}.yaml", *code_of(name), *data, *WEIGHTS]
 
 
 rule site:
     input:
         RESULTS,
         PAGES,
-        expand(MARKS + "/sweeps/{sweep}", sweep=SWEEPS),
-        expand(f"results/{PROFILE}/sweeps/{{sweep}}.csv", sweep=SWEEPS),
+        REFERENCE_TABLES,
+        OWN_TABLES,
         claims=MARKS + "/claims.txt",
         benchmark="benchmarks/estimators.json",
         benchmark_of_scale="benchmarks/scale.json",
@@ -49,20 +68,19 @@ rule site:
     output:
         touch(MARKS + "/site"),
     params:
-        # A parameter, so that the other edition is built when the switch has changed.
+        # A parameter, so that a change of the switch builds the other edition.
         edition="--student" if STUDENT else "",
     shell:
         "python book/build.py --profile {PROFILE:q} {params.edition}"
 
 
-# All that is measured, without a site: what `make reference` asks for.
+# The results without a site, for `make reference`.
 rule measured:
     input:
         MARKS + "/claims.txt",
-        expand(MARKS + "/sweeps/{sweep}", sweep=SWEEPS),
+        REFERENCE_TABLES,
 
 
-# Longest first, so that no core waits at the end.
 rule data:
     output:
         touch("_build/marks/data/{data_set}"),
@@ -75,65 +93,42 @@ rule data:
 
 rule run:
     input:
-        PACKAGE,
-        TAKEN,
-        notebook="notebooks/{experiment}.ipynb",
-        profile=f"notebooks/profiles/{PROFILE}.yaml",
+        inputs_of,
     output:
         update(f"results/{PROFILE}/{{experiment}}.json"),
     wildcard_constraints:
         experiment="|".join(sorted({*EXPERIMENTS} - {*ON_DATA})),
-    # Snakemake tells a job's libraries to use so many threads; these small networks are slower with more than one.
+    # Libraries use as many threads as a rule declares; these small networks are slower with more than one.
     threads: 1
     shell:
         "vaemi run {wildcards.experiment:q} --profile {PROFILE:q}"
 
 
+# The longest runs come first, so that no core waits at the end.
 use rule run as run_on_data with:
-    input:
-        PACKAGE,
-        TAKEN,
-        "_build/marks/data/{experiment}",
-        notebook="notebooks/{experiment}.ipynb",
-        profile=f"notebooks/profiles/{PROFILE}.yaml",
     wildcard_constraints:
         experiment="|".join(ON_DATA),
-    # Training on pictures gains little by a second thread, so two of them run side by side.
+    # Training on pictures gains little from a second thread, so two of them run side by side.
     threads: max(1, workflow.cores // 2)
     priority: 1
 
 
-# After the run that the site shows, which is one of a sweep's, and after all others that can be made. It hands out the
-# cores itself, so that it gets all.
-if MADE_AT == PROFILE:
+# The sweeps that the book shows are those of the reference run, which are committed; only `make reference` makes them.
+if PROFILE == "paper":
 
     rule sweep:
         input:
-            lambda wildcards: f"results/{PROFILE}/{shlex.split(SWEEPS[wildcards.sweep])[0]}.json",
+            ancient("results/paper/mnist.json"),
         output:
-            # The table is there, too, when some of the runs failed; the mark is not.
-            table=update(f"results/{PROFILE}/sweeps/{{sweep}}.csv"),
-            mark=touch(MARKS + "/sweeps/{sweep}"),
+            update("results/paper/sweeps/{sweep}.csv"),
         wildcard_constraints:
-            sweep="|".join(map(re.escape, SWEEPS)),
+            sweep="|".join(REFERENCE_SWEEPS),
         params:
-            told=lambda wildcards: shlex.split(SWEEPS[wildcards.sweep]),
+            arguments=lambda wildcards: shlex.split(REFERENCE_SWEEPS[wildcards.sweep]),
         threads: workflow.cores
         priority: -1
-        # Its progress goes to standard error; what it found is on the page.
         shell:
-            "vaemi sweep {params.told:q} --name {wildcards.sweep:q} --profile {PROFILE:q} --jobs {threads} > /dev/null"
-
-else:
-
-    rule sweep:
-        input:
-            f"results/{MADE_AT}/sweeps/{{sweep}}.csv",
-        output:
-            f"results/{PROFILE}/sweeps/{{sweep}}.csv",
-            touch(MARKS + "/sweeps/{sweep}"),
-        shell:
-            "cp {input:q} {output[0]:q}"
+            "vaemi sweep {params.arguments:q} --name {wildcards.sweep:q} --profile paper --jobs {threads} > /dev/null"
 
 
 rule claims:

@@ -2,16 +2,16 @@
 
     .venv/bin/python benchmarks/faces.py --json faces.json
 
-Pictures of CelebA's size are generated in a temporary folder (they lie in the system's file cache when they are read,
-for all alike). All measurements of a round are made in turn in one process, several rounds; what counts is the ratio
-within a round, since the speed of a machine drifts.
+Pictures of CelebA's size are generated in a temporary folder; all readers find them in the system's file cache. Each of
+several rounds makes all measurements in one process. Ratios are taken within a round, since the speed of a machine
+drifts.
 
-- made from JPEGs: `celeba.load` on a copy that has no memory map yet, everything included, with one thread and with
-  all; the peer is the loop that tutorials write, torchvision's `pil_loader` and transforms into an array in memory.
+- made from JPEGs: `celeba.load` on a copy without a picture cache, everything included, with one thread and with all;
+  compared with torchvision's `pil_loader` and transforms in a plain loop into an array in memory.
 - random batches of 64, as float32: from the memory map, from the same pictures in memory, and from the JPEGs by
   `pil_loader` and transforms.
-- training: `train` on a network for 64x64 pictures, from the memory map and from memory. The map is then in the file
-  cache as well, so that what is measured is what the map costs, not the disk.
+- training: `train` on a network for 64x64 pictures, from the memory map and from memory. The map is in the file cache,
+  so that the disk is not measured.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ TRANSFORMS = Compose([CenterCrop(148), Resize(64, InterpolationMode.LANCZOS, ant
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured: pictures passed in a call of `run`, and the row it is compared with."""
+    """A measurement: the number of pictures in a call of `run`, and the row it is compared with."""
 
     work: str
     reader: str
@@ -61,7 +61,7 @@ class Measurement:
 
 
 def write_pictures(folder: Path, n: int) -> None:
-    """CelebA's layout with n JPEGs of about 7 kB, the mean size of CelebA's."""
+    """Write n JPEGs of about 7 kB, the mean size of CelebA's, in CelebA's layout."""
     generator = np.random.default_rng(0)
     (folder / "img_align_celeba").mkdir(parents=True)
     for name in names(n):
@@ -91,9 +91,9 @@ def load(threads: int | None = None) -> celeba.Faces:
 
 
 def plan(root: Path, n: int, batches: int, steps: int) -> list[Measurement]:
-    """All measurements on the n pictures under a data root."""
+    """Return all measurements on the n pictures under a data root."""
     folder = root / "celeba" / "img_align_celeba"
-    # The official order of the parts is that of the names here, so that both readers see the same pictures.
+    # Without a partition the order is that of the names, so that both readers see the same pictures.
     mapped = load().train.images
     in_memory = mapped.clone()
     order = torch.randint(len(mapped), (batches, BATCH), generator=torch.Generator().manual_seed(0))
@@ -137,7 +137,7 @@ def plan(root: Path, n: int, batches: int, steps: int) -> list[Measurement]:
 
 
 def measure(measurements: list[Measurement], rounds: int) -> list[dict[str, Any]]:
-    """A row for every measurement: its speed, and how many times as fast as the row it is compared with."""
+    """Return a row per measurement: its speed, and how many times as fast it is as the row it is compared with."""
     seconds: list[list[float]] = [[] for _ in measurements]
     for _ in range(rounds):
         for measurement, values in zip(measurements, seconds, strict=True):
@@ -165,7 +165,7 @@ def measure(measurements: list[Measurement], rounds: int) -> list[dict[str, Any]
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
+    """Format the rows as a Markdown table."""
     lines = ["| work | reader | pictures/s | times as fast as |", "|---|---|---|---|"]
     for row in rows:
         low, high = min(row["times_as_fast_in_rounds"]), max(row["times_as_fast_in_rounds"])

@@ -1,9 +1,9 @@
-"""Checks of the built site: what a reader would stumble over and Sphinx lets pass.
+"""Checks of the built site: faults that a reader would see and Sphinx does not report.
 
-    python book/checks.py             everything that a build checks, on the site as it was last built
-    python book/checks.py --words     the words that the spelling check does not know, and where they stand
-    python book/checks.py --add WORD  put words on the list book/words.txt
-    python book/checks.py --external  ask every address outside the site whether it is still there
+    python book/checks.py             every check of a build, on the site as it was last built
+    python book/checks.py --words     print the words that the spelling check does not know, with their pages
+    python book/checks.py --add WORD  add words to the list book/words.txt
+    python book/checks.py --external  request every address outside the site (Sphinx's linkcheck)
 
 A fault is one sentence: where, what, and what to do. The build reports all of them at once.
 """
@@ -11,24 +11,23 @@ A fault is one sentence: where, what, and what to do. The build reports all of t
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import jinja2
 import nbformat
 import yaml
-from pybtex.database import PybtexError, parse_file
+from bs4 import BeautifulSoup
+from bs4.element import NavigableString, PageElement, Tag
+from pybtex.database import parse_file
 from spellchecker import SpellChecker
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,233 +35,181 @@ WORDS = ROOT / "book" / "words.txt"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description="Check the built site.")
-    parser.add_argument("--build", type=Path, default=ROOT / "_build", help="where the site lies, as html/ in it")
+    parser.add_argument("--build", type=Path, default=ROOT / "_build", help="folder of the build, with html/ in it")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--words", action="store_true", help="print the unknown words and their pages")
-    what.add_argument("--add", nargs="+", metavar="WORD", help="put words on the list of known ones")
+    what.add_argument("--add", nargs="+", metavar="WORD", help="add words to the list of known ones")
     what.add_argument("--external", action="store_true", help="check the links that leave the site")
     options = parser.parse_args(arguments)
     if options.add:
-        add_words(options.add)
+        words = {*WORDS.read_text().split(), *options.add}
+        WORDS.write_text("".join(f"{word}\n" for word in sorted(words, key=by_letter)))
         return 0
-    # A build that failed left its pages where they were made; they are newer than the site in place.
+    # A failed build leaves its pages there; they are newer than the site in place.
     unfinished = options.build / "work" / "_build" / "html"
     site = unfinished if unfinished.exists() else options.build / "html"
     if not (site / "index.html").exists():
         print(f"checks: {options.build} has no site: run make book first.", file=sys.stderr)
         return 1
-    pages = read(site)
     if options.words:
-        for word, places in unknown_words(pages).items():
+        for word, places in unknown_words(read(site)).items():
             print(f"{word}\t{', '.join(places)}")
         return 0
-    if options.external:
-        dead, unsure, asked = dead_addresses(pages)
-        for sentence in unsure:
-            print(sentence)
-        faults = dead
-        done = f"{asked} addresses outside the site were asked."
-    else:
-        faults = problems(options.build / "source", site)
-        done = f"{len(pages)} pages were checked, {len(faults)} faults found."
-    for sentence in faults:
-        print(sentence, file=sys.stderr)
-    print(done)
+    faults = dead_addresses(options.build) if options.external else problems(options.build / "source", site)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{len(faults)} faults found.")
     return 1 if faults else 0
 
 
 def problems(source: Path, site: Path) -> list[str]:
-    """All faults of a built site and of the staged sources that it was built from, a sentence each."""
+    """Return all faults of a built site and of the staged sources that it was built from, a sentence each."""
     pages = read(site)
     return [
         *missing_numbers(source),
         *unreadable_numbers(pages),
-        *wrong_references(source),
+        *uncited_references(source),
         *dead_links(site, pages),
         *images_without_text(pages),
         *misspellings(pages),
     ]
 
 
-# --- reading -------------------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------------------------------
 
-_VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-# Tags in whose midst a word goes on.
+# A word can continue across these tags.
 _INLINE = {"a", "abbr", "b", "dfn", "em", "i", "mark", "q", "s", "small", "span", "strong", "sub", "sup", "u"}
-# What is no prose: code, formulas, and names and titles that others wrote.
-_NO_PROSE_TAGS = {"button", "cite", "code", "kbd", "math", "nav", "pre", "samp", "script", "style", "svg", "template"}
+# Code, formulas, and names and titles written by others.
+_NO_PROSE_TAGS = {
+    *("button", "cite", "code", "kbd", "math", "nav", "pre", "samp", "script", "style", "svg", "template"),
+}
 _NO_PROSE_CLASSES = {"bibtex-citation", "citation", "classifier", "headerlink", "math", "sig"}
-# A formula or a piece of code stands in the text as a digit, so that "$d$-th" is not read as a word "th".
-_STAND_IN = "0"
+_BLOCK_END = "\0"
 
 
 class Image(NamedTuple):
-    """A picture: the file it shows (or its tag), what is said of it (None: nothing), and if it is the page's own."""
+    """A picture: its file or tag, its text alternative if there is one, and whether it is part of the article."""
 
     name: str
     text: str | None
     in_article: bool
 
 
-class Page(HTMLParser):
-    """What the checks want to know of one page.
+@dataclass(frozen=True)
+class Page:
+    """What the checks need of one page.
 
     Attributes
     ----------
     ids : set of str
-        Everything that a link may point at.
+        Possible targets of links.
     links : list of str
         Addresses of all links, pictures, scripts and styles, as written.
     images : list of Image
-        Pictures, without those that are declared to be decoration.
+        Pictures that are not marked as decoration.
     prose : list of str
-        The text of paragraphs, headings, captions, list items and table cells, without code and formulas.
+        Text of paragraphs, headings, captions, list items and table cells, without code and formulas.
     outputs : list of str
-        What cells of a notebook printed.
+        Printed output of notebook cells.
     """
 
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.ids: set[str] = set()
-        self.links: list[str] = []
-        self.images: list[Image] = []
-        self.prose: list[str] = []
-        self.outputs: list[str] = []
-        self._open: list[_Open] = []
-        self._text: list[str] = []
-        self._drawing: tuple[int, str | None] | None = None  # how deep in the page an <svg> began, and its title
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
-        """An element begins: its names, links and pictures are taken, and what it means for the text in it."""
-        given = {name: value or "" for name, value in attrs}
-        above = self._open[-1] if self._open else _Open("", *[False] * 6)
-        classes = set(given.get("class", "").split())
-        here = _Open(
-            tag,
-            above.article or tag == "article",
-            above.skipped
-            or tag in _NO_PROSE_TAGS
-            or bool(classes & _NO_PROSE_CLASSES)
-            or (above.fields and tag in ("em", "strong")),  # types and names of parameters
-            above.output or "cell_output" in classes,
-            above.printed or (above.output and tag == "pre"),
-            above.hidden or given.get("aria-hidden") == "true",
-            above.fields or "field-list" in classes,
-        )
-        self.ids.update(given[name] for name in ("id", "name") if given.get(name) and (name == "id" or tag == "a"))
-        self._take_links(tag, given)
-        self._take_image(given, here)
-        if tag not in _INLINE:
-            self._end_block()
-        if here.skipped and not above.skipped and above.article:
-            self._text.append(_STAND_IN if "math" in classes or tag in ("code", "kbd", "samp") else " ")
-        if tag not in _VOID:
-            self._open.append(here)
-
-    def handle_endtag(self, tag: str) -> None:
-        """An element ends, and so does a block of text unless it goes on around it."""
-        if tag not in _INLINE:
-            self._end_block()
-        for depth in range(len(self._open) - 1, -1, -1):
-            if self._open[depth].tag == tag:  # what was left open inside ends here too
-                if self._drawing and self._drawing[0] == depth:
-                    self.images.append(Image("an inline <svg>", self._drawing[1], self._open[depth].article))
-                    self._drawing = None
-                del self._open[depth:]
-                return
-
-    def handle_data(self, data: str) -> None:
-        """Text: prose, or what a cell printed, or neither."""
-        here = self._open[-1] if self._open else None
-        if self._drawing and here and here.tag == "title":
-            self._drawing = (self._drawing[0], data.strip() or self._drawing[1])
-        if here is None or not here.article:
-            return
-        if not here.skipped:
-            self._text.append(data)
-        elif here.printed:
-            self.outputs.append(data)
-
-    def _end_block(self) -> None:
-        # Code and formulas inside a line must not end it, or "VAE's" and "`beta`s" would fall apart.
-        if self._open and self._open[-1].skipped:
-            return
-        text = " ".join("".join(self._text).split())
-        self._text = []
-        if text:
-            self.prose.append(text)
-
-    def _take_links(self, tag: str, given: Mapping[str, str]) -> None:
-        wanted = ("href", "src", "poster", "xlink:href") + (("data",) if tag == "object" else ())
-        self.links += [given[name].strip() for name in wanted if name in given]
-        if tag == "meta" and given.get("http-equiv", "").lower() == "refresh":
-            self.links += re.findall(r"url=(\S+)", given.get("content", ""), re.IGNORECASE)
-
-    def _take_image(self, given: Mapping[str, str], here: _Open) -> None:
-        if here.hidden or given.get("role") in ("presentation", "none"):
-            return
-        label = given.get("aria-label") or given.get("aria-labelledby")
-        if here.tag == "img":
-            self.images.append(Image(given.get("src", "<img>"), given.get("alt", label), here.article))
-        elif here.tag == "svg":
-            if self._drawing is None:
-                self._drawing = (len(self._open), label)
-        elif given.get("role") == "img":
-            self.images.append(Image(f"a <{here.tag}> with the role of an image", label, here.article))
+    ids: set[str]
+    links: list[str]
+    images: list[Image]
+    prose: list[str]
+    outputs: list[str]
 
 
-class _Open(NamedTuple):
-    """An element that the parser is inside of, and what that means for the text in it."""
-
-    tag: str
-    article: bool
-    skipped: bool
-    output: bool
-    printed: bool
-    hidden: bool
-    fields: bool
+def parse(html: str) -> Page:
+    """Parse one page."""
+    soup = BeautifulSoup(html, "html.parser")
+    article = soup.article or BeautifulSoup("", "html.parser")
+    blocks = _prose(article).split(_BLOCK_END)
+    return Page(
+        ids={str(tag["id"]) for tag in soup.select("[id]")} | {str(tag["name"]) for tag in soup.select("a[name]")},
+        links=list(_links(soup)),
+        images=list(_images(soup)),
+        prose=[text for block in blocks if (text := " ".join(block.split()))],
+        outputs=[pre.get_text() for pre in article.select(".cell_output pre")],
+    )
 
 
 def read(site: Path) -> dict[str, Page]:
-    """Every page of a built site, by its path in it. The theme's own snippets are no pages."""
+    """Parse every page of a built site, by its path in it, without the theme's own snippets."""
     paths = sorted(path for path in site.rglob("*.html") if "_static" not in path.relative_to(site).parts)
-    return {path.relative_to(site).as_posix(): Page(path.read_text()) for path in paths}
+    return {path.relative_to(site).as_posix(): parse(path.read_text()) for path in paths}
+
+
+def _links(soup: BeautifulSoup) -> Iterator[str]:
+    for tag in soup.find_all(True):
+        for attribute in ("href", "src", "poster", "xlink:href", *(["data"] if tag.name == "object" else [])):
+            if tag.has_attr(attribute):
+                yield str(tag[attribute]).strip()
+    for tag in soup.find_all("meta", attrs={"http-equiv": re.compile("^refresh$", re.IGNORECASE)}):
+        yield from re.findall(r"url=(\S+)", str(tag.get("content", "")), re.IGNORECASE)
+
+
+def _images(soup: BeautifulSoup) -> Iterator[Image]:
+    for tag in soup.select("img, svg, [role=img]"):
+        decoration = tag.get("role") in ("presentation", "none") or tag.find_parent("svg")
+        if decoration or any(one.get("aria-hidden") == "true" for one in (tag, *tag.parents)):
+            continue
+        name, label = f"a <{tag.name}>", tag.get("aria-label") or tag.get("aria-labelledby")
+        if tag.name == "img":
+            name, label = str(tag.get("src", name)), tag.get("alt", label)
+        elif tag.name == "svg" and tag.title:
+            label = label or tag.title.get_text()
+        yield Image(name, None if label is None else str(label), tag.find_parent("article") is not None)
+
+
+def _prose(node: PageElement, in_fields: bool = False) -> str:
+    """Return the text of a page's part; blocks end in a mark, inline code and formulas are replaced by a digit."""
+    if not isinstance(node, Tag):
+        return str(node) if type(node) is NavigableString else ""
+    classes = set(node.get("class") or [])
+    if node.name in _NO_PROSE_TAGS or classes & _NO_PROSE_CLASSES or (in_fields and node.name in ("em", "strong")):
+        # A digit, so that "$d$-th" does not leave a word "th".
+        return "0" if "math" in classes or node.name in ("code", "kbd", "samp") else " "
+    in_fields = in_fields or "field-list" in classes  # of an API page: names and types of parameters
+    text = "".join(_prose(child, in_fields) for child in node.children)
+    return text if node.name in _INLINE else f"{_BLOCK_END}{text}{_BLOCK_END}"
 
 
 def _source_texts(source: Path) -> Iterator[tuple[str, str]]:
-    """Where, and the Markdown of every staged page and of every Markdown cell and caption of a staged notebook."""
+    """Yield the place and the Markdown of every staged page, Markdown cell and caption of a cell."""
     for path in sorted(source.rglob("*.md")):
         yield path.relative_to(source).as_posix(), path.read_text()
     for path in sorted(source.rglob("*.ipynb")):
-        name = path.relative_to(source).as_posix()
         for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
-            shown = cell.metadata.get("mystnb", {})
-            text = cell.source if cell.cell_type == "markdown" else shown.get("figure", {}).get("caption", "")
-            yield f"{name}, cell {index}", text
+            caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")
+            text = cell.source if cell.cell_type == "markdown" else caption
+            yield f"{path.relative_to(source).as_posix()}, cell {index}", text
 
 
-# --- numbers -------------------------------------------------------------------------------------------------------
+# --- numbers ----------------------------------------------------------------------------------------------------------
 
 _SUBSTITUTION = re.compile(r"\{\{(.+?)\}\}", re.DOTALL)
-# Code, in which nothing is substituted: fences (other directives than those of code hold prose) and inline.
+# Fences of code (other directives hold prose) and inline code, in which nothing is substituted.
 _CODE = re.compile(
     r"^(`{3,}|~{3,})(?!\{(?!code)).*?^\1[`~]*\s*$|(?<!`)(`{1,2})(?!`)(?:(?!\n\n).)+?(?<!`)\2(?!`)",
     re.DOTALL | re.MULTILINE,
 )
-# How Python prints what is no number, where a number was expected. "None" is an English word, and a page may speak of
-# NaN: in prose these count alone in a cell of a table and behind a colon or an equals sign.
+# How Python prints a missing number. "None" is an English word, and a page may write about NaN: in prose these count
+# only alone in a cell of a table, and after a colon or an equals sign.
 _NO_NUMBER = re.compile(r"\{\{|\}\}|\{%|(?<![\w-])-?(?:nan|inf)(?![\w-])|<(?:built-in|bound|function|object)\b")
 _NO_NUMBER_PRINTED = re.compile(r"(?<![\w-])-?(?:nan|NaN|inf)(?![\w-])|\bNone\b")
 _NONE_IN_PROSE = re.compile(r"^(?:None|NaN)$|(?<=[:=] )(?:None|NaN)\b")
 
 
 def missing_numbers(source: Path) -> list[str]:
-    """Substitutions `{{ ... }}` of the staged sources that have no value, or one that is no number and no text."""
-    config = yaml.load((source / "_config.yml").read_text(), Loader=_LOADER)
+    """Find substitutions `{{ ... }}` of the staged sources without a value, or with one that is not a number or text.
+
+    Sphinx reports names that do not exist; it accepts None, NaN, empty texts and whole mappings.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the pure Python loader takes seconds
+    config = yaml.load((source / "_config.yml").read_text(), Loader=loader)
     numbers = config.get("sphinx", {}).get("config", {}).get("myst_substitutions", {})
     jinja = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     faults = []
@@ -270,72 +217,51 @@ def missing_numbers(source: Path) -> list[str]:
         for expression in _SUBSTITUTION.findall(_CODE.sub("", text)):
             try:
                 shown = jinja.from_string("{{" + expression + "}}").render(numbers)
-            except Exception as error:  # whatever an expression may raise, a page has no number
+            except Exception as error:  # an expression can raise anything
                 faults.append(
-                    f"{place}: {{{{{expression}}}}} has no value ({error}); run the notebook or mend the name."
+                    f"{place}: {{{{{expression}}}}} has no value ({error}): run the notebook or fix the name."
                 )
                 continue
-            empty = not shown.strip() and " else " not in expression  # a condition may well choose to say nothing
+            empty = not shown.strip() and " else " not in expression  # a condition may choose an empty text
             if empty or shown == "None" or shown.startswith(("{", "[")) or _NO_NUMBER.search(shown):
-                kept = shown if len(shown) < 60 else shown[:57] + "..."
-                faults.append(f"{place}: {{{{{expression}}}}} comes out as '{kept}'; name a single number or text.")
+                faults.append(f"{place}: {{{{{expression}}}}} gives '{shown[:60]}': name a single number or text.")
     return faults
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the spectra of all notebooks are long
 
 
 def unreadable_numbers(pages: Mapping[str, Page]) -> list[str]:
-    """Where a page shows `nan` and the like, or a substitution that was not made."""
+    """Find `nan` and the like, and substitutions that were not made."""
     faults = []
     for name, page in pages.items():
         said = [*page.prose, *(image.text or "" for image in page.images)]
-        shown = [(_NO_NUMBER.search(text) or _NONE_IN_PROSE.search(text), text) for text in said]
-        shown += [(_NO_NUMBER_PRINTED.search(text), text) for text in page.outputs]
-        faults += [
-            f"{name}: '{found.group()}' stands where a number should be, in '{_around(text, found)}'; "
-            "a substitution has no value there, or a cell shows what it could not compute."
-            for found, text in shown
-            if found
-        ]
+        found = [(_NO_NUMBER.search(text) or _NONE_IN_PROSE.search(text), text) for text in said]
+        found += [(_NO_NUMBER_PRINTED.search(text), text) for text in page.outputs]
+        for match, text in found:
+            if match:
+                around = " ".join(text[max(0, match.start() - 40) : match.end() + 40].split())
+                faults.append(
+                    f"{name}: '{match.group()}' instead of a number in '{around}': a substitution has no value, or a "
+                    "cell prints a result that it could not compute."
+                )
     return faults
 
 
-def _around(text: str, found: re.Match[str]) -> str:
-    return " ".join(text[max(0, found.start() - 40) : found.end() + 40].split())
+# --- references, links and pictures -----------------------------------------------------------------------------------
 
 
-# --- references ----------------------------------------------------------------------------------------------------
-
-_CITED = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
-
-
-def wrong_references(source: Path) -> list[str]:
-    """Entries of the bibliography that no page cites, and citations without an entry."""
-    bibliography = source / "book" / "references.bib"
-    try:
-        entries = set(parse_file(bibliography).entries)
-    except PybtexError as error:
-        return [f"book/references.bib: cannot be read ({error}); mend the entry."]
-    cited = defaultdict(list)
-    for place, text in _source_texts(source):
-        for keys in _CITED.findall(text):
-            for key in keys.split(","):
-                cited[key.strip()].append(place)
-    return [
-        *(f"book/references.bib: no page cites {key}; cite it or take it out." for key in sorted(entries - set(cited))),
-        *(
-            f"{cited[key][0]}: cites {key}, which book/references.bib does not have; add it or mend the key."
-            for key in sorted(set(cited) - entries)
-        ),
-    ]
-
-
-# --- links and pictures --------------------------------------------------------------------------------------------
+def uncited_references(source: Path) -> list[str]:
+    """Find entries of the bibliography that no page cites. Sphinx reports citations without an entry."""
+    cited = {
+        key.strip()
+        for _, text in _source_texts(source)
+        for keys in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text)
+        for key in keys.split(",")
+    }
+    entries = parse_file(source / "book" / "references.bib").entries
+    return [f"book/references.bib: no page cites {key}: cite or delete it." for key in sorted(set(entries) - cited)]
 
 
 def dead_links(site: Path, pages: Mapping[str, Page]) -> list[str]:
-    """Links, pictures, scripts and styles whose file or anchor is not in the site."""
+    """Find links, pictures, scripts and styles whose file or anchor is not in the site."""
     faults = []
     for name, page in pages.items():
         for link in sorted(set(page.links)):
@@ -345,39 +271,77 @@ def dead_links(site: Path, pages: Mapping[str, Page]) -> list[str]:
             target = (site / name).parent / unquote(address.path) if address.path else site / name
             target = target.resolve()
             if address.path.startswith("/") or not target.is_relative_to(site.resolve()):
-                faults.append(f"{name}: the link '{link}' leaves the site's folder; write it relative to the page.")
+                faults.append(f"{name}: the link '{link}' leaves the site's folder: make it relative to the page.")
             elif not target.is_file():
-                faults.append(f"{name}: the link '{link}' leads nowhere; there is no such file in the site.")
+                faults.append(f"{name}: the link '{link}' is dead: there is no such file in the site.")
             elif address.fragment:
                 there = pages.get(target.relative_to(site.resolve()).as_posix())
                 if there is not None and unquote(address.fragment) not in there.ids:
-                    faults.append(f"{name}: the link '{link}' has no such anchor on its page; mend the part after #.")
+                    faults.append(f"{name}: the link '{link}' is dead: its page has no such anchor.")
     return faults
 
 
 def images_without_text(pages: Mapping[str, Page]) -> list[str]:
-    """Pictures of which nothing is said to those who cannot see them, or only the name of a file."""
+    """Find pictures without a text alternative, or with nothing but a file name."""
     return [
-        f"{name}: the image {image.name} has no alt text; say what it shows."
+        f"{name}: the image {image.name} has no alt text: describe it."
         for name, page in pages.items()
         for image in page.images
         if not (image.text or "").strip() or image.text in (image.name, Path(image.name).name, Path(image.name).stem)
     ]
 
 
-# --- spelling ------------------------------------------------------------------------------------------------------
+# Answers of sites that refuse programs or ask for patience.
+_REFUSED = re.compile(r"\b(401|403|405|406|418|429|451|999)\b")
+
+
+def dead_addresses(build: Path) -> list[str]:
+    """Request the addresses outside the site with Sphinx's linkcheck; return a sentence for each dead one.
+
+    Addresses that refuse programs are printed and not returned.
+    """
+    work = build / "linkcheck"
+    jupyter_book(build / "source", work, "--builder", "linkcheck")
+    report = work / "_build" / "html" / "output.json"
+    if not report.exists():
+        return [f"{report} was not written: run make book first."]
+    answers = [json.loads(line) for line in report.read_text().splitlines()]
+    answers = [answer for answer in answers if answer["uri"].startswith("http")]
+    broken = [answer for answer in answers if answer["status"] in ("broken", "timeout")]
+    refused = [answer for answer in broken if _REFUSED.search(answer["info"])]
+    for answer in refused:
+        print(f"{answer['filename']}: {answer['uri']} may refuse programs ({answer['info']}): open it in a browser.")
+    dead = [answer for answer in broken if answer not in refused]
+    if len(dead) == len(answers) > 1:
+        return [f"None of {len(answers)} addresses answers ({dead[0]['info']}): is this machine online?"]
+    return [f"{one['filename']}: {one['uri']} does not answer ({one['info']}): fix or remove the link." for one in dead]
+
+
+def jupyter_book(source: Path, work: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run Jupyter Book on a staged source, with this interpreter."""
+    program = "from jupyter_book.cli.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, "build", str(source), "--path-output", str(work), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# --- spelling ---------------------------------------------------------------------------------------------------------
 
 # Lists and indexes made of names; sources of the package.
 _NOT_PROSE = re.compile(r"^(_modules/|genindex|py-modindex|search\.html)")
 _COLOUR = "arm|behavi|clam|col|endeav|fav|flav|harb|hon|hum|lab|neighb|rum|sav|splend|tum|vap|vig"
 _ENDINGS = "(?:s|ed|ing|al|able|ably|er|ers|ings|ist|ful|fully|hood|hoods|less|ly|ite|ites)?"
-_BRITISH = (
+# The dictionary is American, the book British.
+_TO_AMERICAN = (
     (re.compile(rf"((?:dis|mis|un)?(?:{_COLOUR}))our({_ENDINGS})"), r"\1or\2"),
     (re.compile(r"(cent|fib|lit|(?:kilo|centi|milli|micro|nano)?met|theat|spect)re(s)?"), r"\1er\2"),
     (re.compile(r"centr(ed|ing)"), r"center\1"),
     (re.compile(r"(anal|paral|catal)ys(e|ed|es|er|ers|ing)"), r"\1yz\2"),
 )
-_AMERICAN = (
+_TO_BRITISH = (
     (re.compile(rf"((?:dis|mis|un)?(?:{_COLOUR}))or({_ENDINGS})"), r"\1our\2"),
     (re.compile(r"(cent|fib|theat)er(s)?"), r"\1re\2"),
     (re.compile(r"center(ed|ing)"), r"centr\1"),
@@ -389,144 +353,63 @@ _AMERICAN = (
 
 
 def misspellings(pages: Mapping[str, Page]) -> list[str]:
-    """Words that are neither in the English dictionary nor on the list of the book."""
+    """Find words that are neither in the English dictionary nor on the list of the book."""
     faults = []
     for word, places in unknown_words(pages).items():
-        like = _british_form(word) or _dictionary().correction(word.lower())
-        hint = f" ({like}?)" if like and like != word.lower() else ""
+        suggestion = _respelled(word, _TO_BRITISH) or _dictionary().correction(word.lower())
+        hint = f" ({suggestion}?)" if suggestion and suggestion != word.lower() else ""
         faults.append(
-            f"{', '.join(places)}: '{word}'{hint} is not a known word; mend it, or if it is right put it on the list "
-            f"with: python book/checks.py --add {word}"
+            f"{', '.join(places)}: '{word}'{hint} is not a known word: correct it, or add it to the list with "
+            f"python book/checks.py --add {word}"
         )
     return faults
 
 
 def unknown_words(pages: Mapping[str, Page], known: Iterable[str] | None = None) -> dict[str, list[str]]:
-    """Every unknown word of the prose and the alt texts, with the pages that it stands on."""
+    """Return every unknown word of the prose and the alt texts, with its pages."""
     known = set(WORDS.read_text().split() if known is None else known)
     places: dict[str, list[str]] = {}
     for name, page in pages.items():
         if _NOT_PROSE.match(name):
             continue
-        words = {word for text in page.prose for word in words_of(text)}
-        words |= {word for image in page.images if image.in_article for word in words_of(image.text or "")}
-        for word in words:
+        texts = [*page.prose, *(image.text or "" for image in page.images if image.in_article)]
+        for word in {word for text in texts for word in _words(text)}:
             places.setdefault(word, []).append(name)
-    return {word: places[word] for word in sorted(places, key=str.casefold) if not _is_known(word, known)}
+    return {word: places[word] for word in sorted(places, key=str.casefold) if not is_known(word, known)}
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text: parts of hyphenated ones each, possessives without their s, nothing that holds a digit."""
+def _words(text: str) -> list[str]:
+    """Split a text into words, without possessive endings and what contains a digit."""
     chunks = re.findall(r"\w+(?:'\w+)*", text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
     words = (chunk.removesuffix("'s") for chunk in chunks if not re.search(r"[\d_]", chunk))
     return [word for word in words if len(word) > 1]
 
 
-def _is_known(word: str, known: set[str]) -> bool:
+def is_known(word: str, known: set[str]) -> bool:
+    """Return whether a word is on a list, an abbreviation, or in the dictionary in British spelling."""
     if {word, word.lower(), word.removesuffix("s"), word.lower().removesuffix("s")} & known:
         return True
-    if re.fullmatch(r"[A-Z]+s?", word) or re.search(r"[a-z][A-Z]", word):  # VAEs; a name like CelebA or that of a class
+    if re.fullmatch(r"[A-Z]+s?", word) or re.search(r"[a-z][A-Z]", word):  # VAEs, CelebA
         return True
-    if _british_form(word):
+    if _respelled(word, _TO_BRITISH):
         return False
-    return word.lower() in _dictionary() or _american_form(word.lower()) in _dictionary()
+    return any(spelling in _dictionary() for spelling in (word.lower(), _respelled(word, _TO_AMERICAN)) if spelling)
 
 
-def _british_form(word: str) -> str | None:
-    """How a word in American spelling is written here; None for all others."""
-    return _rewritten(word.lower(), _AMERICAN)
-
-
-def _american_form(word: str) -> str:
-    """The spelling under which the dictionary has a British word."""
-    return _rewritten(word, _BRITISH) or word
-
-
-def _rewritten(word: str, rules: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
+def _respelled(word: str, rules: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
+    word = word.lower()
     return next((found.expand(form) for rule, form in rules if (found := rule.fullmatch(word))), None)
 
 
 @cache
 def _dictionary() -> SpellChecker:
-    # Distance 1: a slip of one letter is what a hint can repair, and two letters would take seconds a word.
+    # A distance of two letters would take seconds a word.
     return SpellChecker(language="en", distance=1)
 
 
-def add_words(words: Iterable[str]) -> None:
-    """Put words on the list, which stays sorted."""
-    known = {*WORDS.read_text().split(), *words} if WORDS.exists() else set(words)
-    WORDS.write_text("".join(f"{word}\n" for word in sorted(known, key=_by_letter)))
-
-
-def _by_letter(word: str) -> tuple[str, str]:
+def by_letter(word: str) -> tuple[str, str]:
+    """Return the key by which the list of words is sorted."""
     return word.casefold(), word
-
-
-# --- links that leave the site -------------------------------------------------------------------------------------
-
-_TIMEOUT_SECONDS = 20
-_PAUSE_SECONDS = 0.5  # between two questions to one machine
-# A site that turns programs away or asks for patience is there.
-_TURNED_AWAY = {401, 403, 405, 406, 418, 429, 451, 999}
-
-
-def dead_addresses(pages: Mapping[str, Page]) -> tuple[list[str], list[str], int]:
-    """Ask every http address that a page links to.
-
-    Returns
-    -------
-    dead, unsure : list of str
-        A sentence for each address that does not answer, and for each that answers no programs.
-    asked : int
-        How many addresses there were.
-    """
-    where: dict[str, list[str]] = {}
-    for name, page in pages.items():
-        for link in sorted(set(page.links)):
-            if urlsplit(link).scheme in ("http", "https"):
-                where.setdefault(link.partition("#")[0], []).append(name)
-    by_machine: dict[str, list[str]] = {}
-    for address in sorted(where):
-        by_machine.setdefault(urlsplit(address).netloc, []).append(address)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        answers = dict(pair for pairs in pool.map(_ask_in_turn, by_machine.values()) for pair in pairs)
-    if answers and all(isinstance(answer, str) for answer in answers.values()):
-        first = next(iter(answers.values()))
-        return [f"None of {len(where)} addresses answers ({first}): is this machine on the network?"], [], len(where)
-    dead, unsure = [], []
-    for address in sorted(where):
-        answer, on = answers[address], f"(on {', '.join(sorted(set(where[address])))})"
-        if isinstance(answer, int) and answer in _TURNED_AWAY:
-            unsure.append(f"{address} answers {answer} to programs; look yourself {on}.")
-        elif answer is not None:
-            dead.append(f"{address} is dead: {answer} {on}; mend the link or take it out.")
-    return dead, unsure, len(where)
-
-
-def _ask_in_turn(addresses: Sequence[str]) -> list[tuple[str, int | str | None]]:
-    answers = []
-    for index, address in enumerate(addresses):
-        if index:
-            time.sleep(_PAUSE_SECONDS)
-        answers.append((address, _ask(address)))
-    return answers
-
-
-def _ask(address: str) -> int | str | None:
-    """None if the address answers, else the status or the reason."""
-    answer: int | str | None = None
-    for method in ("HEAD", "GET"):  # some machines know no HEAD
-        quoted = quote(address, safe="%/:?=&+,;@!$'()*~#[]")
-        request = urllib.request.Request(quoted, method=method, headers={"User-Agent": "vaemi's check of links"})
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):
-                return None
-        except urllib.error.HTTPError as error:
-            answer = error.code
-            error.close()
-        except (OSError, ValueError) as error:
-            answer = str(getattr(error, "reason", error)) or type(error).__name__
-    return answer
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The exercises: run the code of their solutions, keep the numbers, and leave the solutions out of the student edition.
+"""The exercises: run the code of their solutions, keep the numbers, remove the solutions from the student edition.
 
     python book/exercises.py
 
 runs every solution and writes book/exercises/answers.json, the numbers that the solutions' text shows, and
-vaemi/answers.json, from which `companion.selfcheck` judges a student's number and cannot be made to tell it.
+companion/answers.json, with which `companion.selfcheck` compares a student's number.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import secrets
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,14 +21,16 @@ import nbformat
 import yaml
 
 from companion import selfcheck
+from companion.errors import CompanionError
+from vaemi._files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "book" / "exercises"
 NUMBERS = FOLDER / "answers.json"
 CHECKS = FOLDER / "checks.yaml"
-SEALED = ROOT / "vaemi" / "answers.json"
+SEALED = ROOT / "companion" / "answers.json"
 PAGES = ("idea", "theory", "mnist", "faces", "eeg", "estimator", "sparsity", "objectives", "own")
-# Pages of the book that end in a link to exercises; those that are not there get none.
+# Pages of the book that end in a link to exercises.
 CHAPTERS = {
     "book/idea.md": "idea",
     "book/theory.md": "theory",
@@ -47,7 +47,7 @@ CHAPTERS = {
     "book/scale.md": "own",
 }
 EDITIONS = {
-    False: "A click opens a solution. Try first; a solution that one has only read looks easier than it was.",
+    False: "Click a solution to open it. Try first: a solution looks easier once you have read it.",
     True: "This edition comes without the solutions.",
 }
 
@@ -55,26 +55,25 @@ _DIRECTIVE = re.compile(r"^::::\{(exercise|solution)\} *(.*)\n((?:(?!^::::).*\n)
 _OPTION = re.compile(r"^:(\w+): *(.*)$", re.MULTILINE)
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _GRADE = re.compile(r"^\*(Easy|Medium|Hard) · (pencil|code|run) · (\d+) min(, [^*]+)?\*$", re.MULTILINE)
-# In any form that Sphinx would take; what is left of it after stripping must not reach a student.
+# Any other form of a solution that Sphinx accepts; it must not reach a student.
 _SOLUTION_LEFT = re.compile(r"\{solution(-start|-end)?\}|\bsol-\w+-\d")
-
-
-class ExerciseError(Exception):
-    """An exercise that cannot be used; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise of a page.
+    """An exercise and its solution.
 
     Attributes
     ----------
     name : str
-        Page and number, such as ``idea-1``; labels are ``ex-idea-1`` and ``sol-idea-1``.
-    title, level, kind : str
-        Level is Easy, Medium or Hard, kind pencil, code or run.
+        Page and number, such as ``idea-1``; the labels are ``ex-idea-1`` and ``sol-idea-1``.
+    title : str
+    level : str
+        Easy, Medium or Hard.
+    kind : str
+        pencil, code or run.
     minutes : int
-        What solving it takes.
+        Time to solve it.
     text, solution : str
         Markdown.
     """
@@ -89,74 +88,70 @@ class Exercise:
 
     @property
     def code(self) -> str:
-        """What a student is given to begin with and what the solution adds, as one program."""
+        """The code of the text and of the solution, as one program."""
         return "\n".join(_PYTHON.findall(self.text) + _PYTHON.findall(self.solution))
 
     @property
     def shown(self) -> list[str]:
-        """Names of the numbers that the text of the solution shows."""
+        """The names of the numbers that the text of the solution shows."""
         key = self.name.replace("-", "_")
         return sorted(set(re.findall(rf"exercises\.{key}\.(\w+)", self.solution)))
 
 
 def read(page: str) -> list[Exercise]:
-    """The exercises of a page, in order.
+    """Return the exercises of a page, in order.
 
     Raises
     ------
-    ExerciseError
+    CompanionError
         If an exercise has no grade, is not numbered in order, or is not followed by its solution.
     """
-    found = [(kind, title, body) for kind, title, body in _DIRECTIVE.findall((FOLDER / f"{page}.md").read_text())]
+    directives = _DIRECTIVE.findall((FOLDER / f"{page}.md").read_text())
     exercises = []
-    for number, (one, two) in enumerate(zip(found[::2], found[1::2], strict=False), start=1):
+    for number in range(1, (len(directives) + 1) // 2 + 1):
         name = f"{page}-{number}"
-        labels = [dict(_OPTION.findall(body)).get("label") for _, _, body in (one, two)]
-        if (one[0], two[0], two[1]) != ("exercise", "solution", f"ex-{name}") or labels != [
-            f"ex-{name}",
-            f"sol-{name}",
-        ]:
-            raise ExerciseError(
-                f"{page}.md: number {number} must be an exercise ex-{name}, then its solution sol-{name}."
+        pair = directives[2 * number - 2 : 2 * number]
+        found = [(kind, dict(_OPTION.findall(body)).get("label")) for kind, _, body in pair]
+        if found != [("exercise", f"ex-{name}"), ("solution", f"sol-{name}")] or pair[1][1] != f"ex-{name}":
+            raise CompanionError(
+                f"{page}.md: number {number} must be an exercise ex-{name}, followed by its solution sol-{name}."
             )
-        grade = _GRADE.search(one[2])
+        (_, title, text), (_, _, solution) = pair
+        grade = _GRADE.search(text)
         if grade is None:
-            raise ExerciseError(f"{page}.md: ex-{name} has no grade such as *Easy · pencil · 10 min*.")
-        level, kind, minutes, _ = grade.groups()
-        exercises.append(Exercise(name, one[1], level, kind, int(minutes), one[2], two[2]))
-    if 2 * len(exercises) != len(found):
-        raise ExerciseError(f"{page}.md: its last exercise has no solution.")
+            raise CompanionError(f"{page}.md: ex-{name} has no grade such as *Easy · pencil · 10 min*.")
+        exercises.append(Exercise(name, title, grade[1], grade[2], int(grade[3]), text, solution))
     return exercises
 
 
 def solve(exercise: Exercise) -> dict[str, Any]:
-    """All variables of the solution's code after it has run."""
+    """Run the code of a solution and return its variables."""
     names: dict[str, Any] = {"__name__": f"solution of {exercise.name}"}
     exec(compile(exercise.code, f"<solution of {exercise.name}>", "exec"), names)
     return names
 
 
 def numbers(exercise: Exercise, names: Mapping[str, Any]) -> dict[str, Any]:
-    """What the text of a solution shows, to six digits: enough to read, and the same on every machine."""
+    """Return the numbers that the text of a solution shows, to six digits."""
     missing = [name for name in exercise.shown if not isinstance(names.get(name), int | float | str)]
     if missing:
-        raise ExerciseError(f"{exercise.name}: its text shows {missing[0]}, which its code does not compute.")
+        raise CompanionError(f"{exercise.name}: its text shows {missing[0]}, which its code does not compute.")
     found = {name: names[name] for name in exercise.shown}
     return {name: float(f"{n:.6g}") if isinstance(n, float) else n for name, n in found.items()}
 
 
 def checks() -> dict[str, dict[str, Any]]:
-    """What checks.yaml says of every exercise that asks for a number."""
+    """Return the entry in checks.yaml of every exercise that asks for a number."""
     return yaml.safe_load(CHECKS.read_text())
 
 
 def evaluated(expression: str, names: Mapping[str, Any]) -> float:
-    """An expression of checks.yaml, with the variables of a solution and the functions of `math`."""
+    """Evaluate an expression of checks.yaml with the variables of a solution and the functions of `math`."""
     return float(eval(str(expression), {**vars(math), **names}))
 
 
 def mistakes(about: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that the common mistakes of an exercise lead to."""
+    """Return the numbers that the common mistakes of an exercise lead to."""
     found = {}
     for mistake in about["mistakes"]:
         if isinstance(mistake, str):
@@ -167,97 +162,81 @@ def mistakes(about: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, fl
     return found
 
 
-def sealed(exercise: Exercise, names: Mapping[str, Any], salt: str | None = None) -> dict[str, Any] | None:
-    """The exercise's entry in vaemi/answers.json, or None if it asks for no number."""
+def sealed(exercise: Exercise, names: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the exercise's entry in companion/answers.json, or None if it asks for no number."""
     about = checks().get(exercise.name)
     if about is None:
         return None
     try:
-        return selfcheck.seal(
-            float(names["answer"]),
-            about["tolerance"],
-            about["unit"],
-            mistakes(about, names),
-            salt or secrets.token_hex(8),
-        )
+        return selfcheck.entry_of(float(names["answer"]), about["tolerance"], about["unit"], mistakes(about, names))
     except ValueError as error:
-        raise ExerciseError(f"{exercise.name}: {error}") from None
-
-
-def without_solutions(markdown: str) -> str:
-    """A page without its solutions.
-
-    Raises
-    ------
-    ExerciseError
-        If something of a solution would be left, one in another form or a reference to one.
-    """
-    stripped = _DIRECTIVE.sub(lambda match: "" if match[1] == "solution" else match[0], markdown)
-    if left := _SOLUTION_LEFT.search(stripped):
-        raise ExerciseError(
-            f"{left[0]} would stay in the student edition: write solutions as ::::{{solution}} ... ::::."
-        )
-    return stripped
+        raise CompanionError(f"{exercise.name}: {error}") from None
 
 
 def stage(source: Path, student: bool) -> dict[str, Any]:
-    """Finish what build.py has staged: checks under the exercises, links from the chapters, solutions in or out.
+    """Finish the staged exercises: self-checks below them, links from the chapters, solutions in or out.
 
     Parameters
     ----------
     source : Path
         The folder that Jupyter Book reads.
     student : bool
-        Leave the solutions out, here, before anything is made of the pages: then they can be neither in a page nor in
-        its source, nor in the search index.
+        Remove the solutions from the sources, so that neither pages nor their sources nor the search index hold them.
 
     Returns
     -------
     dict
         What the pages may name: `edition`, `minutes` of a page, and the numbers of every solution.
+
+    Raises
+    ------
+    CompanionError
+        If the student edition would hold part of a solution: one in another form, or a reference to one.
     """
     about = checks()
     for extra in ("answers.json", "checks.yaml", "ruff.toml"):
         (source / "book" / "exercises" / extra).unlink(missing_ok=True)
     for page in PAGES:
         path = source / "book" / "exercises" / f"{page}.md"
-        path.write_text(_DIRECTIVE.sub(lambda match: _named_and_checked(match, about), path.read_text()))
+        path.write_text(_DIRECTIVE.sub(lambda found: _with_check(found, about), path.read_text()))
     for chapter, page in CHAPTERS.items():
-        _link(source / chapter, f"To practise: {{doc}}`exercises on this chapter </book/exercises/{page}>`.")
+        _append(source / chapter, f"To practise: {{doc}}`exercises on this chapter </book/exercises/{page}>`.")
     if student:
         for path in source.rglob("*.md"):
-            try:
-                path.write_text(without_solutions(path.read_text()))
-            except ExerciseError as error:
-                raise ExerciseError(f"{path.relative_to(source)}: {error}") from None
+            text = _DIRECTIVE.sub(lambda found: "" if found[1] == "solution" else found[0], path.read_text())
+            if left := _SOLUTION_LEFT.search(text):
+                raise CompanionError(
+                    f"{path.relative_to(source)}: {left[0]} would stay in the student edition: write solutions as "
+                    "::::{solution} ... ::::."
+                )
+            path.write_text(text)
     minutes = {page: _in_words(sum(exercise.minutes for exercise in read(page))) for page in PAGES}
     shown = {} if student else json.loads(NUMBERS.read_text())
     return {"edition": EDITIONS[student], "minutes": minutes} | shown
 
 
-def _named_and_checked(directive: re.Match[str], about: Mapping[str, Any]) -> str:
-    """An exercise with its name beside its grade; if it asks for a number, it ends with how to check that."""
+def _with_check(directive: re.Match[str], about: Mapping[str, Any]) -> str:
+    """Return an exercise with its name beside its grade and, if it asks for a number, the code that checks one."""
     kind, title, body = directive.groups()
     if kind != "exercise":
         return directive[0]
     name = dict(_OPTION.findall(body)).get("label", "").removeprefix("ex-")
     lines = [_GRADE.sub(lambda grade: f"{grade[0]} · `{name}`", body.rstrip("\n"))]
     if name in about:
-        check = about[name]
         lines += [
             "",
             "```python",
             "from companion.selfcheck import check",
             "",
-            f"# {check['unit']}; right to {check['tolerance']:g}",
+            f"# {about[name]['unit']}; correct to {about[name]['tolerance']:g}",
             f'check("{name}", your_number)',
             "```",
         ]
     return "\n".join([f"::::{{exercise}} {title}", *lines, "::::", ""])
 
 
-def _link(chapter: Path, line: str) -> None:
-    """Put a line at the end of a staged chapter. The executed notebook is staged, so that no run gets stale by it."""
+def _append(chapter: Path, line: str) -> None:
+    """Append a line to a staged chapter, if it is there."""
     if not chapter.exists():
         return
     if chapter.suffix == ".ipynb":
@@ -269,36 +248,29 @@ def _link(chapter: Path, line: str) -> None:
 
 
 def _in_words(minutes: int) -> str:
-    """A time to plan with, to the quarter of an hour."""
+    """Return a time to the quarter of an hour."""
     quarters = round(minutes / 15)
-    hours, rest = divmod(quarters, 4)
-    if hours == 0:
-        return f"{15 * rest} minutes"
-    part = {0: "", 1: " and a quarter", 2: " and a half", 3: " and three quarters"}[rest]
-    return f"{('one', 'two', 'three', 'four', 'five')[hours - 1]}{part} hour{'s' if quarters > 4 else ''}"
+    return f"{15 * quarters} minutes" if quarters <= 4 else f"{quarters / 4:g} hours"
 
 
 def main() -> int:
     """Run all solutions and write both files; returns the exit status."""
-    known = json.loads(SEALED.read_text()) if SEALED.exists() else {}
     shown, kept = {}, {}
     try:
         for page in PAGES:
             for exercise in read(page):
                 names = solve(exercise)
                 shown[exercise.name.replace("-", "_")] = numbers(exercise, names)
-                # The salt stays, so that only what changed is different.
-                entry = sealed(exercise, names, known.get(exercise.name, {}).get("salt"))
+                entry = sealed(exercise, names)
                 if entry is not None:
                     kept[exercise.name] = entry
-    except ExerciseError as error:
+    except CompanionError as error:
         print(f"exercises: {error}", file=sys.stderr)
         return 1
     for path, content in ((NUMBERS, shown), (SEALED, kept)):
-        scratch = path.with_suffix(".new")
-        scratch.write_text(json.dumps(content, indent=1) + "\n")
-        shutil.move(scratch, path)
-    print(f"{len(shown)} solutions run, {len(kept)} answers sealed.")
+        with atomic_write(path) as scratch:
+            scratch.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"{len(shown)} solutions run, {len(kept)} answers written.")
     return 0
 
 

@@ -1,11 +1,9 @@
-"""Every figure of the book for slides, on a white ground, with a licence line below it: SVG, and PNG 1920 pixels wide.
+"""Export every figure of the book for slides: SVG and PNG, on white, with a licence line below it.
 
     python book/figures_export.py --profile quick
 
-Executed notebooks hold their figures as SVG, and so do the pages' own. Slides are made from that, not by a second
-drawing: no run takes longer or leaves larger files, and every run that was ever made can be exported. The mid-grey
-text, which must read on a dark page too, turns nearly black; resvg, a small package without further needs, makes PNGs
-for programs that take no SVG.
+The figures come from the SVG of executed notebooks and pages, so that every existing run can be exported. The mid-grey
+text, which is legible on light and dark pages, becomes nearly black.
 """
 
 from __future__ import annotations
@@ -30,15 +28,17 @@ import resvg_py
 import yaml
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
+from templates import ROOT, render
 
-from companion import figures, runs
+from companion import figures
+from companion.errors import CompanionError
 
 PIXELS = 1920
-# Data whose licence lets nobody pass on pictures made from them, by the notebook that shows them.
+# Data whose licence forbids redistributing pictures made from them, by notebook.
 NOT_TO_BE_PASSED_ON = {"celeba": "CelebA", "deap": "DEAP"}
 _DARK = "#25292d"
 _MARGIN, _FONT_SIZE = 10.0, 7.0
-# Of a letter of the licence line, in its font size: what DejaVu Sans, the widest of the fonts named, needs on average.
+# Mean width of a letter of the licence line, in its font size, in DejaVu Sans, the widest of the fonts.
 _LETTER = 0.54
 _FIGURE = re.compile(
     r"^(?P<fence>`{3,}|:{3,})\{figure\}[ \t]+(?P<path>\S+)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.M | re.S
@@ -47,7 +47,7 @@ _ROLE = re.compile(r"\{[\w:-]+\}`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
 
 
 class Picture(NamedTuple):
-    """A figure of a page: its file's name without ending, the SVG, and what is said about it, in Markdown."""
+    """A figure of a page: file name without suffix, page, SVG, and caption and alt text in Markdown."""
 
     name: str
     page: str
@@ -57,15 +57,15 @@ class Picture(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description="Write every figure of a profile's pages for slides.")
     parser.add_argument("--profile", default="quick")
-    parser.add_argument("--results", type=Path, default=build.ROOT / "results")
-    parser.add_argument("--build", type=Path, default=build.ROOT / "_build", help="where they go, as figures/ in it")
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    parser.add_argument("--build", type=Path, default=ROOT / "_build", help="where figures/ goes")
     options = parser.parse_args(arguments)
     try:
         written = export(options.profile, options.results, options.build / "figures")
-    except (build.BuildError, runs.RunError) as error:
+    except CompanionError as error:
         print(f"figures: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def export(profile: str, results: Path, target: Path) -> list[Picture]:
-    """Write the figures of a profile and a contact sheet into a folder, which takes its place when it is whole."""
+    """Export the figures of a profile with a contact sheet to a folder, which appears when it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory(dir=target.parent) as made:
         source, whole = Path(scratch) / "source", Path(made) / "figures"
@@ -87,18 +87,21 @@ def export(profile: str, results: Path, target: Path) -> list[Picture]:
         for picture in pictures:
             write(picture, lines[picture.name], whole)
         shutil.copytree(source / "extra" / "_static" / "mathjax", whole / "mathjax")
-        (whole / "index.html").write_text(contact_sheet(pictures, lines, profile))
+        sheet = render(
+            "figures.html", pictures=pictures, lines=lines, profile=profile, pixels=PIXELS, to_html=caption_to_html
+        )
+        (whole / "index.html").write_text(sheet)
         shutil.rmtree(target, ignore_errors=True)
         whole.rename(target)
     return pictures
 
 
 def pictures_of(source: Path) -> Iterator[Picture]:
-    """The figures of all staged pages, in the order of the table of contents; a picture on two pages comes once.
+    """Yield the figures of all staged pages, in the order of the table of contents, each once.
 
     Raises
     ------
-    BuildError
+    CompanionError
         If two figures would get the same file name.
     """
     numbers = yaml.safe_load((source / "_config.yml").read_text())["sphinx"]["config"].get("myst_substitutions", {})
@@ -111,7 +114,7 @@ def pictures_of(source: Path) -> Iterator[Picture]:
         )
         for picture in found:
             if picture.name in seen:
-                raise build.BuildError(f"Two figures would be called {picture.name}: rename one (page {page}).")
+                raise CompanionError(f"Two figures would be called {picture.name}: rename one (page {page}).")
             seen.add(picture.name)
             yield picture
 
@@ -136,16 +139,16 @@ def _of_page(path: Path, numbers: Mapping[str, Any]) -> Iterator[Picture]:
 
 
 def _file_name(page: str, figure: str) -> str:
-    """Page and figure, without saying a word twice: mnist-spectrum for fig-mnist-spectrum."""
+    """Return page and figure without repeating the page: mnist-spectrum for fig-mnist-spectrum."""
     name = figure.removeprefix("fig-")
     return name if name.startswith(page) else f"{page}-{name}"
 
 
 def licences(pictures: Sequence[Picture], results: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """The line below each picture, by its name: what it is, whose, and what one may do with it."""
+    """Return the line below each picture, by its name: name, licence, address."""
     (arxiv,) = (
         entry["value"].removeprefix("arXiv:")
-        for entry in yaml.safe_load((build.ROOT / "CITATION.cff").read_text())["preferred-citation"]["identifiers"]
+        for entry in yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]["identifiers"]
         if entry["value"].startswith("arXiv:")
     )
     address = (config.get("repository") or {}).get("url") or f"companion of doi.org/10.48550/arXiv.{arxiv}"
@@ -161,24 +164,24 @@ def licences(pictures: Sequence[Picture], results: Path, config: Mapping[str, An
 
 
 def write(picture: Picture, line: str, folder: Path) -> None:
-    """Write a picture as SVG and as PNG."""
+    """Write a picture as SVG and PNG."""
     svg = for_slides(picture, line)
     (folder / f"{picture.name}.svg").write_text(svg)
     (folder / f"{picture.name}.png").write_bytes(to_png(svg))
 
 
 def for_slides(picture: Picture, line: str) -> str:
-    """The picture's SVG on white, with dark text, a margin, a title, and the line below it.
+    """Return the SVG of a picture on white, with dark text, a margin, a title, and the line below it.
 
     Raises
     ------
-    BuildError
+    CompanionError
         If the picture has no size.
     """
     root = re.search(r"<svg\b[^>]*>", picture.svg, re.S)
     size = root and re.search(r'viewBox="([\d.eE+\s-]+)"', root[0])
     if not root or not size:
-        raise build.BuildError(f"The figure {picture.name} is no SVG with a viewBox.")
+        raise CompanionError(f"The figure {picture.name} is no SVG with a viewBox.")
     left, top, width, height = map(float, size[1].split())
     lines = textwrap.wrap(line, max(20, int(width / (_LETTER * _FONT_SIZE))))
     left, top, bottom = left - _MARGIN, top - _MARGIN, top + height + _MARGIN
@@ -199,11 +202,11 @@ def for_slides(picture: Picture, line: str) -> str:
 
 
 def to_png(svg: str, width: int = PIXELS) -> bytes:
-    """The SVG as PNG of a width in pixels; its text in the font that comes with matplotlib, the same everywhere."""
+    """Render an SVG as PNG of a width in pixels, with the font that matplotlib brings."""
     font = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return bytes(
         resvg_py.svg_to_bytes(
-            # Without a dpi this version takes a size in points for none.
+            # Without a dpi, this version ignores sizes in points.
             svg_string=svg,
             width=width,
             dpi=96,
@@ -214,63 +217,11 @@ def to_png(svg: str, width: int = PIXELS) -> bytes:
     )
 
 
-def contact_sheet(pictures: Sequence[Picture], lines: Mapping[str, str], profile: str) -> str:
-    """A page that shows all pictures with captions and links to their files."""
-    rows = "\n".join(
-        f'<figure><a href="{picture.name}.svg"><img src="{picture.name}.png" alt="{html.escape(picture.alt)}" '
-        f'loading="lazy"></a><figcaption><h2>{picture.name}</h2><p>{caption_to_html(picture.caption)}</p>'
-        f'<p class="files"><a href="{picture.name}.svg">SVG</a> <a href="{picture.name}.png">PNG, {PIXELS} pixels '
-        f"wide</a></p><p><small>{html.escape(lines[picture.name])}</small></p></figcaption></figure>"
-        for picture in pictures
-    )
-    return (
-        _SHEET.replace("@profile@", html.escape(profile))
-        .replace("@number@", str(len(pictures)))
-        .replace("@rows@", rows)
-    )
-
-
 def caption_to_html(caption: str) -> str:
-    """Markdown with roles and mathematics as HTML; the formulas are left to MathJax."""
+    """Render Markdown with roles and formulas as HTML; MathJax sets the formulas."""
     plain = _ROLE.sub(lambda role: role[1] or role[2], caption)
     markdown = MarkdownIt("commonmark").use(dollarmath_plugin, renderer=lambda tex, _: rf"\({html.escape(tex)}\)")
     return str(markdown.renderInline(plain))
-
-
-_SHEET = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Figures for slides</title>
-<style>
-  :root { color-scheme: light dark; --ink: #22262a; --ground: #f6f7f8; --link: #0b5c94; }
-  @media (prefers-color-scheme: dark) { :root { --ink: #e4e7ea; --ground: #16191c; --link: #7cc0ee; } }
-  body { font: 1rem/1.55 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0 auto;
-         max-width: 84rem; padding: 1.5rem; }
-  main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 2.5rem 2rem; }
-  figure { margin: 0; min-width: 0; }
-  img { width: 100%; height: auto; background: #fff; border: 1px solid #8886; box-sizing: border-box; }
-  main { margin-top: 2rem; }
-  h2 { font-size: 1.05rem; margin: .6rem 0 .3rem; overflow-wrap: anywhere; }
-  p { margin: .3rem 0; overflow-wrap: anywhere; }
-  a { color: var(--link); }
-  .files a { margin-right: 1rem; }
-  mjx-container { overflow-x: auto; max-width: 100%; }
-</style>
-<script src="mathjax/tex-chtml.js" defer></script>
-</head>
-<body>
-<h1>Figures for slides</h1>
-<p>The @number@ figures of the book as the profile <strong>@profile@</strong> made them. SVG stays sharp at any size;
-PNG is for programs that take no SVG. Leave the line below a figure where it is: it says where the figure comes from
-and what you may do with it.</p>
-<main>
-@rows@
-</main>
-</body>
-</html>
-"""
 
 
 if __name__ == "__main__":

@@ -1,37 +1,22 @@
-"""Snakemake behind `make book`, with a lock that no dead process holds.
+"""Run Snakemake for `make book` under an exclusive lock that is released when the process dies.
 
     python book/make.py ARGUMENTS OF SNAKEMAKE
 
-Snakemake's own lock is a file that a killed process leaves, and the next one then refuses to begin.
+Snakemake's own lock outlives a killed process, and the next build then refuses to start.
 """
 
-from __future__ import annotations
-
-import os
 import sys
 from pathlib import Path
 
-from vaemi._files import only_one
+from snakemake.cli import main  # type: ignore[import-untyped]
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def main() -> None:
-    """Wait for another `make book` in this folder, then become Snakemake."""
-
-    def say_waiting() -> None:
-        print(f"book: another make book is at work in {ROOT}; waiting for it.", file=sys.stderr)
-
-    folder = ROOT / "_build"
-    try:
-        folder.mkdir(exist_ok=True)
-        # Never left: the system gives the lock back when the process that this one becomes has ended.
-        with only_one(folder / ".make.lock", say_waiting, inherited=True) as locked:
-            alone = ["--nolock"] if locked else []
-            os.execvp("snakemake", ["snakemake", *alone, *sys.argv[1:]])
-    except OSError as error:
-        sys.exit(f"book: {error.filename or folder}: {error.strerror or error}.")
-
+from vaemi._files import exclusive_lock
 
 if __name__ == "__main__":
-    main()
+    build = Path(__file__).resolve().parent.parent / "_build"
+    try:
+        build.mkdir(exist_ok=True)
+        with exclusive_lock(build / ".make.lock", f"book: another make book is running in {build.parent}; waiting."):
+            main(["--nolock", *sys.argv[1:]])
+    except OSError as error:
+        sys.exit(f"book: {error.filename or build}: {error.strerror or error}.")

@@ -1,7 +1,6 @@
-"""What the page on many runs shows: the spread over seeds and the path over beta, from the tables of two sweeps.
+"""Show the spread over seeds and the path over beta on the page on many runs, from the tables of two sweeps.
 
-It is a page and no notebook, since the result of a notebook is kept by its code and its parameters, and would not
-be made anew when the sweeps have been.
+The tables are those of the reference run, or this profile's where `vaemi sweep` has made both.
 """
 
 from __future__ import annotations
@@ -10,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from companion import claims, figures, runs
-from companion.runs import RunError, duration_in_words
+from companion.errors import RunError
+from companion.sweep import REFERENCE_SWEEPS
+from companion.words import duration_in_words, ratio_in_words
 
 ROOT = Path(__file__).resolve().parent.parent
-SEEDS, PATH = "mnist-seeds", "mnist-beta"
+SEEDS, PATH = REFERENCE_SWEEPS
 _ACCURACY = "accuracy_percent_by_ratio_kept"
-# What is drawn against beta, from the top.
+# Quantities drawn against beta, from the top.
 _PANELS = {
     "influential_factors": f"factors above\n{claims.THRESHOLD:g} nats",
     "total_information_nats": "information of\nall factors (nats)",
@@ -26,24 +26,19 @@ _PANELS = {
 }
 
 
-def made_at(profile: str) -> str:
-    """The profile at which a profile's sweeps are made: its own, or where it takes what was made there."""
-    return runs.read_profile(ROOT, profile).extends or profile
+def tables_of(results: Path) -> list[Path]:
+    """Return the tables over seeds and over beta: a profile's own if it has both, else the reference run's.
 
-
-def sweeps(profile: str) -> dict[str, str]:
-    """Arguments of `vaemi sweep` by the name of the tables.
-
-    Raises
-    ------
-    RunError
-        If the profile has no sweeps.
+    Parameters
+    ----------
+    results : Path
+        Results of a profile.
     """
-    path = ROOT / "notebooks" / "sweeps.yaml"
-    found = yaml.safe_load(path.read_text()).get(made_at(profile))
-    if not found:
-        raise RunError(f"{path} has no profile {made_at(profile)!r}: write there which sweeps the book makes with it.")
-    return found
+    own, reference = (
+        [folder / "sweeps" / f"{name}.csv" for name in (SEEDS, PATH)]
+        for folder in (results, results.parent / claims.REFERENCE)
+    )
+    return own if all(path.exists() for path in own) else reference
 
 
 def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
@@ -56,18 +51,19 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
     results : Path
         Its results.
     generated : Path
-        Where the page's parts go.
+        Folder of generated parts of pages.
     """
-    at = made_at(profile)
-    commands = {name: f"vaemi sweep {told} --name {name} --profile {at}" for name, told in sweeps(profile).items()}
-    seeds, path = (_table(results / "sweeps" / f"{name}.csv", commands[name]) for name in (SEEDS, PATH))
-    for name, command in commands.items():
-        (generated / f"{name}.md").write_text(f"```console\n$ .venv/bin/{command}\n```\n")
+    paths = tables_of(results)
+    at = paths[0].parent.parent.name
+    for name, arguments in REFERENCE_SWEEPS.items():
+        command = f"vaemi sweep {arguments} --name {name} --profile {profile}"
+        (generated / f"{name}.md").write_text(f"```console\n$ .venv/bin/{command}\n```\n", encoding="utf-8")
+    seeds, path = map(_table, paths)
     reference = results.parent / claims.REFERENCE / "sweeps" / f"{SEEDS}.csv"
     beside = pd.read_csv(reference) if at != claims.REFERENCE and reference.exists() else None
-    table = _over_seeds(seeds, beside)
-    (generated / "many-runs-seeds.md").write_text(table.to_markdown(index=False, disable_numparse=True))
-    both = pd.concat([seeds, path]).drop_duplicates("fingerprint")
+    table = _over_seeds(seeds, beside).to_markdown(index=False, disable_numparse=True)
+    (generated / "many-runs-seeds.md").write_text(table, encoding="utf-8")
+    both = pd.concat([seeds, path]).drop_duplicates(["beta", "seed"])
     figures.use_style()
     figures.beta_path(both, _PANELS).savefig(generated / "fig-many-runs-beta.svg", metadata={"Date": None})
     columns = [column for column in seeds if column.startswith(_ACCURACY)]
@@ -96,28 +92,31 @@ def stage(profile: str, results: Path, generated: Path) -> dict[str, Any]:
 
 
 def _other_than_the_seed(profile: str) -> str:
-    """Whether the length of the training, too, differs between runs of a profile and the published one."""
+    """Return a sentence on the length of the training, which can differ from the published one."""
     defaults = runs.defaults_of(ROOT / "notebooks" / "mnist.ipynb")
     steps, published = (
         (defaults | runs.read_profile(ROOT, name).parameters["mnist"])["steps"] for name in (profile, claims.REFERENCE)
     )
     if steps == published:
         return f"This profile trains for {steps:,} steps, as the paper does."
-    return f"Nor is the seed the only difference: this profile trains for {steps:,} steps, the paper for {published:,}."
+    return f"The seed is not the only difference: this profile trains for {steps:,} steps, the paper for {published:,}."
 
 
-def _table(path: Path, command: str) -> pd.DataFrame:
+def _table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path)
     except (OSError, pd.errors.EmptyDataError):
-        raise RunError(f"{path} is not there: run `{command}` first.") from None
+        raise RunError(
+            f"{path} does not exist: restore it, or run "
+            f"`vaemi sweep {REFERENCE_SWEEPS[path.stem]} --name {path.stem} --profile {claims.REFERENCE}`."
+        ) from None
 
 
 def _over_seeds(table: pd.DataFrame, reference: pd.DataFrame | None) -> pd.DataFrame:
-    """A row for each number: the published one, a reference run's, and mean, lowest and highest over the seeds."""
+    """Return a row per number: published, a reference run's, and mean, lowest and highest over the seeds."""
     published = claims.published()["mnist"]
-    shown = [
-        (f"accuracy with {claims.ratio_in_words(ratio)} of the factors (%)", f"{_ACCURACY}[{ratio}]", accuracy, ".2f")
+    shown: list[tuple[str, str, float | None, str]] = [
+        (f"accuracy with {ratio_in_words(ratio)} of the factors (%)", f"{_ACCURACY}[{ratio}]", accuracy, ".2f")
         for ratio, accuracy in claims.published_accuracies().items()
     ]
     above = published["factors_above_half_a_nat"]

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from companion.errors import RunError
+from companion.words import number_in_words, range_in_words, ratio_in_words
 
 # What counts as influential, in nats.
 THRESHOLD = 0.1
@@ -66,17 +67,12 @@ class Claim:
 @cache
 def published() -> dict[str, Any]:
     """The numbers of the paper and of the authors' notebook."""
-    return json.loads((resources.files("companion") / "published.json").read_text())
+    return json.loads((resources.files("companion") / "published.json").read_text(encoding="utf-8"))
 
 
 def published_accuracies() -> dict[str, float]:
     """Accuracy in per cent of the authors' classifier, by ratio of factors kept."""
     return published()["mnist"]["accuracy_percent_by_ratio_kept"]
-
-
-def ratio_in_words(ratio: str) -> str:
-    """A ratio of factors kept, such as "0.07", in per cent."""
-    return f"{100 * float(ratio):g} %"
 
 
 def judge_mnist(values: Mapping[str, Any]) -> list[Claim]:
@@ -395,7 +391,7 @@ def _all_in(folder: Path) -> list[dict[str, Any]]:
     claims = []
     for path in sorted(folder.glob("*.json")):
         try:
-            run = json.loads(path.read_text())
+            run = json.loads(path.read_text(encoding="utf-8"))
             claims += [{**claim, "experiment": run["experiment"], "data": run["data"]} for claim in run["claims"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
@@ -430,7 +426,7 @@ def accuracy_ranges_table(
         Accuracies after a change of the name, none where there is nothing to change.
     """
     paper = published_accuracies()
-    columns = {name: [_range(found[ratio]) for ratio in accuracy_percent] for name, found in changed.items()}
+    columns = {name: [range_in_words(found[ratio]) for ratio in accuracy_percent] for name, found in changed.items()}
     return pd.DataFrame(
         {
             "factors kept": [ratio_in_words(ratio) for ratio in accuracy_percent],
@@ -439,14 +435,6 @@ def accuracy_ranges_table(
             **columns,
         }
     )
-
-
-def _range(values: Sequence[float]) -> str:
-    """Lowest and highest of some numbers, in words."""
-    if not values:
-        return "-"
-    ends = [f"{end:.2f}" for end in (min(values), max(values))]
-    return " to ".join(dict.fromkeys(ends))
 
 
 def table(claims: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
@@ -477,12 +465,12 @@ def table(claims: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, 
 
 def in_numbers(claim: Mapping[str, Any]) -> str:
     """What a run found, with its standard error where there is one."""
-    return _number(claim["value"]) + (f"\u00a0±\u00a0{claim['stderr']:.2g}" if claim["stderr"] else "")
+    return number_in_words(claim["value"]) + (f"\u00a0±\u00a0{claim['stderr']:.2g}" if claim["stderr"] else "")
 
 
 def published_in_numbers(claim: Mapping[str, Any]) -> str:
     """What the paper found, or a dash where it gives no number."""
-    return _number(claim["published"])
+    return number_in_words(claim["published"])
 
 
 def in_words(claim: Mapping[str, Any]) -> str:
@@ -491,7 +479,3 @@ def in_words(claim: Mapping[str, Any]) -> str:
         return "holds"
     # Results of earlier versions do not say it.
     return f"does not hold here: {claim.get('shortfall') or 'its rule is not met'}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"

@@ -29,9 +29,7 @@ def run(
     notebook: _Notebook,
     profile: _Profile = "quick",
     parameters: _Parameters = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Train again instead of loading trainings with these settings.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train again instead of loading a finished training.")] = False,
 ) -> None:
     """Run an experiment's notebook and keep its results."""
     from companion import runs
@@ -50,21 +48,21 @@ def sweep(
             "-g",
             metavar="NAME=VALUES",
             help="A parameter that varies: values between commas (beta=1,2,4) or a range of whole numbers with its "
-            "ends (seed=0..4), in YAML; may be given several times.",
+            "ends (seed=0..4); may be given several times.",
         ),
     ] = None,
     parameters: _Parameters = None,
     profile: _Profile = "quick",
     name: Annotated[str | None, typer.Option(help="Name of the tables; NOTEBOOK-PARAMETER-... if left out.")] = None,
-    over: Annotated[str, typer.Option(metavar="NAME", help="The parameter that the intervals are over.")] = "seed",
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; one per core if left out.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Make all runs again, training included.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Allow more than 1,000 runs.")] = False,
     cluster: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Run where this Snakemake profile says, such as workflow/profiles/slurm."),
     ] = None,
+    over: Annotated[str, typer.Option(metavar="NAME", help="Parameter that the intervals are over.")] = "seed",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask about more than 1,000 runs.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and start none.")] = False,
 ) -> None:
     """Run a notebook over a grid of parameters and make tables.
@@ -77,20 +75,24 @@ def sweep(
     """
     from companion import sweep as sweeps
 
-    planned = sweeps.plan(notebook, sweeps.parse_grid(grid or []), profile, _assignments(parameters), name, over, yes)
+    planned = sweeps.plan(
+        notebook, sweeps.parse_grid(grid or []), profile, _assignments(parameters), name, over, many=yes
+    )
     if dry_run:
         missing = planned.missing
         for point in planned.points:
-            words = ", ".join(f"{name}={value}" for name, value in point.items())
-            print(f"{notebook} with {words}: {'to be made' if point in missing else 'exists'}")
+            words = ", ".join(f"{name} = {value}" for name, value in point.items())
+            print(f"{words}: {'to be made' if point in missing else 'exists'}")
         print(f"{len(planned.points)} runs, {len(missing)} to be made.")
         return
-    succeeded = sweeps.make(planned, jobs, threads, force, cluster)
+    complete = sweeps.make(planned, jobs, threads, force, cluster)
     if planned.file(".csv").exists():
         print(sweeps.in_words(planned, sweeps.summary(planned)))
-        print(f"Tables: {', '.join(str(planned.file(end)) for end in ('.csv', '-summary.csv', '-summary.md'))}")
-    if not succeeded:
-        raise RunError("Some runs failed, see above; the same command makes the missing ones.")
+        print("Tables: " + ", ".join(str(planned.file(ending)) for ending in (".csv", "-summary.csv", "-summary.md")))
+    if not complete:
+        raise RunError(
+            f"{len(planned.missing)} of {len(planned.points)} runs failed: the same command tries these again."
+        )
 
 
 def data(

@@ -1,15 +1,12 @@
-"""Tells a student whether the answer to an exercise is right, without giving it away.
+"""Check the answer to an exercise of the book, with a hint but without the solution.
 
-`answers.json` does not hold the answers. Each is rounded to a grid as wide as its tolerance, and the number of the cell
-is kept as a salted, slow hash; so are the numbers that common mistakes lead to. A student's number is compared by the
-hashes of its cell and of the two beside it. Whoever wants to can try all numbers in turn, and will have solved the
-exercise sooner. `python book/exercises.py` writes the file from the code of the solutions.
+`python book/exercises.py` writes `answers.json` from the code of the solutions:
+`{exercise: {"answer", "tolerance", "unit", "mistakes": [{"name", "value"}]}}`.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import math
 import numbers
@@ -19,12 +16,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-# Makes a hash take milliseconds, which nobody notices who checks one number.
-ROUNDS = 5000
-# Grid of a number that is nearly right, in tolerances.
+# A number is nearly right up to so many tolerances.
 _NEAR = 10
 
-# Common mistakes: the number they lead to where a is right, and what to say of it.
+# Common mistakes: the number that each gives where the answer is a, and the hint.
 MISTAKES = {
     "bits": (lambda a: a / math.log(2), "that is the number in bits; a nat is the natural logarithm's unit"),
     "double": (lambda a: 2 * a, "that is twice the answer; look for a factor of one half"),
@@ -35,25 +30,25 @@ MISTAKES = {
         "that is the square root of the answer, a standard deviation for a variance",
     ),
     "sign": (lambda a: -a, "the size is right and the sign is not"),
-    "percent": (lambda a: 100 * a, "that is in per cent; give the share, a number between 0 and 1"),
-    "share": (lambda a: a / 100, "that is a share of 1; give it in per cent"),
-    "complement": (lambda a: 1 - a, "that is one less the answer; is it an error or an accuracy that is asked for?"),
+    "percent": (lambda a: 100 * a, "that is in percent; give the share, a number between 0 and 1"),
+    "share": (lambda a: a / 100, "that is a share of 1; give it in percent"),
+    "complement": (lambda a: 1 - a, "that is 1 minus the answer; does the exercise ask for an error or an accuracy?"),
     "complement-percent": (
         lambda a: 100 - a,
-        "that is a hundred less the answer; is it an error or an accuracy that is asked for?",
+        "that is 100 minus the answer; does the exercise ask for an error or an accuracy?",
     ),
 }
 
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """What is said of a number; true if it is right.
+    """Whether a number is right, which is its truth value, and what to say about it.
 
     Attributes
     ----------
     right : bool
     message : str
-        One or two sentences, also what the verdict shows itself as.
+        One or two sentences, also the representation.
     """
 
     right: bool
@@ -67,30 +62,29 @@ class Verdict:
 
 
 def exercises() -> list[str]:
-    """Names of the exercises that ask for a number, in the order of the book."""
-    return list(_sealed_answers())
+    """Return the names of the exercises that ask for a number, in the order of the book."""
+    return list(_answers())
 
 
 def check(exercise: str, value: Any) -> Verdict:
-    """Say whether a number is the answer to an exercise.
+    """Check whether a number is the answer to an exercise.
 
     Parameters
     ----------
     exercise : str
-        Such as ``"idea-1"``, as it stands under the exercise; `exercises` lists all.
+        Name shown under the exercise, such as ``"idea-1"``; `exercises` lists all.
     value : number
         A Python or NumPy number, or a tensor or array of one element.
 
     Returns
     -------
     Verdict
-        Right; or that the number is nearly right, or what a common mistake that leads to it is, or how far off it is at
-        least.
+        That the number is right or nearly right, which common mistake leads to it, or how far off it is at least.
 
     Raises
     ------
     ValueError
-        If there is no such exercise, or the value is NaN or infinite.
+        If the exercise does not exist, or the value is NaN or infinite.
     TypeError
         If the value is not one real number.
 
@@ -102,73 +96,65 @@ def check(exercise: str, value: Any) -> Verdict:
     return judge(_find(exercise), _as_number(exercise, value))
 
 
-def judge(sealed: Mapping[str, Any], value: float) -> Verdict:
-    """Compare a number with what `seal` made of an answer."""
-    tolerance = sealed["tolerance"]
-    hashes = _hashes_around(sealed["salt"], value, tolerance)
-    if sealed["answer"] in hashes:
+def judge(entry: Mapping[str, Any], value: float) -> Verdict:
+    """Compare a number with an entry of `answers.json`."""
+    answer, tolerance = entry["answer"], entry["tolerance"]
+    off = abs(value - answer)
+    if off <= tolerance:
         return Verdict(True, "Right.")
-    asked = f"Asked for: {sealed['unit']}."
-    for name, sealed_number in sealed["mistakes"].items():
-        if sealed_number in hashes:
-            sentence = MISTAKES[name][1] if name in MISTAKES else name
-            return Verdict(False, f"Not yet: {sentence}. {asked}")
-    if sealed["near"] in _hashes_around(sealed["salt"], value, _NEAR * tolerance):
+    asked = f"Asked for: {entry['unit']}."
+    for mistake in entry["mistakes"]:
+        if abs(value - mistake["value"]) <= tolerance:
+            _, hint = MISTAKES.get(mistake["name"], (None, mistake["name"]))
+            return Verdict(False, f"Not yet: {hint}. {asked}")
+    if off <= _NEAR * tolerance:
         return Verdict(
             False,
-            f"Not yet, but close: off by more than {tolerance:g} and by less than {2 * _NEAR * tolerance:g}. Round "
-            f"later, or look for a small term that is missing. {asked}",
+            f"Not yet, but close: off by more than {tolerance:g} and at most {_NEAR * tolerance:g}. Round later, or "
+            f"look for a small term that is missing. {asked}",
         )
     far = f"off by more than {_NEAR * tolerance:g}"
-    if sealed["sign"] != _hash(sealed["salt"], "sign", _sign(value)):
+    if value * answer <= 0 and value != answer:
         return Verdict(False, f"Not yet: {far}, and the sign is not right either. {asked}")
     return Verdict(False, f"Not yet: the sign is right, and the number is {far}. {asked}")
 
 
-def seal(answer: float, tolerance: float, unit: str, mistakes: Mapping[str, float], salt: str) -> dict[str, Any]:
-    """What is kept of an answer: hashes, from which it cannot be read.
+def entry_of(answer: float, tolerance: float, unit: str, mistakes: Mapping[str, float]) -> dict[str, Any]:
+    """Return an entry of `answers.json`.
 
     Parameters
     ----------
     answer, tolerance : float
-        A number at most so far from the answer is right, one more than twice as far is not; in between it depends on
-        the grid.
+        A number at most this far from the answer is right.
     unit : str
-        What the answer counts, as in "Asked for: nats."
+        Unit of the answer, as in "Asked for: nats."
     mistakes : mapping of str to float
-        Names in `MISTAKES`, or sentences without a full stop, and the numbers that these mistakes lead to.
-    salt : str
+        Names in `MISTAKES`, or hints without a full stop, and the numbers that these mistakes give.
 
     Raises
     ------
     ValueError
-        If a mistake leads to a number that would pass for right, or two of them to the same.
+        If a mistake gives the right number, or the number of another mistake.
     """
     taken = {"the answer": answer}
     for name, number in mistakes.items():
         for other, known in taken.items():
             if abs(number - known) < 3 * tolerance:
-                raise ValueError(f"The mistake {name!r} leads to {number:g}, which {tolerance=} takes for {other!r}.")
+                raise ValueError(f"The mistake {name!r} gives {number:g}, which {tolerance=} takes for {other!r}.")
         taken[name] = number
-    return {
-        "unit": unit,
-        "tolerance": tolerance,
-        "salt": salt,
-        "answer": _hash(salt, tolerance, _cell(answer, tolerance)),
-        "near": _hash(salt, _NEAR * tolerance, _cell(answer, _NEAR * tolerance)),
-        "sign": _hash(salt, "sign", _sign(answer)),
-        "mistakes": {name: _hash(salt, tolerance, _cell(number, tolerance)) for name, number in mistakes.items()},
-    }
+    # Ten digits: more would differ between machines.
+    listed = [{"name": name, "value": float(f"{number:.10g}")} for name, number in mistakes.items()]
+    return {"answer": float(f"{answer:.10g}"), "tolerance": tolerance, "unit": unit, "mistakes": listed}
 
 
 @cache
-def _sealed_answers() -> dict[str, dict[str, Any]]:
-    return json.loads((resources.files("companion") / "answers.json").read_text())
+def _answers() -> dict[str, dict[str, Any]]:
+    return json.loads((resources.files("companion") / "answers.json").read_text(encoding="utf-8"))
 
 
 def _find(exercise: str) -> dict[str, Any]:
     name = str(exercise).removeprefix("ex-")
-    known = _sealed_answers()
+    known = _answers()
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "exercises() lists those that do."
@@ -186,22 +172,3 @@ def _as_number(exercise: str, value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(f"check({exercise!r}, {value}) got no finite number: see where in your code it comes from.")
     return float(value)
-
-
-def _hashes_around(salt: str, value: float, grid: float) -> set[str]:
-    """Hashes of the cell of a number and of the two beside it."""
-    cell = _cell(value, grid)
-    return {_hash(salt, grid, neighbour) for neighbour in (cell - 1, cell, cell + 1)}
-
-
-def _cell(value: float, grid: float) -> int:
-    return math.floor(value / grid + 0.5)
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)
-
-
-def _hash(salt: str, *parts: object) -> str:
-    text = "/".join(map(str, parts)).encode()
-    return hashlib.pbkdf2_hmac("sha256", text, bytes.fromhex(salt), ROUNDS, dklen=10).hex()

@@ -1,160 +1,127 @@
-"""Many runs of one notebook, over a grid of its parameters, and one table of what they found.
+"""Run one notebook over a grid of parameters, and tabulate the results.
 
-Snakemake makes the runs, several at a time, here or on a cluster; each is `companion.runs.run`, which keeps it under
-`results/<profile>/all/` and leaves the latest run, the one that the site shows, as it is. A run that was made before is
-taken as it is, so the same command goes on where an earlier one was stopped. The tables are
-`results/<profile>/sweeps/<name>.csv`, a row for each run, and `<name>-summary.csv` and `.md` with means and intervals
-over the seeds.
+Snakemake runs the grid, here or on a cluster, with a file per run:
+`results/<profile>/sweeps/<name>/beta~2.0/seed~0.json`. The tables are `results/<profile>/sweeps/<name>.csv` with a row
+per run, and `<name>-summary.csv` and `.md` with means and intervals over the seeds. The same command resumes a sweep.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import math
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
-from scipy import stats
-from tabulate import tabulate
+import yaml
 
 from companion import runs
-from companion.runs import Planned, duration_in_words
-from vaemi._files import only_one
+from companion.errors import RunError
+from vaemi._files import atomic_write, exclusive_lock
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANY = 1000
-_RANGE = re.compile(r"\s*([+-]?\d+)\s*\.\.\s*([+-]?\d+)\s*")
-# A value in quotes, in which a quote is written twice, or anything up to the next comma.
-_ENTRY = re.compile(r"""\s*(?:"((?:[^"]|"")*)"|'((?:[^']|'')*)'|([^,"']*))\s*(,|$)""")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_LOOKS_EVERY = 0.3  # seconds
+# The sweeps of the reference run, which the book shows: arguments of `vaemi sweep` by name of the tables.
+REFERENCE_SWEEPS = {"mnist-seeds": "mnist -g beta=6 -g seed=0..2", "mnist-beta": "mnist -g beta=2,6,18 -g seed=0"}
+_RANGE = re.compile(r"([+-]?\d+)\.\.([+-]?\d+)")
 _CONFIDENCE = 0.95
-
-
-class SweepError(runs.RunError):
-    """A sweep that cannot be made, or some of whose runs failed; the message says which, and what to do."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A grid of runs, checked.
+    """A checked grid of runs.
 
     Attributes
     ----------
-    notebook : str
-        Name of the notebook.
-    profile : str
-        Name of the profile.
+    notebook, profile : str
+        Names of the notebook and the profile.
     name : str
-        Of the tables.
+        Name of the tables.
     grid : dict of str to list
-        The parameters that vary, with their values: as given, without duplicates, of the notebook's types.
+        Values of the parameters that vary.
+    fixed : dict
+        Parameters that are the same in all runs and override the profile.
     over : str
-        The parameter whose values are repetitions of one point of the grid.
-    runs : list of Planned
-        One for each combination, the last parameter changing fastest.
+        Parameter whose values repeat a point of the grid; intervals are over these.
     root : Path
-        The project.
+        The clone.
     """
 
     notebook: str
     profile: str
     name: str
     grid: dict[str, list[Any]]
+    fixed: dict[str, Any]
     over: str
-    runs: list[Planned]
     root: Path
 
     @property
+    def points(self) -> list[dict[str, Any]]:
+        """Parameters of each run; the last parameter varies fastest."""
+        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+    @property
     def folder(self) -> Path:
-        """Folder of the tables."""
-        return (self.root / "results").resolve() / self.profile / "sweeps"
+        """Folder with the runs of this sweep, next to its tables."""
+        return (self.root / "results").resolve() / self.profile / "sweeps" / self.name
+
+    def file(self, ending: str) -> Path:
+        """Return the path of a table: ".csv", "-summary.csv" or "-summary.md"."""
+        return self.folder.with_name(self.name + ending)
+
+    def result(self, point: Mapping[str, Any]) -> Path:
+        """Return the path of the result at a point of the grid."""
+        return self.folder / ("/".join(f"{name}~{value}" for name, value in point.items()) + ".json")
 
     @property
-    def table(self) -> Path:
-        """The table with a row for each run."""
-        return self.folder / f"{self.name}.csv"
-
-    @property
-    def summary(self) -> Path:
-        """The table with means and intervals."""
-        return self.folder / f"{self.name}-summary.csv"
-
-    @property
-    def page(self) -> Path:
-        """The same in Markdown."""
-        return self.folder / f"{self.name}-summary.md"
-
-    def in_words(self, run: Planned) -> str:
-        """Which run of the sweep it is."""
-        return f"{self.notebook} with " + ", ".join(f"{name}={run.parameters[name]}" for name in self.grid)
+    def missing(self) -> list[dict[str, Any]]:
+        """Points of the grid that have no result."""
+        return [point for point in self.points if not self.result(point).is_file()]
 
 
-def values_of(text: str, read: Callable[[str], Any] = str) -> list[Any]:
-    """The values in `1,2,4`, `0..4` or `"a,b",c`, in order.
-
-    Parameters
-    ----------
-    text : str
-        Values between commas. A range of whole numbers includes its ends; a value in quotes is a text as it stands.
-    read : callable
-        Makes a value of a text that is neither.
-
-    Returns
-    -------
-    list
-        Of values, and of one `range` for each range, so that a long one takes no memory.
+def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Parse texts such as ``"beta=1,2,4"`` and ``"seed=0..4"``; values are YAML, a range includes both ends.
 
     Raises
     ------
-    SweepError
-        If a value is missing, a quote is not closed or a range runs backwards or is not of whole numbers.
+    RunError
+        If a text has another form, or a parameter comes twice.
     """
-    found: list[Any] = []
-    place = 0
-    while True:
-        entry = _ENTRY.match(text, place)
-        if entry is None:
-            raise SweepError(
-                f'The values {text!r} cannot be read: quote a text with a comma or a quote in it, as in "a,b".'
-            )
-        double, single, bare, end = entry.groups()
-        if double is not None or single is not None:
-            found.append(double.replace('""', '"') if double is not None else single.replace("''", "'"))
-        elif not bare.strip():
-            raise SweepError(f"The values {text!r} lack one: write values between commas, such as 1,2,4 or 0..4.")
-        elif ".." in bare:
-            found.append(_range(bare))
-        else:
-            found.append(read(bare.strip()))
-        if not end:
-            return found
-        place = entry.end()
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not name.isidentifier() or not values.strip():
+            raise RunError(f"{text!r} is not of the form NAME=VALUES: write -g beta=1,2,4 or -g seed=0..4.")
+        if name in grid:
+            raise RunError(f"The parameter {name} has two -g: write all its values in one.")
+        try:
+            listed = yaml.safe_load(f"[{values}]")
+        except yaml.YAMLError:
+            raise RunError(f"The values of {text!r} are not YAML: separate them by commas, and quote texts.") from None
+        grid[name] = [one for value in listed for one in _expanded(value)]
+    return grid
 
 
-def _range(text: str) -> range:
-    ends = _RANGE.fullmatch(text)
-    if ends is None:
-        raise SweepError(
-            f"The range {text.strip()!r} is not of whole numbers: write 0..4, or the values between commas."
-        )
-    first, last = int(ends[1]), int(ends[2])
-    if first > last:
-        raise SweepError(f"The range {text.strip()!r} runs backwards: write {last}..{first}.")
-    return range(first, last + 1)
+def _expanded(value: Any) -> list[Any]:
+    """Return the numbers of a range, or the value itself."""
+    if not isinstance(value, str):
+        return [value]
+    if ends := _RANGE.fullmatch(value):
+        first, last = int(ends[1]), int(ends[2])
+        if not 0 <= last - first < 1_000_000:
+            raise RunError(f"The range {value} runs backwards or is too long: write, for example, 0..4.")
+        return list(range(first, last + 1))
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?e[+-]?\d+", value, re.IGNORECASE):
+        return [float(value)]  # YAML 1.1 reads 1e-3 as a text
+    return [value]
 
 
 def plan(
@@ -167,479 +134,253 @@ def plan(
     many: bool = False,
     root: Path | None = None,
 ) -> Sweep:
-    """Check a grid and say which runs it consists of; nothing is started or written.
+    """Check a grid of runs; nothing is started or written.
 
     Parameters
     ----------
-    notebook : str
-        Name of the notebook.
+    notebook, profile : str
+        Names of the notebook and the profile.
     grid : mapping of str to sequence
-        Parameters that vary, with their values; a `range` among these stands for what is in it.
-    profile : str
-        Name of the profile.
+        Values of the parameters that vary.
     fixed : mapping, optional
-        Parameters that are the same in all runs and not the profile's.
+        Parameters that are the same in all runs and override the profile.
     name : str, optional
-        Of the tables; the notebook's and the grid's names if left out.
+        Name of the tables; the notebook's and the grid's names by default.
     over : str
-        The parameter whose values are repetitions; what intervals are over.
+        Parameter whose values repeat a point of the grid.
     many : bool
-        Whether more than 1,000 runs are meant.
+        Allow more than 1,000 runs.
     root : Path, optional
-        The project, found from the working folder upwards if left out.
-
-    Returns
-    -------
-    Sweep
+        The clone; found from the working folder upwards by default.
 
     Raises
     ------
     RunError
-        If a name or a value is wrong.
-    SweepError
-        If the grid is empty, too large, or varies what is fixed.
+        If a name or value is wrong, or the grid is empty or too large.
     """
-    root = root or runs.project_root()
-    fixed = fixed or {}
-    if not grid:
-        raise SweepError("A sweep needs at least one parameter that varies: add -g seed=0..4, for example.")
-    for parameter in grid:
-        if parameter in fixed:
-            raise SweepError(f"The parameter {parameter} is fixed with -p and varied with -g: leave one of them out.")
-    if over != "seed" and over not in grid:
-        raise SweepError(f"The parameter {over} of --over does not vary: give its values with -g {over}=0..4.")
+    root = (root or runs.project_root()).resolve()
+    source = runs.find_notebook(root, notebook)
+    runs.read_profile(root, profile)
+    fixed = runs.checked_parameters(source, fixed or {})
     name = name or "-".join([notebook, *grid])
-    if not _NAME.fullmatch(name):
-        raise SweepError(f"{name!r} is no name for a table: take letters, digits, dots, hyphens and underscores.")
-    # Before ranges are written out, so that a slip of the hand does not fill the memory.
-    _refuse_many(math.prod(sum(_length(value) for value in values) for values in grid.values()), many)
-    chosen: dict[str, list[Any]] = {}
-    for parameter, values in grid.items():
-        each = itertools.chain.from_iterable(value if isinstance(value, range) else [value] for value in values)
-        checked = [runs.plan(notebook, profile, {**fixed, parameter: value}, root).parameters for value in each]
-        # By type too: True is not 1, though Python holds them equal.
-        chosen[parameter] = list({(type(one[parameter]), one[parameter]): one[parameter] for one in checked}.values())
-        if not chosen[parameter]:
-            raise SweepError(
-                f"The parameter {parameter} has no values: write -g {parameter}=1,2 or -g {parameter}=0..4."
-            )
-    planned = [
-        runs.plan(notebook, profile, {**fixed, **dict(zip(chosen, point, strict=True))}, root)
-        for point in itertools.product(*chosen.values())
-    ]
-    return Sweep(notebook, profile, name, chosen, over, planned, root)
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, range) else 1
-
-
-def _refuse_many(count: int, many: bool) -> None:
+    if not grid:
+        raise RunError("A sweep needs a parameter that varies: add -g seed=0..4, for example.")
+    if both := fixed.keys() & grid.keys():
+        raise RunError(f"The parameter {both.pop()} is fixed with -p and varied with -g: use one of them.")
+    if over != "seed" and over not in grid:
+        raise RunError(f"The parameter {over} of --over does not vary: give its values with -g {over}=0..4.")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise RunError(f"{name!r} cannot name a table: use letters, digits, dots, hyphens and underscores.")
+    count = math.prod(map(len, grid.values()))
     if count > MANY and not many:
-        raise SweepError(f"That is {count:,} runs, more than {MANY:,}: add --yes if you mean it.")
+        raise RunError(f"The grid has {count:,} runs, more than {MANY:,}: add --yes to run them all.")
+    checked = {}
+    for parameter, values in grid.items():
+        typed = [runs.checked_parameters(source, {parameter: value})[parameter] for value in values]
+        if bad := [value for value in typed if not str(value) or {*"/\\\0"} & {*str(value)}]:
+            raise RunError(f"The value {bad[0]!r} of {parameter} cannot be a file name, which a sweep needs.")
+        checked[parameter] = list(dict.fromkeys(typed))
+    return Sweep(notebook, profile, name, checked, fixed, over, root)
 
 
 def make(
-    sweep: Sweep,
-    jobs: int | None = None,
-    threads: int = 1,
-    force: bool = False,
-    cluster: Path | None = None,
-    say: Callable[[str], None] | None = None,
-) -> list[str]:
-    """Make the runs of a sweep that were not made before, and write its tables.
+    sweep: Sweep, jobs: int | None = None, threads: int = 1, force: bool = False, cluster: Path | None = None
+) -> bool:
+    """Make the missing runs of a sweep with Snakemake in the foreground, then write the tables.
 
     Parameters
     ----------
     sweep : Sweep
         From `plan`.
     jobs : int, optional
-        Runs at a time; as many as there are processor cores for if left out.
+        Runs at a time; one per processor core by default.
     threads : int
-        Threads of each run.
+        Threads per run.
     force : bool
         Make all runs again, training included.
     cluster : Path, optional
-        Folder of a Snakemake profile that says where the runs are made, if not here.
-    say : callable, optional
-        Takes each sentence on the progress; standard error if left out.
+        Folder of a Snakemake profile, to run elsewhere.
 
     Returns
     -------
-    list of str
-        A sentence for each run that failed, said before; what the others found is in the tables.
+    bool
+        Whether all runs succeeded. The tables contain those that did.
 
     Raises
     ------
-    SweepError
-        If Snakemake is missing or stops before the first run, or a folder cannot be written.
+    RunError
+        If the Snakemake profile does not exist or a file cannot be written.
     """
-    say = say or _say
-    if find_spec("snakemake") is None:
-        raise SweepError("A sweep needs Snakemake: install it with pip install 'snakemake>=9.27,<10'.")
-    if cluster is not None and not any((cluster / file).is_file() for file in ("config.yaml", "config.v9+.yaml")):
-        raise SweepError(
-            f"{cluster} is no Snakemake profile (no config.yaml): take workflow/profiles/slurm, for example."
-        )
-    sentences: list[str] = []
+    if cluster is not None and not list(cluster.glob("config*.yaml")):
+        raise RunError(f"{cluster} is not a Snakemake profile (no config.yaml): use workflow/profiles/slurm, say.")
+    told = {"notebook": sweep.notebook, "profile": sweep.profile, "fixed": sweep.fixed, "root": str(sweep.root)}
+    grid = {"folder": str(sweep.folder), "points": sweep.points, "threads": threads, "force": force}
     try:
         sweep.folder.mkdir(parents=True, exist_ok=True)
-        # Of the notebook, not of the sweep: two grids may have runs in common.
-        with only_one(sweep.folder / f".{sweep.notebook}.lock", lambda: _say_waiting(sweep, say)) as lock:
-            todo = [run for run in sweep.runs if force or not _made(run)]
-            if len(todo) < len(sweep.runs):
-                made = len(sweep.runs) - len(todo)
-                say(f"{made} of {len(sweep.runs)} runs were made before (--force makes them again).")
-            if todo:
-                say(f"{len(todo)} to be made. Ctrl-C stops; the same command goes on.")
-                sentences = _conduct(sweep, todo, jobs, threads, force, cluster, say, lock)
+        with exclusive_lock(sweep.folder / ".lock", f"vaemi: another process makes the sweep {sweep.name}; waiting."):
+            settings = sweep.folder / "settings.json"
+            text = json.dumps(told, indent=1)
+            # Snakemake makes the runs again when this file is newer, so it is touched only by a change.
+            if not settings.exists() or settings.read_text(encoding="utf-8") != text:
+                _write(settings, text)
+            config = sweep.folder / "grid.json"
+            _write(config, json.dumps({**told, **grid, "settings": str(settings), "config": str(config)}, indent=1))
+            status = _snakemake(sweep, config, jobs or max(1, _cores() // threads), threads, force, cluster)
             write_tables(sweep)
     except OSError as error:
-        raise SweepError(
-            f"{error.filename or sweep.folder} cannot be written ({error.strerror or error}): the runs that are done "
-            "are kept, and the same command goes on."
-        ) from None
-    return sentences
+        raise RunError(f"{error.filename or sweep.folder} cannot be written ({error.strerror or error}).") from None
+    return status == 0
 
 
-def _say_waiting(sweep: Sweep, say: Callable[[str], None]) -> None:
-    say(f"Another sweep of {sweep.notebook} is still under way: this one begins when it has ended.")
-
-
-def _made(run: Planned) -> bool:
-    return runs.is_whole(run.result)
-
-
-def _conduct(
-    sweep: Sweep,
-    todo: Sequence[Planned],
-    jobs: int | None,
-    threads: int,
-    force: bool,
-    cluster: Path | None,
-    say: Callable[[str], None],
-    lock: IO[str] | None,
-) -> list[str]:
-    """Let Snakemake make these runs; returns a sentence for each that failed."""
-    work = sweep.folder / f".{sweep.name}"
-    work.mkdir(exist_ok=True)
-    for stale in work.iterdir():
-        stale.unlink()
-    told = {
-        "notebook": sweep.notebook,
-        "profile": sweep.profile,
-        "root": str(sweep.root),
-        "kept": str(todo[0].result.parent),
-        "threads": threads,
-        "force": force,
-        "runs": [
-            {"fingerprint": _fingerprint(run), "result": str(run.result), "parameters": run.parameters} for run in todo
-        ],
-    }
-    plan_file = work / "plan.json"
-    runs.write_atomically(plan_file, json.dumps(told, indent=1))
-    at_a_time = jobs or max(1, _cores() // threads)
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_suffix(".smk")),
-        "--directory", str(sweep.root), "--config", f"plan={plan_file}",
-        # Which runs there are to make is known; this one is held alone already, and a lock would outlive a kill.
-        "--forceall", "--keep-going", "--nolock", "--rerun-incomplete",
-        *(["--profile", str(cluster), *(["--jobs", str(jobs)] if jobs else [])] if cluster
-          else ["--profile", "none", "--workflow-profile", "none", "--cores", str(at_a_time * threads)]),
-    ]  # fmt: skip
-    # With Snakemake goes the lock: were this process killed, the next sweep would wait for what is still running. A
-    # group of its own, so that an interruption reaches Snakemake once, from here.
-    with (work / "snakemake.log").open("w") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()] if lock else [],
-            start_new_session=True,
-        )  # fmt: skip
-    before = signal.signal(signal.SIGTERM, _interrupt) if _is_main_thread() else None
+def _snakemake(sweep: Sweep, config: Path, jobs: int, threads: int, force: bool, cluster: Path | None) -> int:
+    where = ["--profile", str(cluster), "--jobs", str(jobs)] if cluster else ["--cores", str(jobs * threads)]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_suffix(".smk"))),
+            *("--directory", str(sweep.root), "--configfile", str(config), "--rerun-triggers", "mtime"),
+            *("--nolock", "--keep-going", "--rerun-incomplete", "--quiet", "rules", "host"),
+            *(["--forceall"] if force else []),
+            *where,
+        ]
+    )
     try:
-        failed = _watch(sweep, todo, work, process, say)
-    except BaseException:
-        _stop(process)
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # Snakemake got Ctrl-C, too, and is ending its runs
         raise
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
-    return failed
 
 
-def _watch(
-    sweep: Sweep, todo: Sequence[Planned], work: Path, process: subprocess.Popen[bytes], say: Callable[[str], None]
-) -> list[str]:
-    """Say how each run ended, until all have; returns a sentence for each that failed."""
-    failed: list[str] = []
-    waiting = {_fingerprint(run): run for run in todo}
-    started, seconds = time.monotonic(), 0.0
-    ended = False
-    while waiting and not ended:
-        # First whether all is over, then what there is: what came in between is found in the last round.
-        ended = process.poll() is not None
-        for fingerprint, run in list(waiting.items()):
-            state = work / f"{fingerprint}.state"
-            if not state.is_file():
-                continue
-            del waiting[fingerprint]
-            told = json.loads(state.read_text())
-            seconds += told["seconds"]
-            if told["error"]:
-                failed.append(f"The run of {sweep.in_words(run)} failed: {told['error']}")
-                say(failed[-1])
-            say(_progress(len(todo) - len(waiting), len(todo), len(failed), time.monotonic() - started))
-        if waiting and not ended:
-            time.sleep(_LOOKS_EVERY)
-    process.wait()
-    in_sum, by_the_clock = map(duration_in_words, (seconds, time.monotonic() - started))
-    say(f"The runs took {in_sum} in sum, {by_the_clock} by the clock.")
-    if len(waiting) == len(todo) and not any(work.glob("[0-9a-f]*.log")):
-        raise SweepError(
-            f"Snakemake stopped before the first run ended: {_last_words(work)} (see {work}/snakemake.log)."
-        )
-    for fingerprint, run in waiting.items():
-        log = work / f"{fingerprint}.log"
-        if log.is_file():
-            failed.append(
-                f"The run of {sweep.in_words(run)} ended without a word, as one that was killed does (see {log})."
-            )
-            say(failed[-1])
-    if not_begun := [run for fingerprint, run in waiting.items() if not (work / f"{fingerprint}.log").is_file()]:
-        failed += [f"The run of {sweep.in_words(run)} was not begun." for run in not_begun]
-        say(f"{len(not_begun)} runs were not begun, because Snakemake stopped: {_last_words(work)}.")
-    return failed
-
-
-def _last_words(work: Path) -> str:
-    lines = (work / "snakemake.log").read_text(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-
-
-def _progress(done: int, count: int, failed: int, seconds: float) -> str:
-    words = f"{done} of {count} done" + (f", {failed} failed" if failed else "")
-    if done == count:
-        return f"{words} in {duration_in_words(seconds)}."
-    return f"{words}, about {duration_in_words(seconds / done * (count - done))} left."
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-def _stop(process: subprocess.Popen[bytes], patience: float = 20) -> None:
-    """Interrupt Snakemake and its runs, and do not come back before they have ended."""
-    for number, seconds in ((signal.SIGINT, patience), (signal.SIGTERM, 5), (signal.SIGKILL, None)):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(seconds)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 def _cores() -> int:
-    # Those that this process may use, where the system tells.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _fingerprint(run: Planned) -> str:
-    return run.result.stem.rpartition("-")[2]
+def table(sweep: Sweep) -> pd.DataFrame:
+    """Return a row per run that has a result.
 
-
-def rows(sweep: Sweep) -> list[dict[str, Any]]:
-    """One row for each run of a sweep that is there, in the grid's order.
-
-    Returns
-    -------
-    list of dict
-        Columns: the grid's parameters, the others, every number of the run's values that is in no list, `C1_holds` and
-        `C1_value` for each of its claims, `duration_seconds`, `training_seconds` and the `fingerprint` under which the
-        run is kept. Of a mapping of keys to numbers each becomes a column `<name>[<key>]`. A value with the name of a
-        parameter is called `values.<name>`.
+    Columns are the parameters (those of the grid first), every number among the run's values, `C1_holds` and
+    `C1_value` of each claim, `duration_seconds` and `training_seconds`. A mapping of keys to numbers has a column
+    `<name>[<key>]` per key. A value with the name of a parameter is called `values.<name>`.
     """
-    found = []
-    for run in sweep.runs:
-        if not _made(run):
-            continue
-        result = json.loads(run.result.read_text())
-        row: dict[str, Any] = {name: run.parameters[name] for name in sweep.grid}
-        row |= run.parameters
-        for name, value in result["values"].items():
-            for column, number in _with_keys(name, value):
-                if isinstance(number, int | float):
-                    row[f"values.{column}" if column in row else column] = number
-        for claim in result["claims"]:
-            row[f"{claim['id']}_holds"] = claim["holds"]
-            if isinstance(claim.get("value"), int | float):
-                row[f"{claim['id']}_value"] = claim["value"]
-        for name in ("duration_seconds", "training_seconds"):
-            row[name] = result["manifest"][name]
-        row["fingerprint"] = _fingerprint(run)
-        found.append(row)
-    return found
+    import pandas as pd
+
+    missing = sweep.missing
+    return pd.DataFrame([_row(sweep, point) for point in sweep.points if point not in missing])
 
 
-def _with_keys(name: str, value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [(f"{name}[{key}]", one) for key, one in value.items()]
-    return [(name, value)]
+def _row(sweep: Sweep, point: Mapping[str, Any]) -> dict[str, Any]:
+    result = json.loads(sweep.result(point).read_text(encoding="utf-8"))
+    row = {**point, **result["manifest"]["parameters"]}
+    for name, value in result["values"].items():
+        numbers = {f"{name}[{key}]": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        for column, number in numbers.items():
+            if isinstance(number, int | float):
+                row[f"values.{column}" if column in row else column] = number
+    for claim in result["claims"]:
+        row[f"{claim['id']}_holds"] = claim["holds"]
+        if isinstance(claim.get("value"), int | float):
+            row[f"{claim['id']}_value"] = claim["value"]
+    return row | {name: result["manifest"][name] for name in ("duration_seconds", "training_seconds")}
 
 
-def summarized(
-    table: Sequence[Mapping[str, Any]], by: Sequence[str], left_out: Collection[str] = ()
-) -> list[dict[str, Any]]:
-    """Mean, standard deviation and 95 % interval of every quantity at every point of a grid.
+def summary(sweep: Sweep, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return mean, standard deviation and 95 % interval of every quantity at every point of the grid.
 
-    The interval is Student's, mean ± t(0.975, n - 1) std / sqrt(n), with the unbiased std. Of what is true or false
-    the mean is the share that is true; std and interval, which would take it for Gaussian, are left out, as they are
-    for one run.
-
-    Parameters
-    ----------
-    table : sequence of mapping
-        From `rows`.
-    by : sequence of str
-        The columns whose values make a point.
-    left_out : collection of str
-        Columns that are no quantities, such as the seed.
-
-    Returns
-    -------
-    list of dict
-        With the point's values, quantity, n, mean, std, low and high, in the units of the quantity; None where there is
-        none.
-    """
-    points: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in table:
-        points.setdefault(tuple(row[name] for name in by), []).append(row)
-    found = []
-    for point, members in points.items():
-        # A quantity may be missing in some of the runs.
-        for quantity in dict.fromkeys(name for row in members for name in row):
-            if quantity not in by and quantity not in left_out:
-                values = [row[quantity] for row in members if quantity in row]
-                found.append({**dict(zip(by, point, strict=True)), "quantity": quantity, **_interval(values)})
-    return found
-
-
-def _interval(values: Sequence[float]) -> dict[str, float | None]:
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n == 1 or all(isinstance(value, bool) for value in values):
-        return {"n": n, "mean": mean, "std": None, "low": None, "high": None}
-    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
-    return {"n": n, "mean": mean, "std": std, "low": mean - half, "high": mean + half}
-
-
-def summary(sweep: Sweep, table: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
-    """What `summarized` makes of the runs of a sweep that are there, over the seeds.
+    The interval is Student's, mean ± t(0.975, n - 1) std / sqrt(n). Truth values have a mean, the share that is true,
+    but no std and no interval; nor has a single run.
 
     Parameters
     ----------
     sweep : Sweep
         From `plan`.
-    table : sequence of mapping, optional
-        From `rows`, which reads every run's files; read here if left out.
+    rows : DataFrame, optional
+        From `table`, which is called by default.
 
     Returns
     -------
-    list of dict
+    DataFrame
+        Columns: the grid's parameters except `over`, quantity, n, mean, std, low, high.
     """
-    settings = {name for run in sweep.runs for name in run.parameters} | {"fingerprint"}
-    return summarized(
-        rows(sweep) if table is None else table, [name for name in sweep.grid if name != sweep.over], settings
+    import numpy as np
+    import pandas as pd
+    from scipy import stats
+
+    rows = table(sweep) if rows is None else rows
+    by = [name for name in sweep.grid if name != sweep.over]
+    settings = {name for point in sweep.points for name in point} | _settings(sweep)
+    quantities = [column for column in rows if column not in settings]
+    truth = np.array([set(map(type, rows[column].dropna())) <= {bool, np.bool_} for column in quantities])
+    parts = []
+    for point, group in rows.groupby(by, sort=False) if by else [((), rows)]:
+        numbers = group[quantities].astype(float)
+        n, mean = numbers.count(), numbers.mean()
+        std = numbers.std().mask(truth)
+        half = stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * std / np.sqrt(n)
+        part = pd.DataFrame({"n": n, "mean": mean, "std": std, "low": mean - half, "high": mean + half})
+        part = part[part.n > 0].rename_axis("quantity").reset_index()
+        for position, (name, value) in enumerate(zip(by, point, strict=True)):
+            part.insert(position, name, value)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _settings(sweep: Sweep) -> set[str]:
+    profile = runs.read_profile(sweep.root, sweep.profile)
+    return {*sweep.fixed, *profile.parameters.get(sweep.notebook, {})}
+
+
+def in_words(sweep: Sweep, short: pd.DataFrame, style: str = "simple") -> str:
+    """Return the summary as a table to read, without quantities that have a key, of which there can be hundreds.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        From `plan`.
+    short : DataFrame
+        From `summary`.
+    style : str
+        Table format of `tabulate`; "pipe" is Markdown.
+    """
+    shown = short[~short.quantity.str.contains("[", regex=False)]
+    intervals = [
+        "" if math.isnan(low) else f"{low:.4g} to {high:.4g}" for low, high in zip(shown.low, shown.high, strict=True)
+    ]
+    text = shown.drop(columns=["low", "high"]).assign(
+        mean=shown["mean"].map("{:.4g}".format),
+        std=["" if math.isnan(std) else f"{std:.3g}" for std in shown["std"]],
+        interval=intervals,
     )
+    headers = {"n": "runs", "interval": "95 % interval"}
+    return text.rename(columns=headers).to_markdown(index=False, tablefmt=style, disable_numparse=True)
 
 
 def write_tables(sweep: Sweep) -> None:
-    """Write the table of a sweep's runs that are there, and its summary as CSV and as Markdown; nothing if none is.
-
-    Parameters
-    ----------
-    sweep : Sweep
-        From `plan`.
-    """
-    table = rows(sweep)
-    if not table:
+    """Write the tables of the runs that have a result, if any."""
+    rows = table(sweep)
+    if rows.empty:
         return
-    short = summary(sweep, table)
-    sweep.folder.mkdir(parents=True, exist_ok=True)
-    runs.write_atomically(sweep.table, _csv(table))
-    runs.write_atomically(sweep.summary, _csv(short))
-    runs.write_atomically(sweep.page, in_words(sweep, short, "pipe") + "\n")
+    short = summary(sweep, rows)
+    _write(sweep.file(".csv"), rows.to_csv(index=False, lineterminator="\n"))
+    _write(sweep.file("-summary.csv"), short.to_csv(index=False, lineterminator="\n"))
+    _write(sweep.file("-summary.md"), in_words(sweep, short, "pipe") + "\n")
 
 
-def _csv(table: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in table for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return text.getvalue()
-
-
-def in_words(sweep: Sweep, short: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
-    """The summary as a table to read: a row for each quantity of each point, with its interval.
-
-    What has a key, such as an accuracy at each of ten ratios, is in the other tables only: it may be hundreds of rows.
-
-    Parameters
-    ----------
-    sweep : Sweep
-        From `plan`.
-    short : sequence of mapping
-        From `summary`.
-    style : str
-        A table format of `tabulate`; "pipe" is Markdown.
-
-    Returns
-    -------
-    str
-    """
-    names = [name for name in sweep.grid if short and name in short[0]]
-    headers = [*names, "quantity", "runs", "mean", "std", "95 % interval"]
-    lines = []
-    for row in (row for row in short if "[" not in row["quantity"]):
-        interval = "" if row["low"] is None else f"{row['low']:.4g} to {row['high']:.4g}"
-        std = "" if row["std"] is None else f"{row['std']:.3g}"
-        lines.append([*(row[name] for name in names), row["quantity"], row["n"], f"{row['mean']:.4g}", std, interval])
-    return tabulate(lines, headers, style, disable_numparse=True)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make one run of a plan, as Snakemake's jobs do, and leave word of how it ended; returns the exit status."""
-    # When the job began, its imports included, in seconds since 1970.
-    plan_file, fingerprint, began = arguments or sys.argv[1:]
-    told = json.loads(Path(plan_file).read_text())
-    (run,) = (run for run in told["runs"] if run["fingerprint"] == fingerprint)
-    error = None
+def main(arguments: Sequence[str]) -> int:
+    """Make one run of a sweep, as a job of Snakemake; return the exit status."""
+    config, point, result = arguments
+    told = json.loads(Path(config).read_text(encoding="utf-8"))
+    parameters = {**told["fixed"], **json.loads(point)}
     try:
-        made = runs.run(
-            told["notebook"], told["profile"], run["parameters"], told["force"], Path(told["root"]), latest=False
-        )
-        if str(made.result) != run["result"]:
-            error = "the notebook or the package was changed during the sweep: give the same command again."
-    except runs.RunError as reason:
-        error = str(reason)
-    except Exception as reason:
-        # Whatever it was, the others go on and the user is told.
-        traceback.print_exc()
-        error = f"it ended with {type(reason).__name__}: {reason}"
-    if error:
-        print(error, file=sys.stderr)
-    state = {"error": error, "seconds": round(time.time() - float(began), 1)}
-    runs.write_atomically(Path(plan_file).with_name(f"{fingerprint}.state"), json.dumps(state))
-    return 1 if error else 0
+        runs.run(told["notebook"], told["profile"], parameters, told["force"], Path(told["root"]), result=Path(result))
+    except RunError as error:
+        print(f"vaemi: {told['notebook']} with {point}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

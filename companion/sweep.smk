@@ -1,33 +1,33 @@
-# Behind `vaemi sweep`: one job for each run of a plan that `companion.sweep` wrote. Nothing that a user typed comes into a
-# command line: a job is told the plan's file and its own fingerprint, and reads the parameters there.
+# One job per run of a sweep; `companion.sweep` writes the config file. Parameters reach a job as quoted JSON.
 
 import json
 import sys
-from pathlib import Path
 
-PLAN = Path(config["plan"])
-PLANNED = json.loads(PLAN.read_text())
-WORK = PLAN.parent
+import pandas as pd
+from snakemake.utils import Paramspace
+
+SPACE = Paramspace(pd.DataFrame(config["points"]))
 
 
+# `local`: on the file system also where a cluster's profile names a storage.
 rule all:
     input:
-        [local(run["result"]) for run in PLANNED["runs"]],
+        [local(f"{config['folder']}/{point}.json") for point in SPACE.instance_patterns],
     localrule: True
 
 
-# `update`, so that Snakemake neither deletes a result before it is made again nor when that fails; `local`, so that it
-# is where `vaemi run` puts it also on a cluster whose profile names a storage.
 rule run:
+    input:
+        local(config["settings"]),
     output:
-        local(update(PLANNED["kept"] + "/" + PLANNED["notebook"] + "-{fingerprint}.json")),
+        # `update`: a failed run leaves the result of an earlier one.
+        local(update(f"{config['folder']}/{SPACE.wildcard_pattern}.json")),
     wildcard_constraints:
-        fingerprint="[0-9a-f]+",
-    log:
-        local(str(WORK / "{fingerprint}.log")),
+        **{name: "[^/]+" for name in config["points"][0]},
     params:
         python=sys.executable,
-        plan=str(PLAN),
-    threads: PLANNED["threads"]
+        config=config["config"],
+        point=lambda wildcards: json.dumps(SPACE.instance(wildcards), default=lambda value: value.item()),
+    threads: config["threads"]
     shell:
-        "{params.python:q} -m companion.sweep {params.plan:q} {wildcards.fingerprint} $(date +%s) > {log:q} 2>&1"
+        "{params.python:q} -m companion.sweep {params.config:q} {params.point:q} {output:q}"

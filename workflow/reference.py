@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 
 from companion import runs
 from companion import weights as trained_weights
 from companion.claims import REFERENCE
+from companion.sweep import REFERENCE_SWEEPS
 from vaemi import models
 from vaemi.training import train
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def forecast(folder: Path) -> list[str]:
     """Sentences that say how long each part of the reference run took where it was made, and would take here."""
-    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     files = {
         result["experiment"]: folder / "weights" / result["manifest"]["weights"]
         for result in results
@@ -86,15 +86,14 @@ def forecast(folder: Path) -> list[str]:
 
 
 def _seconds_of_sweeps(folder: Path) -> dict[str, float]:
-    """By the notebook, the time of all runs of its sweeps, each counted once."""
-    sweeps = yaml.safe_load((ROOT / "notebooks" / "sweeps.yaml").read_text())[REFERENCE]
-    seconds: dict[str, dict[str, float]] = {}
-    for name, told in sweeps.items():
+    """Return the seconds of all runs of each notebook's sweeps, each run counted once."""
+    seconds: dict[str, dict[tuple[float, int], float]] = {}
+    for name, told in REFERENCE_SWEEPS.items():
         path = folder / "sweeps" / f"{name}.csv"
         if path.exists():
             rows = pd.read_csv(path).to_dict("records")
             found = seconds.setdefault(shlex.split(told)[0], {})
-            found.update({row["fingerprint"]: runs.whole_seconds(row) for row in rows})
+            found.update({(row["beta"], row["seed"]): runs.whole_seconds(row) for row in rows})
     return {name: sum(found.values()) for name, found in seconds.items()}
 
 

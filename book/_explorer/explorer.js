@@ -1,14 +1,14 @@
-// The factor explorer: a trained decoder, run in the reader's browser, and the controls that move its factors. What it
-// works on comes from a script of the page's name, which book/explorer.py writes: a page that is opened from a file may
-// load scripts, but not fetch data.
+// The factor explorer: a trained decoder in the reader's browser, and the controls that move its factors. Its data come
+// from a script named after the page, written by book/explorer.py: a page opened from a file can load scripts but not
+// fetch data.
 "use strict";
 
 (() => {
-  const SPAN = 3; // how far a slider reaches to both sides, in sigma*
-  const MOST = 12; // influential factors that are shown at once; the rest unfolds
-  const FINE = 64; // pixels a side from which a picture looks better smooth
-  const QUIET = 300; // milliseconds without movement after which the new state is read out
-  const VISIBLE = 0.05; // a picture whose pixels all change by less, of the step from black to white, looks the same
+  const SPAN = 3; // range of a slider to both sides, in sigma*
+  const MOST = 12; // influential factors shown at first; a button shows the rest
+  const FINE = 64; // width from which a picture is smoothed when enlarged
+  const QUIET = 300; // milliseconds without movement before the state is announced
+  const VISIBLE = 0.05; // changes of all pixels below this count as no change
 
   const root = document.getElementById("factor-explorer");
   const given = window.factorExplorer;
@@ -16,7 +16,7 @@
 
   // ---- the decoder ------------------------------------------------------------------------------------------------
 
-  /** Numbers from base64 of little-endian half precision. */
+  /** Decodes base64 of little-endian half-precision numbers. */
   function decoded(text) {
     const bytes = atob(text);
     const numbers = new Float32Array(bytes.length / 2);
@@ -30,13 +30,13 @@
     return numbers;
   }
 
-  /** Activation of a layer: max(x, slope x), then a sigmoid if it has one. */
+  /** Applies the activation of a layer: max(x, slope x), then a sigmoid if it has one. */
   const activated = ({ slope, sigmoid }, sum) => {
     const value = Math.max(sum, slope * sum);
     return sigmoid ? 1 / (1 + Math.exp(-value)) : value;
   };
 
-  /** weight (outputs, inputs) times input, plus bias, then the activation. */
+  /** Computes weight (outputs, inputs) times input, plus bias, then the activation. */
   function dense(layer, input) {
     const { weight, bias } = layer;
     const output = new Float32Array(bias.length);
@@ -56,14 +56,14 @@
     const { weight, bias } = layer;
     const inputs = input.length / (height * width);
     const outputs = bias.length;
-    // Every pixel paints a 4x4 patch, those at the edge beyond it: a frame of one pixel catches that.
+    // Every pixel adds a 4x4 patch; a border of one pixel takes what falls outside.
     const across = 2 * width + 2;
     const framed = new Float32Array((2 * height + 2) * across);
     const output = new Float32Array(outputs * 4 * height * width);
     for (let o = 0, place = 0; o < outputs; o++) {
       framed.fill(bias[o]);
       for (let i = 0; i < inputs; i++) {
-        // One of the 16 weights at a time for all pixels, so that the innermost loop is as short as can be.
+        // One of the 16 weights at a time for all pixels keeps the innermost loop short.
         for (let k = 0; k < 16; k++) {
           const factor = weight[16 * (i * outputs + o) + k];
           for (let y = 0, pixel = i * height * width; y < height; y++) {
@@ -83,7 +83,7 @@
   const [channels, height, width] = given.shape;
   const halvings = layers.filter((layer) => layer.kind === "upsample").length;
 
-  /** Pixels (channels, height, width) with the factors at `positions`, in sigma*, all others as encoded in `start`. */
+  /** Returns pixels (channels, height, width) with factors at `positions` in sigma*, all others as encoded in `start`. */
   function decode(start, positions) {
     const hidden = layers[0].bias.length / given.positions.length;
     const first = { ...layers[0], bias: layers[0].bias.subarray(start * hidden, (start + 1) * hidden) };
@@ -114,7 +114,7 @@
 
   // ---- the controls -----------------------------------------------------------------------------------------------
 
-  /** An element with attributes and children. */
+  /** Creates an element with attributes and children. */
   function element(name, attributes = {}, ...children) {
     const made = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -167,7 +167,7 @@
     }
     label.append(bar);
     const slider = element("input", { type: "range", id, min: -SPAN, max: SPAN, step: 0.1 });
-    const shown = element("span", { class: "explorer-value", "aria-hidden": "true" }); // the slider says it itself
+    const shown = element("span", { class: "explorer-value", "aria-hidden": "true" }); // the slider announces it itself
     slider.addEventListener("input", () => {
       state.positions[row] = Number(slider.value);
       show(row);
@@ -183,21 +183,21 @@
     more.append(element("summary", {}, `${surplus.length} more ${surplus.length === 1 ? "factor" : "factors"}`), ...surplus.map(({ line }) => line));
   }
 
-  // ---- what is seen and read out ------------------------------------------------------------------------------------
+  // ---- display and announcements ------------------------------------------------------------------------------------
 
   function paint(canvas, pixels) {
     const context = canvas.getContext("2d");
     const image = context.createImageData(width, height);
     const plane = width * height;
     for (let i = 0; i < plane; i++) {
-      // Red, green and blue of a picture in colour, three times the same of one in grey.
+      // A grey picture has the same value in red, green and blue.
       for (let c = 0; c < 3; c++) image.data[4 * i + c] = 255 * pixels[channels === 3 ? c * plane + i : i];
       image.data[4 * i + 3] = 255;
     }
     context.putImageData(image, 0, 0);
   }
 
-  /** What is seen of a factor: its place, its information, and what it alone changes in the picture as it is now. */
+  /** Describes a factor: its position, its information, and the change of the picture that it alone makes. */
   function report(row, pixels) {
     const { factor } = rows[row];
     const without = [...state.positions];
@@ -231,14 +231,14 @@
   let readOut = 0;
   let drawing = 0;
 
-  /** Bring everything up to date after the factor of a row was moved, or, with words to say, after all were. */
+  /** Updates the display after the factor of a row moved, or, with a message, after all did. */
   function show(row, words) {
     rows.forEach(({ slider, shown }, i) => {
       if (words !== undefined) slider.value = state.positions[i];
       shown.textContent = inSigma(state.positions[i]);
       slider.setAttribute("aria-valuetext", `${signed(state.positions[i])} sigma star`);
     });
-    // However many events a moving finger sends, a picture a frame is enough.
+    // A moving finger sends many events; one picture a frame is enough.
     cancelAnimationFrame(drawing);
     drawing = requestAnimationFrame(() => {
       const pixels = decode(state.start, state.positions);

@@ -1,8 +1,8 @@
-// What style sheets cannot do: regions that scroll, the page on paper, and the search in a site opened from a file.
+// Scrolling regions, printing, and search in a site opened from a file.
 //
-// What is too wide for the screen scrolls by itself: equations, tables, code, output. A region that scrolls must be
-// reachable by keyboard, and one that does not must be no stop on the way. Which is which depends on the screen, on
-// MathJax, which typesets late, and on boxes that are opened, so it is decided anew whenever a size changes.
+// Equations, tables, code and output scroll if they are wider than the screen. A region that scrolls must be reachable
+// by keyboard, and one that does not must not be a tab stop. This depends on the screen, on MathJax, which typesets
+// late, and on boxes that are opened, so it is updated whenever a size changes.
 (() => {
   "use strict";
   const REGIONS = [
@@ -43,8 +43,7 @@
     }
   }
 
-  // On paper boxes are open and the ground is white, and afterwards all is as it was; solutions stay as the reader has
-  // them.
+  // Print with open boxes on white, then restore the page; solutions stay as the reader left them.
   const root = document.documentElement;
   let before = null;
   addEventListener("beforeprint", () => {
@@ -59,7 +58,7 @@
     before = null;
   });
 
-  // From a file, a page may not read the pages that it has found; asking for their text would only make errors.
+  // A page opened from a file cannot read other pages; requesting their text would only cause errors.
   if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
   addEventListener("DOMContentLoaded", () => {

@@ -1,58 +1,49 @@
-"""Where simulated EEG comes from: dipoles in a spherical head, and the networks that emotion moves.
+"""Sources of simulated EEG: dipoles in a spherical head, and the networks whose power emotion changes.
 
-Dipoles under the electrodes are active in one band each. The logarithm of a dipole's power wanders: each has a course
-of its own, and dipoles of one network share another. Emotion shifts the shared course of two networks, from the start
-of a trial on, by less than its range. Log band power therefore varies along the topographies of emotion all the time,
-mostly for reasons that have nothing to do with what was rated.
+Each dipole is active in one band. Its log power fluctuates on its own and with the network it belongs to. Emotion
+shifts two of the networks during a trial, by less than their own fluctuations, so log band power varies along the
+topographies of emotion all the time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
-from companion.data._eeg_channels import EEG_CHANNELS
-from companion.data._eeg_ratings import RATINGS
+from companion.data.deap import BANDS, EEG_CHANNELS, RATINGS, SAMPLE_RATE
 
-SAMPLING_RATE = 128
-PASS_BAND = (4.0, 45.0)
+PASS_BAND = (4.0, 45.0)  # Hz
 
 
 @dataclass(frozen=True)
-class Band:
-    """A frequency band and the activity in it.
+class Rhythm:
+    """Activity in one band: a Gaussian power spectrum.
 
     Attributes
     ----------
-    name : str
-    edges : (float, float)
-        Hz.
     peak, width : float
-        Mean and standard deviation in Hz of the Gaussian that the power spectrum of a dipole's activity is.
+        Mean and standard deviation of the spectrum in Hz.
     variance : float
-        Of the dipoles of this band together, averaged over the electrodes, in square microvolts.
+        Of all dipoles of the band together, averaged over the electrodes, in uV^2.
     """
 
-    name: str
-    edges: tuple[float, float]
     peak: float
     width: float
     variance: float
 
 
-BANDS = (
-    Band("theta", (4, 8), 6.0, 1.1, 3.8),
-    Band("alpha", (8, 13), 10.2, 1.2, 3.6),
-    Band("beta", (13, 30), 20.0, 4.0, 3.6),
-    Band("gamma", (30, 45), 36.0, 4.0, 0.55),
-)
+RHYTHMS = {
+    "theta": Rhythm(6.0, 1.1, 3.8),
+    "alpha": Rhythm(10.2, 1.2, 3.6),
+    "beta": Rhythm(20.0, 4.0, 3.6),
+    "gamma": Rhythm(36.0, 4.0, 0.55),
+}
 
 
 @dataclass(frozen=True)
 class Network:
-    """What dipoles share: the course of their log power.
+    """Fluctuation of log power that a network of dipoles shares.
 
     Attributes
     ----------
@@ -61,9 +52,9 @@ class Network:
     drift : float
         Standard deviation over trials; the same in the baseline as in the trial that follows it.
     rating : str or None
-        The rating that tells of the emotional state that moves this network during trials.
+        Rating whose emotional state shifts this network during trials.
     change : float
-        By how much the log power changes when that state changes by its standard deviation.
+        Change of log power by one standard deviation of that state.
     """
 
     burst: float
@@ -80,14 +71,19 @@ NETWORKS = {
     "midline theta": Network(burst=0.8, drift=0.2),
     "muscles": Network(burst=0.8, drift=0.3),
 }
+NETWORK_BURST = np.array([network.burst for network in NETWORKS.values()])
+NETWORK_DRIFT = np.array([network.drift for network in NETWORKS.values()])
+# Change of each network's log power by one standard deviation of each state, shape (4 ratings, networks).
+NETWORK_CHANGE = np.array(
+    [[network.change if network.rating == rating else 0.0 for network in NETWORKS.values()] for rating in RATINGS]
+)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Dipoles of one kind, one under each of some electrodes.
+    """Dipoles of one kind, one below each electrode.
 
-    `power` is that of each dipole, relative to the other groups of the band; `loading` is what the course of the
-    network is multiplied by to move the log power.
+    `power` is relative to the other groups of the band; `loading` multiplies the network's fluctuation.
     """
 
     name: str
@@ -115,61 +111,68 @@ _GROUPS = (
     _Group("central gamma", "gamma", "Cz Pz Fz Oz", 0.5),
 )
 
-# The head of MNE's biosemi32 positions is a sphere of 95 mm, of which the brain fills 85.5 mm.
+# In m. The electrodes of MNE's biosemi32 lie on a sphere of 95 mm, of which the brain fills 85.5 mm.
 SOURCE_RADIUS = 0.074
 OUTERMOST_RADIUS = 0.080
 _INNERMOST_RADIUS = 0.030
-_N_BACKGROUND = 300
-# Standard deviations of what differs between people: log power of a dipole, its direction from the centre and its
-# orientation (rad).
+_BACKGROUND_DIPOLES = 300
+# Standard deviations over people: log power of a dipole, its direction from the centre and its orientation (rad).
 _POWER_STD = 0.25
 _DIRECTION_STD = 0.06
 _ORIENTATION_STD = 0.2
 
-# Standard deviations of the log power of a single dipole, over seconds and over trials, beside what networks do to it.
+# Standard deviations of a single dipole's log power over seconds and over trials, besides its network's.
 OWN_BURST = 0.6
 OWN_DRIFT = 0.45
-OWN_SPREAD = float(np.hypot(OWN_BURST, OWN_DRIFT))
 
-BACKGROUND_VARIANCE = 2.6  # between 4 and 45 Hz, averaged over the electrodes, in square microvolts
+BACKGROUND_VARIANCE = 2.6  # uV^2 between 4 and 45 Hz, averaged over the electrodes
 _BACKGROUND_EXPONENT = 1.5
-SENSOR_STD = 0.15  # microvolts
+SENSOR_STD = 0.15  # uV
 
 
 class Head:
-    """The sphere under the electrodes, and the potentials at them of dipoles in it."""
+    """A spherical head with DEAP's 32 electrodes, and the potentials of dipoles in it.
+
+    Attributes
+    ----------
+    centre : ndarray, shape (3,)
+        Of the sphere, in m, in MNE's head coordinates.
+    directions : ndarray, shape (32, 3)
+        Unit vectors from the centre to the electrodes.
+    """
 
     def __init__(self) -> None:
         import mne
 
-        self._info = mne.create_info(list(EEG_CHANNELS), SAMPLING_RATE, "eeg", verbose="ERROR")
+        self._info = mne.create_info(list(EEG_CHANNELS), SAMPLE_RATE, "eeg", verbose="ERROR")
         self._info.set_montage("biosemi32", verbose="ERROR")
         self._sphere = mne.make_sphere_model("auto", "auto", self._info, verbose="ERROR")
         self.centre: np.ndarray = np.asarray(self._sphere["r0"])
-        outward = np.array([channel["loc"][:3] for channel in self._info["chs"]]) - self.centre
-        self.directions: np.ndarray = unit(outward)
+        self.directions: np.ndarray = unit(
+            np.array([channel["loc"][:3] for channel in self._info["chs"]]) - self.centre
+        )
 
     def lead_field(self, directions: np.ndarray, radii: np.ndarray | float, moments: np.ndarray) -> np.ndarray:
-        """Potentials of dipoles at the electrodes against their average.
+        """Return the potentials of dipoles at the electrodes against the average reference.
 
         Parameters
         ----------
-        directions : array, shape (n, 3)
-            Unit vectors from the sphere's centre to the dipoles.
-        radii : float or array, shape (n,)
+        directions : ndarray, shape (n, 3)
+            Unit vectors from the centre to the dipoles.
+        radii : float or ndarray, shape (n,)
             Distance from the centre in m.
-        moments : array, shape (n, 3)
+        moments : ndarray, shape (n, 3)
             In nAm.
 
         Returns
         -------
-        array, shape (32, n)
-            In microvolts.
+        ndarray, shape (32, n)
+            In uV.
         """
         import mne
 
         positions = self.centre + directions * np.reshape(radii, (-1, 1))
-        # Orientations must be given, but are not used: the solution holds the three directions in space.
+        # MNE requires orientations here but returns all three directions in space.
         space = mne.setup_volume_source_space(pos={"rr": positions, "nn": directions}, verbose="ERROR")
         solution = mne.make_forward_solution(
             self._info, trans=None, src=space, bem=self._sphere, meg=False, mindist=0.0, verbose="ERROR"
@@ -180,102 +183,94 @@ class Head:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1 in the same directions, along the last axis."""
+    """Scale vectors to length 1 along the last axis."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 @dataclass(frozen=True)
 class Dipoles:
-    """All dipoles with activity in a band, in the order of the groups: S of them.
+    """The S dipoles of a person, in the order of the groups.
 
     Attributes
     ----------
     names : tuple of str
         Group and electrode above, such as "left frontal alpha at F3".
-    band : array of int, shape (S,)
-        Place in `BANDS`.
-    loading : array, shape (S, networks)
-        What the courses of the networks are multiplied by before they add up to the dipole's log power.
-    positions : array, shape (S, 3)
-        In m, in MNE's head coordinates.
-    moments : array, shape (S,)
-        In nAm, when the activity has its median power.
-    mixing : array, shape (32, S)
-        Potentials in microvolts at the electrodes when the activity has its median power.
-    background : array, shape (32, 32)
-        Mixing matrix of the background: 32 independent signals stand for the many dipoles of which it is the sum,
-        with the same covariance between electrodes. Variance 1 on average.
+    band : ndarray of int, shape (S,)
+        Index into `deap.BANDS`.
+    loading : ndarray, shape (S, networks)
+        A dipole's log power is `loading` times the networks' fluctuations, plus its own.
+    directions : ndarray, shape (S, 3)
+        Unit vectors from the head's centre.
+    moments : ndarray, shape (S,)
+        In nAm, at median power.
+    mixing : ndarray, shape (32, S)
+        Potentials in uV at the electrodes, at median power.
+    background : ndarray, shape (32, 32)
+        Mixing matrix of the background, of variance 1 on average: 32 independent signals with the covariance over
+        electrodes of many random dipoles.
     """
 
     names: tuple[str, ...]
     band: np.ndarray
     loading: np.ndarray
-    positions: np.ndarray
+    directions: np.ndarray
     moments: np.ndarray
     mixing: np.ndarray
     background: np.ndarray
 
-    @cached_property
+    @property
     def change(self) -> np.ndarray:
-        """Change of each dipole's log power by one standard deviation of an emotional state, shape (4 ratings, S)."""
-        return changes_of_networks() @ self.loading.T
+        """Change of each dipole's log power by one standard deviation of each state, shape (4 ratings, S)."""
+        return NETWORK_CHANGE @ self.loading.T
 
     def topographies(self) -> np.ndarray:
-        """Expected change of log band power at the electrodes by one standard deviation of an emotional state.
+        """Compute the expected change of log band power at the electrodes by one standard deviation of each state.
 
-        What the state does to a dipole, times the dipole's share of the power at the electrode, averaged over the
-        courses of log power.
+        It is what the state does to each dipole, times the dipole's share of the power at the electrode, averaged
+        over fluctuations of log power.
 
         Returns
         -------
-        array, shape (4 ratings, 4 bands, 32)
+        ndarray, shape (4 ratings, 4 bands, 32)
         """
         generator = np.random.default_rng(0)
         draws = 2_000
-        courses = generator.standard_normal((draws, len(NETWORKS))) * spread_of_networks()
-        log_power = courses @ self.loading.T + OWN_SPREAD * generator.standard_normal((draws, len(self.names)))
-        power = np.exp(log_power)[:, None, :] * self.mixing**2
+        fluctuation = generator.standard_normal((draws, len(NETWORKS))) * np.hypot(NETWORK_BURST, NETWORK_DRIFT)
+        own = np.hypot(OWN_BURST, OWN_DRIFT) * generator.standard_normal((draws, len(self.names)))
+        power = np.exp(fluctuation @ self.loading.T + own)[:, None, :] * self.mixing**2
         result = np.zeros((len(RATINGS), len(BANDS), len(EEG_CHANNELS)))
         frequencies = np.linspace(*PASS_BAND, 1_000)
         background = background_density(frequencies)
-        for b, band in enumerate(BANDS):
+        for b, (low, high) in enumerate(BANDS.values()):
             here = self.band == b
-            inside = (frequencies >= band.edges[0]) & (frequencies < band.edges[1])
+            inside = (frequencies >= low) & (frequencies < high)
             rest = (BACKGROUND_VARIANCE * background[inside].sum() / background.sum()) * (self.background**2).sum(1)
-            rest += SENSOR_STD**2 * (band.edges[1] - band.edges[0]) / (SAMPLING_RATE / 2)
+            rest += SENSOR_STD**2 * (high - low) / (SAMPLE_RATE / 2)
             share = (power[:, :, here] / (power[:, :, here].sum(-1) + rest)[:, :, None]).mean(0)
             result[:, b] = self.change[:, here] @ share.T
         return result
 
 
-def changes_of_networks() -> np.ndarray:
-    """Change of the networks' log power by one standard deviation of the emotional states, shape (4, networks)."""
-    return np.array([[n.change if n.rating == rating else 0.0 for n in NETWORKS.values()] for rating in RATINGS])
-
-
-def spread_of_networks() -> np.ndarray:
-    """Standard deviation of the networks' log power over all windows of all trials, shape (networks,)."""
-    return np.array([np.hypot(network.burst, network.drift) for network in NETWORKS.values()])
-
-
 def average_dipoles(head: Head) -> Dipoles:
-    """The dipoles of a person like whom nobody is, but around whom all are."""
-    places = [(group, EEG_CHANNELS.index(name)) for group in _GROUPS for name in group.electrodes.split()]
-    directions = head.directions[[electrode for _, electrode in places]]
-    loading = np.array([[group.loading if group.network == name else 0.0 for name in NETWORKS] for group, _ in places])
-    band = np.array([[band.name for band in BANDS].index(group.band) for group, _ in places])
+    """Return the dipoles of the average person, around whom people vary."""
+    bands = list(BANDS)
+    placed = [(group, EEG_CHANNELS.index(name)) for group in _GROUPS for name in group.electrodes.split()]
+    groups = [group for group, _ in placed]
+    directions = head.directions[[electrode for _, electrode in placed]]
+    loading = np.array([[group.loading if group.network == name else 0.0 for name in NETWORKS] for group in groups])
+    band = np.array([bands.index(group.band) for group in groups])
+    relative = np.array([group.power for group in groups])
     potentials = head.lead_field(directions, SOURCE_RADIUS, directions)
-    # exp of a Gaussian variable has mean exp(variance / 2).
-    mean_over_median = np.exp((loading**2 @ spread_of_networks() ** 2 + OWN_SPREAD**2) / 2)
-    power = np.array([group.power for group, _ in places]) / (potentials**2).mean(0)
-    for b, description in enumerate(BANDS):
-        power[band == b] *= description.variance / np.sum([group.power for group, _ in places], where=band == b)
-    moments = np.sqrt(power / mean_over_median)
+    power = relative / (potentials**2).mean(0)
+    for b, name in enumerate(bands):
+        power[band == b] *= RHYTHMS[name].variance / relative[band == b].sum()
+    log_variance = loading**2 @ np.hypot(NETWORK_BURST, NETWORK_DRIFT) ** 2 + np.hypot(OWN_BURST, OWN_DRIFT) ** 2
+    moments = np.sqrt(power / np.exp(log_variance / 2))  # from mean to median power of a log-normal variable
     return Dipoles(
-        names=tuple(f"{group.name} at {EEG_CHANNELS[electrode]}" for group, electrode in places),
+        names=tuple(f"{group.name} at {EEG_CHANNELS[electrode]}" for group, electrode in placed),
         band=band,
         loading=loading,
-        positions=head.centre + directions * SOURCE_RADIUS,
+        directions=directions,
         moments=moments,
         mixing=potentials * moments,
         background=_background_mixing(head, np.random.default_rng(0)),
@@ -283,14 +278,14 @@ def average_dipoles(head: Head) -> Dipoles:
 
 
 def persons_dipoles(head: Head, average: Dipoles, generator: np.random.Generator) -> Dipoles:
-    """The average person's dipoles, with places, orientations, powers and background of one person."""
-    directions = unit(average.positions - head.centre)
+    """Draw one person's dipoles: positions, orientations, powers and background vary around the average."""
+    directions = average.directions
     moved = unit(directions + _DIRECTION_STD * generator.standard_normal(directions.shape))
     turned = unit(moved + _ORIENTATION_STD * generator.standard_normal(directions.shape))
     moments = average.moments * np.exp(_POWER_STD / 2 * generator.standard_normal(len(turned)))
     return replace(
         average,
-        positions=head.centre + moved * SOURCE_RADIUS,
+        directions=moved,
         moments=moments,
         mixing=head.lead_field(moved, SOURCE_RADIUS, turned * moments[:, None]),
         background=_background_mixing(head, generator),
@@ -298,14 +293,14 @@ def persons_dipoles(head: Head, average: Dipoles, generator: np.random.Generator
 
 
 def _background_mixing(head: Head, generator: np.random.Generator) -> np.ndarray:
-    directions = unit(generator.standard_normal((_N_BACKGROUND, 3)))
-    moments = generator.standard_normal((_N_BACKGROUND, 3))
-    radii = generator.uniform(_INNERMOST_RADIUS, OUTERMOST_RADIUS, _N_BACKGROUND)
+    directions = unit(generator.standard_normal((_BACKGROUND_DIPOLES, 3)))
+    moments = generator.standard_normal((_BACKGROUND_DIPOLES, 3))
+    radii = generator.uniform(_INNERMOST_RADIUS, OUTERMOST_RADIUS, _BACKGROUND_DIPOLES)
     potentials = head.lead_field(directions, radii, moments)
     left, values, _ = np.linalg.svd(potentials, full_matrices=False)
     return left * values / np.sqrt((potentials**2).sum(1).mean())
 
 
 def background_density(frequencies: np.ndarray) -> np.ndarray:
-    """1/f^k down to 0.5 Hz, the slow drift included, and nothing below; relative power per Hz."""
+    """Return relative power per Hz of the background: 1/f^1.5 down to 0.5 Hz, slow drift included, and 0 below."""
     return np.where(frequencies >= 0.5, np.maximum(frequencies, 0.5) ** -_BACKGROUND_EXPONENT, 0.0)

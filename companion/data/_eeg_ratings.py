@@ -1,52 +1,34 @@
-"""Ratings as people give them in DEAP, and the emotional states they tell of."""
+"""Simulated ratings with DEAP's statistics, and the emotional states behind them."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.special import ndtr
 
-RATINGS = ("valence", "arousal", "dominance", "liking")
+from companion.data.deap import RATINGS
 
-# Correlation of a rating with the emotional state it tells of: what is missing to 1 is noise of the label.
-LABEL_CORRELATION = 0.54
-# Correlations of the latent ratings, in the order of RATINGS, roughly as people's ratings are correlated.
+LABEL_CORRELATION = 0.54  # of a rating with its emotional state; the rest of the rating is noise
+_RATING_MEAN = np.array([5.25, 5.16, 5.38, 5.52])
+_RATING_ABOVE_5 = np.array([0.553, 0.576, 0.609, 0.665])
+# Of the latent variables behind the ratings, roughly as the ratings of people are correlated.
 _RATING_CORRELATION = np.array(
     [[1.0, 0.1, 0.3, 0.6], [0.1, 1.0, 0.25, 0.2], [0.3, 0.25, 1.0, 0.3], [0.6, 0.2, 0.3, 1.0]]
 )
-_RATING_MEAN = np.array([5.25, 5.16, 5.38, 5.52])
-_RATING_ABOVE_5 = np.array([0.553, 0.576, 0.609, 0.665])
-# How far below 5 a rating below 5 is on average, as a part of the 4 that are possible.
-_MEAN_DEPTH = 0.46
-# Standard deviation of a person's mean latent rating; that of all latent ratings is 1.
-_PERSON_STD = 0.25
-
-
-def ratings_of_latent(latent: np.ndarray) -> np.ndarray:
-    """Ratings from 1 to 9 of standard normal variables, increasing in each; shape (..., 4).
-
-    The part of the normal distribution that makes ratings above 5 has the probability that it has in DEAP. On either
-    side of 5 a rating is a power of a uniform variable, with the exponents that make the means DEAP's.
-    """
-    probability = ndtr(latent)
-    below = 1 - _RATING_ABOVE_5
-    mean_height = (_RATING_MEAN - 5 + 4 * below * _MEAN_DEPTH) / (4 * _RATING_ABOVE_5)
-    # The mean of u^k for u uniform on (0, 1) is 1 / (k + 1).
-    height = np.clip((probability - below) / _RATING_ABOVE_5, 0, 1) ** (1 / mean_height - 1)
-    depth = np.clip((below - probability) / below, 0, 1) ** (1 / _MEAN_DEPTH - 1)
-    return 5 + 4 * (height - depth)
+_MEAN_DEPTH = 0.46  # how far below 5 a rating below 5 is on average, as a fraction of the 4 that are possible
+_PERSON_STD = 0.25  # of a person's mean latent variable, where all latent variables have standard deviation 1
 
 
 def draw_ratings(trials: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One person's ratings, and the emotional states they tell of.
+    """Draw one person's ratings and emotional states.
 
-    The noise of the labels, what the states do not share with the ratings, is uncorrelated with all ratings within the
-    person, not only on average over people: few trials could otherwise hide or double an effect.
+    The label noise is made uncorrelated with the ratings within the person: in few trials it could otherwise hide or
+    double an effect.
 
     Returns
     -------
-    ratings : array, shape (trials, 4)
+    ratings : ndarray, shape (trials, 4)
         From 1 to 9.
-    states : array, shape (trials, 4)
+    states : ndarray, shape (trials, 4)
         Of variance 1, correlated `LABEL_CORRELATION` with the latent variables of the ratings.
     """
     root = np.linalg.cholesky(_RATING_CORRELATION)
@@ -57,8 +39,22 @@ def draw_ratings(trials: int, generator: np.random.Generator) -> tuple[np.ndarra
     return ratings_of_latent(_PERSON_STD * person + np.sqrt(1 - _PERSON_STD**2) * latent), states
 
 
+def ratings_of_latent(latent: np.ndarray) -> np.ndarray:
+    """Map standard normal variables, shape (..., 4), monotonically to ratings from 1 to 9.
+
+    The fraction above 5 and the mean are DEAP's: on either side of 5 a rating is a power of a uniform variable.
+    """
+    probability = ndtr(latent)
+    below = 1 - _RATING_ABOVE_5
+    mean_height = (_RATING_MEAN - 5 + 4 * below * _MEAN_DEPTH) / (4 * _RATING_ABOVE_5)
+    # The mean of u^k for u uniform on (0, 1) is 1 / (k + 1).
+    height = np.clip((probability - below) / _RATING_ABOVE_5, 0, 1) ** (1 / mean_height - 1)
+    depth = np.clip((below - probability) / below, 0, 1) ** (1 / _MEAN_DEPTH - 1)
+    return 5 + 4 * (height - depth)
+
+
 def _residual(noise: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """What a linear regression on `known` leaves of white noise, with the variance that the noise had."""
-    explaining = np.column_stack([known, np.ones(len(known))])
-    left = noise - explaining @ (np.linalg.pinv(explaining) @ noise)
-    return left * np.sqrt(len(noise) / max(1, len(noise) - explaining.shape[1]))
+    """Return the residual of white noise regressed on `known`, scaled to the variance of the noise."""
+    design = np.column_stack([known, np.ones(len(known))])
+    residual = noise - design @ (np.linalg.pinv(design) @ noise)
+    return residual * np.sqrt(len(noise) / max(1, len(noise) - design.shape[1]))

@@ -1,13 +1,13 @@
-"""How a face is drawn: every pixel sends a ray at a head, and paints what it meets.
+"""Draw faces by ray casting: a numba kernel that computes the colour of each pixel on its own.
 
-The head is an ellipsoid with a relief (nose, sockets, lips, chin); eyes, brows, mouth and beard are painted on its
-surface, hair is a shell around it with an opening for the face, glasses lie in a plane before it. All lengths are
-pixels of CelebA's aligned frame of 178x218. There are two frames of reference: the camera's, whose origin is the
-middle of the head that looks straight ahead, and the head's, which turns with it; in both x points right, y down and z
-to the viewer. Rays are parallel to z. Colours are linear in the light until they are stored.
+The head is an ellipsoid with a relief (nose, sockets, lips, chin). Eyes, brows, mouth and beard are painted on its
+surface, hair is a shell around it with an opening for the face, glasses are in a plane before it. Lengths are pixels of
+CelebA's aligned frame of 178x218. There are two frames of reference: the camera's, with its origin in the middle of a
+head that looks straight ahead, and the head's, which turns with it. In both, x points right, y down and z to the
+viewer. Rays are parallel to z. Colours are linear until they are stored.
 """
 
-# The types in this file are numba's.
+# numba infers the types in this file.
 # mypy: ignore-errors
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EYE_X, _EYE_Y, _EYE_HALF_WIDTH = 19.0, 4.0, 11.5
 _MOUTH_Y = 43.0
 _GLASSES_Z = 51.0
 
-# Everything that the pixels of one face share.
+# Quantities that all pixels of a face share.
 FACE = np.dtype(
     [
         ("right", "f8", 3),  # the camera's axes, in the head's frame
@@ -51,7 +51,7 @@ FACE = np.dtype(
     ]
 )
 
-# Bumps of the face: place (|x|, y), half-axes and height. Compact, so that each stays where it is.
+# Bumps of the face: place (|x|, y), half-axes and height. Each is zero outside its half-axes.
 _BUMPS = (
     (0, 20, 12, 14, 6.5),  # tip of the nose
     (0, 7, 11, 25, 4.5),  # its ridge
@@ -67,7 +67,7 @@ _RELIEF_TOP, _RELIEF_SIZE = -23, (96, 48)
 
 
 def _relief_table():
-    """Height of the relief over the ellipsoid and its slopes, at every pixel of y from the brows down and of |x|."""
+    """Tabulate the height of the relief over the ellipsoid and its slopes, by y from the brows down and by |x|."""
     rows, columns = _RELIEF_SIZE
     y, x = np.mgrid[_RELIEF_TOP : _RELIEF_TOP + rows, :columns].astype(float)
     table = np.zeros((rows, columns, 3))
@@ -87,7 +87,7 @@ def _compiled(function):
     compiled = partial(njit, nogil=True, error_model="numpy", fastmath=True)
     try:
         return compiled(cache=True)(function)
-    except RuntimeError:  # there is no folder to keep the outcome in: it is compiled anew by every process
+    except RuntimeError:  # no writable folder for numba's cache: each process compiles
         return compiled()(function)
 
 
@@ -96,14 +96,14 @@ _inline = njit(error_model="numpy", fastmath=True)
 
 @_inline
 def _cover(distance, width):
-    """Share of a pixel inside an edge: 0 at `width` outside, 1 at `width` inside, smooth between."""
+    """Return the share of a pixel inside an edge: 0 at `width` outside, 1 at `width` inside, smooth between."""
     u = min(max(0.5 + 0.5 * distance / width, 0.0), 1.0)
     return u * u * (3 - 2 * u)
 
 
 @_inline
 def _spot(x, y, half_width, half_height):
-    """A soft round spot: 1 in the middle, 0 from the half-axes on."""
+    """Return a soft elliptic spot: 1 in the middle, 0 outside the half-axes."""
     u = max(0.0, 1 - (x / half_width) ** 2 - (y / half_height) ** 2)
     return u * u
 
@@ -135,7 +135,7 @@ def _unit(x, y, z):
 
 @_inline
 def _relief(x, y):
-    """Height of the relief and its slopes along x and y, between the points of the table."""
+    """Interpolate the height of the relief and its slopes along x and y in the table."""
     column, row = abs(x), y - _RELIEF_TOP
     if row < 0 or row >= _RELIEF_SIZE[0] - 1 or column >= _RELIEF_SIZE[1] - 1:
         return 0.0, 0.0, 0.0
@@ -151,7 +151,7 @@ def _relief(x, y):
 
 @_inline
 def _ray(face, x, y):
-    """Where the ray of camera point (x, y) crosses the plane z = 0 of the camera, in the head's frame."""
+    """Return where the ray of camera point (x, y) crosses the camera's plane z = 0, in the head's frame."""
     dx, dy = x - face.middle[0], y - face.middle[1]
     return (
         dx * face.right[0] + dy * face.down[0],
@@ -162,7 +162,7 @@ def _ray(face, x, y):
 
 @_inline
 def _to_sphere(face, start, radii, centre):
-    """Start and direction of a ray on the scale on which an ellipsoid is the unit sphere, and 1 / |direction|^2."""
+    """Scale a ray so that an ellipsoid is the unit sphere: its start, its direction and 1 / |direction|^2."""
     ax, ay, az = 1 / radii[0], 1 / radii[1], 1 / radii[2]
     point = ((start[0] - centre[0]) * ax, (start[1] - centre[1]) * ay, (start[2] - centre[2]) * az)
     direction = (face.ahead[0] * ax, face.ahead[1] * ay, face.ahead[2] * az)
@@ -171,7 +171,7 @@ def _to_sphere(face, start, radii, centre):
 
 @_inline
 def _crossings(point, direction, inverse):
-    """Point nearest to the middle, how deep it lies (1: in the middle, 0: on the sphere), depths of entry and exit."""
+    """Return the point nearest to the centre, 1 - its squared radius, and the depths of entry and exit."""
     b = _dot(point, direction) * inverse
     nearest = (point[0] - b * direction[0], point[1] - b * direction[1], point[2] - b * direction[2])
     rest = 1 - _dot(nearest, nearest)
@@ -181,10 +181,10 @@ def _crossings(point, direction, inverse):
 
 @_inline
 def _ellipsoid(face, start, radii, centre):
-    """Distance of the ray inside the outline in pixels (negative outside), and depths where it enters and leaves."""
+    """Return the distance of a ray inside the outline (negative outside), and the depths of entry and exit."""
     nearest, rest, front, back = _crossings(*_to_sphere(face, start, radii, centre))
     if rest > 0.6:
-        return radii[0], front, back  # far inside: nobody asks how far
+        return radii[0], front, back  # far inside: the exact distance does not matter
     gradient = (nearest[0] / radii[0], nearest[1] / radii[1], nearest[2] / radii[2])
     gx, gy = _dot(gradient, face.right), _dot(gradient, face.down)
     return 0.5 * rest / math.sqrt(gx * gx + gy * gy + 1e-9), front, back
@@ -201,7 +201,7 @@ def _along(face, start, depth):
 
 @_inline
 def _lit(colour, normal, light, halfway, gloss):
-    """Skin under a warm lamp and a cool sky; red light wanders farthest in it, beyond the shadow's edge."""
+    """Light a surface by a warm lamp and a cool sky; red light scatters farthest beyond the shadow's edge."""
     cosine = _dot(normal, light)
     red = max(0.0, cosine + 0.42) / 1.42
     green = max(0.0, cosine + 0.28) / 1.28
@@ -232,7 +232,7 @@ def _shoulder_line(side):
 
 @_inline
 def _body(face, x, y, blur, below):
-    """Clothes over the shoulders, with a round neckline."""
+    """Paint clothes over the shoulders, with a round neckline."""
     side = abs(x)
     below_line = y - _shoulder_line(side)
     alpha = _cover(below_line, blur + 0.6)
@@ -247,7 +247,7 @@ def _body(face, x, y, blur, below):
 
 @_inline
 def _neck(face, x, y, outside, blur, below):
-    """The neck, in the shadow of the chin; `outside` is the distance from the head's outline."""
+    """Paint the neck in the shadow of the chin; `outside` is the distance from the head's outline."""
     side = abs(x)
     half = 22.5 + 10 * max(0.0, (y - 52) / 30) ** 2
     alpha = _cover(half - side, blur + 0.4) * _cover(y - 20, 4.0)
@@ -262,7 +262,7 @@ def _neck(face, x, y, outside, blur, below):
 
 @_inline
 def _hair_shell(face, start):
-    """Where a ray meets the shell of hair, as for an ellipsoid: its lower half is drawn out into a tube."""
+    """Intersect a ray with the shell of hair, an ellipsoid whose lower half is extended to a tube."""
     drop = max(0.0, start[1] + 2.0)
     t = min(drop / (max(face.hair_end, 26.0) + 8), 1.2)
     bulge = 11 * t * (1 - t) - 4 * t * t * t * t
@@ -273,18 +273,18 @@ def _hair_shell(face, start):
 
 @_inline
 def _strands(p):
-    """Light and dark of strands that run down from the crown, between -1 and 1."""
+    """Return the brightness of strands that run down from the crown, from -1 to 1."""
     across = abs(p[0]) * (1 + 18 / (p[1] + 90)) + 0.02 * p[1]
     return 0.55 * math.cos(0.55 * across) + 0.45 * math.cos(0.23 * across + 0.05 * p[2])
 
 
 @_inline
 def _hair_colour(face, p, light):
-    """Colour of the hair at a point of its shell, where so much of the light comes in."""
+    """Return the colour of the hair at a point of its shell; `light` is the share of light that reaches it."""
     half_width = face.half_width + 7
     nx, ny, nz = _unit(p[0] / half_width**2, min(p[1] + 2.0, 0.0) / 61.0**2, (p[2] + 5) / 55.0**2)
     cosine = nx * face.light[0] + ny * face.light[1] + nz * face.light[2]
-    # Strands run down from the crown: the gloss is a band across them.
+    # The strands run down from the crown: the gloss is a band across them.
     gloss = max(0.0, nx * face.halfway[0] + (ny + 0.25) * face.halfway[1] + nz * face.halfway[2])
     gloss *= gloss
     gloss *= gloss
@@ -309,7 +309,7 @@ def _smooth_max(a, b, width):
 
 @_inline
 def _hairline(face, p):
-    """Distance inside the hair's edge, at a point where a ray enters the shell; negative over the face."""
+    """Return the distance inside the hair's edge, where a ray enters the shell; negative over the face."""
     side = abs(p[0])
     length = (face.hair_end + 4) / 76
     free = -34.5 + 0.016 * side * side
@@ -319,7 +319,7 @@ def _hairline(face, p):
     jaw = max(0.0, 1 - ((p[1] - 50) / 34) ** 2)
     sides = side - (face.half_width + 7) * (0.89 - 0.07 * length - 0.05 * temple - 0.07 * length * jaw)
     sides = max(sides, -4 - p[2])
-    # The ends hang in a gentle arch.
+    # The ends form an arch.
     ends = face.hair_end - 0.004 * side * side + 4.0 - p[1]
     return -_smooth_max(-_smooth_max(top, sides, 18.0), -ends, 14.0)
 
@@ -334,7 +334,7 @@ def _brows(face, side, y, blur):
 
 @_inline
 def _eyes(face, x, y, blur, skin, shade):
-    """Lids, lashes, the white, iris, pupil and the lamp's reflection, painted over the skin."""
+    """Paint lids, lashes, the white, iris, pupil and the lamp's reflection over the skin."""
     side, sign = abs(x), math.copysign(1.0, x)
     u = (side - _EYE_X) / _EYE_HALF_WIDTH
     if abs(u) > 1.6 or abs(y - _EYE_Y) > 16:
@@ -344,7 +344,6 @@ def _eyes(face, x, y, blur, skin, shade):
     upper = _EYE_Y + 0.6 + tilt - (0.8 + 6.2 * face.eye_openness) * arch
     lower = _EYE_Y + 0.6 + tilt + (0.5 + 2.9 * face.eye_openness) * arch
     corner = (1 - abs(u)) * _EYE_HALF_WIDTH
-    # The lid's fold.
     fold = _cover(1.1 - abs(y - upper + 2.6 + 0.5 * face.eye_openness), blur + 1.0) * _cover(corner, 3.0)
     skin = _scale(skin, 1 - 0.30 * fold)
     white = _cover(min(y - upper, lower - y), blur + 0.2) * _cover(corner, blur + 0.3)
@@ -365,7 +364,7 @@ def _eyes(face, x, y, blur, skin, shade):
 
 @_inline
 def _mouth(face, x, y, blur, skin, shade):
-    """Lips, and between them teeth and the dark of the mouth."""
+    """Paint the lips, and teeth and the dark between them."""
     side = abs(x)
     half = _mouth_half_width(face)
     u = side / half
@@ -398,13 +397,13 @@ def _mouth_half_width(face):
 
 @_inline
 def _curve(face):
-    """How much higher the corners of the mouth are than its middle."""
+    """Return how much higher the corners of the mouth are than its middle."""
     return 1.0 + 7.2 * face.smile + 1.8 * face.smile * face.smile
 
 
 @_inline
 def _beard(face, x, y, blur):
-    """How dense the beard is at a point of the skin: from the ears along the jaw, around the lips."""
+    """Return the density of the beard: from the ears along the jaw, around the lips."""
     side = abs(x)
     dense = _cover(y - 33.0 - 0.28 * side + 0.0135 * side * side, 6.0)
     u = side / (_mouth_half_width(face) + 1.2)
@@ -415,21 +414,21 @@ def _beard(face, x, y, blur):
 
 @_inline
 def _head(face, p, normal, hairline, blur):
-    """Colour of the face at a point of the head."""
+    """Return the colour of the face at a point of the head."""
     x, y = p[0], p[1]
     side = abs(x)
     skin = (face.skin[0], face.skin[1], face.skin[2])
-    # Warmer where blood shows.
+    # Redder cheeks and nose.
     warm = (0.55 + 0.45 * face.smile) * _spot(side - 25, y - 24, 17.0, 15.0) + 0.4 * _spot(side, y - 20, 10.0, 9.0)
     warm += 0.25 * _spot(side - 19, y - 2, 13.0, 8.0)
     skin = (skin[0] * (1 - 0.04 * warm), skin[1] * (1 - 0.22 * warm), skin[2] * (1 - 0.20 * warm))
-    # Where little light gets in: sockets, under the nose, under the lip; and the folds beside a smile.
+    # Ambient occlusion: sockets, under the nose, under the lip; and the folds beside a smile.
     shut = 0.14 * _spot(side - 16, y + 1, 13.0, 9.0) + 0.30 * _spot(side, y - 29, 10.0, 6.0)
     shut += 0.22 * _spot(side, y - 56 - 5.5 * face.mouth_open, 10.0, 4.0)
     fold = side - 13.5 - 0.40 * (y - 24) + 0.012 * (y - 33) ** 2
     shut += (0.03 + 0.13 * (1 + face.smile)) * _cover(1.2 - abs(fold), 3.5) * _spot(0.0, y - 33, 1.0, 13.0)
     shut += 0.55 * _spot(side - 4.6, y - 26.2, 3.6, 2.6)
-    # Hair throws a soft shadow on the brow.
+    # Shadow of the hair.
     shut += 0.30 * _cover(hairline + 1.0, 9.0)
     skin = _lit(skin, normal, face.light, face.halfway, 0.055)
     skin = _scale(skin, 1 - min(shut, 0.85))
@@ -443,7 +442,6 @@ def _head(face, p, normal, hairline, blur):
     skin = _eyes(face, x, y, blur, skin, shade)
     skin = _mouth(face, x, y, blur, skin, shade)
     if face.glasses > 0:
-        # The arms run along the temples to the ears.
         arm = 0.9 * _cover(1.2 - abs(y - 1.0), blur + 0.2) * _cover(side - 31, 2.0)
         skin = _mix(skin, (0.02, 0.018, 0.018), face.glasses * arm)
     return skin
@@ -451,13 +449,13 @@ def _head(face, p, normal, hairline, blur):
 
 @_inline
 def _glasses(face, start, blur, below):
-    """Frames in a plane before the eyes, with a faint reflection in the lenses."""
+    """Paint glasses in a plane before the eyes, with a faint reflection in the lenses."""
     depth = (_GLASSES_Z - start[2]) / face.ahead[2]
     x, y = start[0] + depth * face.ahead[0], start[1] + depth * face.ahead[1]
     side = abs(x)
     if side > 40 or y < -16 or y > 26:
         return below
-    # Distance inside a rounded rectangle.
+    # Signed distance of a rounded rectangle.
     qx, qy = abs(side - 18.5) - 13.5 + 8, abs(y - 4.5) - 11.5 + 8
     inside = 8 - math.sqrt(max(qx, 0.0) ** 2 + max(qy, 0.0) ** 2) - min(max(qx, qy), 0.0)
     glare = 0.02 + 0.05 * _cover(1 - y, 8.0)
@@ -469,7 +467,7 @@ def _glasses(face, start, blur, below):
 
 @_inline
 def _ears(face, start, head_depth, head_alpha, blur, below):
-    """Both ears, where the head does not hide them."""
+    """Paint both ears where the head does not hide them."""
     if start[1] < -8 or start[1] > 22:
         return below
     for sign in (-1.0, 1.0):
@@ -490,7 +488,7 @@ def _ears(face, start, head_depth, head_alpha, blur, below):
 
 @_inline
 def _behind_head(face, x, y, start, back, on_shell, inside, blur):
-    """Background, shoulders, the far side of the hair and the neck."""
+    """Return the colour behind the head: background, shoulders, the far side of the hair, the neck."""
     colour = _body(face, x, y, blur, _backdrop(face, x, y))
     if on_shell > 0:
         p = _along(face, start, back)
@@ -502,7 +500,7 @@ def _behind_head(face, x, y, start, back, on_shell, inside, blur):
 
 @_inline
 def _surface(face, start, radii, depth):
-    """Where a ray meets the relief and the normal there: the ellipsoid moved by the relief at the last point found."""
+    """Return where a ray meets the relief, and the normal there, by two fixed-point iterations."""
     height = slope_x = slope_y = 0.0
     point, direction, inverse = _to_sphere(face, start, radii, (0.0, 0.0, 0.0))
     p = _along(face, start, depth)
@@ -516,7 +514,7 @@ def _surface(face, start, radii, depth):
 
 @_inline
 def _pixel(face, x, y, blur):
-    """Colour of the camera's point (x, y), with edges `blur` wide to both sides."""
+    """Return the colour of the camera's point (x, y); edges are soft over `blur` to both sides."""
     start = _ray(face, x, y)
     shell, front, back = _hair_shell(face, start)
     on_shell = _cover(shell, blur + 0.8)
@@ -537,7 +535,7 @@ def _pixel(face, x, y, blur):
 
 @_inline
 def _under_hair(face, x, y, start, back, on_shell, hairline, blur):
-    """What there is to see where the hair before the head is not: the head, and what lies behind it."""
+    """Return the colour without the hair before the head: the head, its ears and what is behind it."""
     jaw = _cover(start[1], 34.0)
     radii = (face.half_width * (1 - 0.10 * jaw), _CROWN + (_CHIN - _CROWN) * jaw, _DEPTH)
     inside, depth, _ = _ellipsoid(face, start, radii, (0.0, 0.0, 0.0))
@@ -553,7 +551,7 @@ def _under_hair(face, x, y, start, back, on_shell, hairline, blur):
 
 @_compiled
 def draw(faces, corner, step, pictures):
-    """Fill uint8 pictures (n, 3, height, width); pixel (0, 0) has its corner at `corner` and sides `step` long."""
+    """Fill uint8 pictures (n, 3, height, width); pixel (0, 0) has its corner at `corner` and sides of length `step`."""
     n, _, height, width = pictures.shape
     for i in range(n):
         face = faces[i]
@@ -563,6 +561,6 @@ def draw(faces, corner, step, pictures):
                 y = corner[1] + (row + 0.5) * step
                 colour = _pixel(face, x, y, 0.5 * step)
                 for channel in range(3):
-                    # The square root is close to the curve by which screens turn numbers into light.
+                    # The square root approximates the sRGB transfer function.
                     value = 255 * math.sqrt(min(max(colour[channel], 0.0), 1.0))
                     pictures[i, channel, row, column] = np.uint8(value + 0.5)

@@ -1,38 +1,43 @@
-"""CelebA: faces of celebrities with 40 attributes each, all 202,599 or those that the user has, as 64x64 pictures.
+"""CelebA: 202,599 faces of celebrities with 40 attributes each, or as many as the user has, as 64x64 pictures.
 
-The pictures are decoded once into a memory map beside the data, so that sets larger than memory can be used. CelebA
-may be used for non-commercial research only and not passed on: none of it comes with this project. Where the user has
-none, drawn faces stand in for it.
+The pictures are decoded once into an array on disk beside the data, so that sets larger than memory can be used.
+CelebA may be used for non-commercial research only and not passed on: this project contains none of it. If the user
+has none, drawn faces stand in for it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import platformdirs
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
 from companion.data import _celeba_layout as layout
 from companion.data import drawn_faces
-from companion.data._picture_cache import Chunk, PictureCache, Recipe, damaged, other_caches, picture_cache
-from companion.data.sources import DataError, Provenance, checksum, data_root
+from companion.data._picture_cache import PictureCache, damaged, picture_cache
+from companion.data.sources import Provenance, checksum, data_root
+from companion.errors import DataError
 
 SOURCES = ("folder", "drawn")
 
 _WIDTH, _HEIGHT = 178, 218
-# Raised whenever a change here makes other pictures of the same files.
+# Increase it when a change here decodes the same files to other pictures.
 _PREPROCESSING = 1
 _CACHES = ".cache"
 _NAMED_IN_MESSAGES = 5
+_STAND_IN = "computer-generated from known factors, a stand-in for CelebA"
+_FEWEST_DRAWN = 12
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,12 @@ class FacePictures:
     Attributes
     ----------
     images : Tensor, uint8, shape (N, 3, size, size)
-        0 to 255, RGB; a part of a memory map, so that only what is used is read. What is written to it does not
-        reach the file.
+        0 to 255, RGB. A copy-on-write memory map: only what is used is read, and writing does not change the file.
     attributes : Tensor, bool, shape (N, A)
     identities : Tensor, int64, shape (N,), or None
         Number of the person.
     factors : Tensor, float32, shape (N, F), or None
-        What the faces were drawn from; drawn faces only.
+        Generating factors; drawn faces only.
     """
 
     images: Tensor
@@ -59,28 +63,24 @@ class FacePictures:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found of a set of pictures.
+    """Counts of the pictures that were found and used.
 
     Attributes
     ----------
     listed : int
-        Pictures that every text file lists.
+        Pictures that every table lists.
     found : int
-        Pictures that are there.
+        Pictures in the folder or zip.
     missing : int
-        Listed ones that are not there.
+        Listed pictures that were not found.
     unlisted : int
-        Ones that are there and not listed, and so are not used.
+        Pictures that were found but not listed; they are not used.
     corrupt : tuple of str
-        Names of pictures that could not be used, each with the reason.
-    train : int
-        Pictures in use for training.
-    validation : int
-        For validation.
-    test : int
-        For the test.
+        Names of pictures that could not be decoded, each with the reason.
+    train, validation, test : int
+        Pictures used in each part.
     remarks : tuple of str
-        Sentences on what is unusual: missing text files, another split than the official one.
+        Sentences on what is unusual: missing tables, another split than the official one.
     """
 
     listed: int
@@ -94,7 +94,7 @@ class Report:
     remarks: tuple[str, ...] = ()
 
     def sentences(self) -> list[str]:
-        """The report in words, without a path, for console and page."""
+        """Return the report in sentences that contain no path, for console and page."""
         words = [
             f"{self.found:,} pictures found, {self.listed:,} listed: {self.train:,} for training, "
             f"{self.validation:,} for validation, {self.test:,} for testing."
@@ -104,13 +104,13 @@ class Report:
         if self.unlisted:
             words.append(f"{_pictures(self.unlisted)} there but not listed, and not used.")
         if self.corrupt:
-            words.append(f"{_pictures(len(self.corrupt))} skipped as corrupt: {_some(self.corrupt)}.")
+            words.append(f"{_pictures(len(self.corrupt))} skipped as corrupt: {_first(self.corrupt)}.")
         return [*words, *self.remarks]
 
 
 @dataclass(frozen=True)
 class Faces:
-    """The three disjoint parts, the names of the columns, and where the pictures come from."""
+    """The three disjoint parts, the names of their columns, and where the pictures come from."""
 
     train: FacePictures
     validation: FacePictures
@@ -121,17 +121,12 @@ class Faces:
     report: Report
 
     def varying_attributes(self, least: float = 0.02) -> list[int]:
-        """Attributes that can be learned and tested.
+        """Return the columns of the attributes that a classifier can learn and be tested on.
 
         Parameters
         ----------
         least : float
-            Share of the training pictures that the rarer value must have.
-
-        Returns
-        -------
-        list of int
-            Their columns; both values also occur in validation and test.
+            Share of the training pictures that the rarer value must have; validation and test need both values.
         """
         share = self.train.attributes.float().mean(0)
         varies = torch.minimum(share, 1 - share) >= least
@@ -145,107 +140,113 @@ def load(
     size: int = 64,
     crop: int = 148,
     max_corrupt: int | None = None,
-    drawn: int = 18_000,
+    drawn: int = 12_000,
     seed: int = 0,
     say: Callable[[str], None] = print,
     threads: int | None = None,
 ) -> Faces:
-    """CelebA as far as it is there, or drawn faces.
+    """Load what the user has of CelebA, or drawn faces.
 
     Parameters
     ----------
     source : {"auto", "folder", "drawn"}
-        ``"auto"`` takes CelebA where the data root holds anything of it, else drawn faces.
+        ``"auto"`` takes CelebA if the data root contains anything of it, else drawn faces.
     size : int
         Height and width of the pictures.
     crop : int
-        Side in pixels of the square that is cut from the middle of the 178x218 pictures of CelebA before they are
-        made smaller.
+        Side in pixels of the square that is cut from the middle of CelebA's 178x218 pictures before resizing.
     max_corrupt : int, optional
-        How many pictures may be skipped because they cannot be decoded or are not 178x218; 0.1 % of those listed,
-        and at least 10, if left out.
+        Number of pictures that may be skipped because they cannot be decoded or are not 178x218. Default: 0.1 % of
+        those used, at least 10.
     drawn, seed : int
-        Number of drawn faces, and what they are drawn from.
+        Number of drawn faces, and their seed.
     say : callable
-        Told in sentences what was found and what is used.
+        Receives a sentence on the data used, and the report's sentences if they are CelebA.
     threads : int, optional
-        That decode pictures where the memory map has to be made; as many as there are processors if left out.
+        Number of threads that decode pictures. Default: the number of processors.
 
     Returns
     -------
     Faces
-        Split as published where that leaves no part empty.
+        With the official split if that leaves no part empty.
 
     Raises
     ------
     DataError
-        If a file under the data root is not what it should be, too many pictures are corrupt, the memory map cannot
-        be written, or the source asked for cannot be had.
+        If a file under the data root is malformed, too many pictures are corrupt, the picture cache cannot be
+        written, or the source is not available.
     """
     if source not in ("auto", *SOURCES):
         raise DataError(f"CelebA has no source {source!r}: choose auto, {', '.join(SOURCES)}.")
     if not 1 <= crop <= _WIDTH:
         raise DataError(f"crop is {crop}: the pictures of CelebA allow 1 to {_WIDTH}.")
     if size < 1 or (max_corrupt is not None and max_corrupt < 0):
-        raise DataError(f"size is {size} and max_corrupt {max_corrupt}: they cannot be negative, nor size 0.")
+        raise DataError(f"size is {size} and max_corrupt {max_corrupt}: give size >= 1 and max_corrupt >= 0.")
     if source == "drawn" or (source == "auto" and not _anything_there()):
-        if source == "auto":
-            say(how_to_get())
-        return _drawn(drawn, seed, size, say)
+        return _load_drawn(drawn, seed, size, say)
     if not _anything_there():
         raise DataError(how_to_get())
-    return _from_folder(size, crop, max_corrupt, say, threads)
+    return _load_folder(size, crop, max_corrupt, say, threads or _processors())
 
 
 def folder() -> Path:
-    """Where the pictures (folder or zip) and the text files lie."""
+    """Return the folder of CelebA's pictures (folder or zip) and tables."""
     return data_root() / "celeba"
 
 
 def missing_files() -> list[str]:
-    """Names of what the data root lacks; the pictures count as there, in part or whole, as folder or zip."""
+    """Return the names of the files that are missing; a folder or zip with some of the pictures is not missing."""
     pictures = (folder() / layout.PICTURES).is_dir() or (folder() / layout.ARCHIVE).exists()
-    return [*([] if pictures else [layout.ARCHIVE]), *_missing_texts()]
-
-
-def check() -> list[str]:
-    """What is wrong with the files that are there, a sentence each; an empty list if nothing is.
-
-    Reads the text files, decodes every picture, and compares the memory maps with their checksums.
-    """
-    problems = []
-    if _anything_there():
-        try:
-            labels = layout.read_labels(folder())
-            with layout.open_pictures(folder()) as pictures:
-                problems += _bad_pictures(pictures, layout.arrange(labels, pictures.stamps).names)
-        except DataError as error:
-            problems.append(str(error))
-    for data_set in (folder(), _drawn_folder()):
-        for home in _homes(data_set):
-            problems += damaged(home)
-    return problems
+    return [*([] if pictures else [layout.ARCHIVE]), *_missing_tables()]
 
 
 def status() -> list[str]:
-    """What is there, in sentences, without opening a picture."""
+    """Describe in sentences what is there, without opening a picture."""
     if not _anything_there():
         return [how_to_get()]
     try:
         with layout.open_pictures(folder()) as pictures:
-            found = f"{len(pictures.stamps):,} of {layout.COMPLETE:,} pictures in {pictures.place}."
-            sentences = [found, *pictures.remarks]
+            sentences = [f"{len(pictures.stamps):,} of {layout.COMPLETE:,} pictures in {pictures.place}."]
     except DataError as error:
         sentences = [str(error)]
-    return [*sentences, *(f"There is no {name}." for name in _missing_texts())]
+    sentences += [f"There is no {name}." for name in _missing_tables()]
+    for home in _cache_folders(folder()):
+        if caches := list(home.glob("*.npy")):
+            total = sum(path.stat().st_size for path in caches)
+            sentences.append(
+                f"{home} holds {total / 1e9:.2g} GB of decoded pictures ({len(caches)} settings); you may delete it."
+            )
+    return sentences
+
+
+def check() -> list[str]:
+    """Read the tables, decode all pictures and verify the picture caches; return a sentence for each problem."""
+    problems = []
+    if _anything_there():
+        try:
+            tables = layout.read_tables(folder())
+            with layout.open_pictures(folder()) as pictures, ThreadPoolExecutor(_processors()) as pool:
+                names = _used_names(tables, pictures)
+                progress = tqdm(names, desc="CelebA", unit="picture", mininterval=2)
+                decoded = pool.map(lambda name: _decode(pictures, name, 64, 148), progress)
+                faults = {name: found for name, found in zip(names, decoded, strict=True) if isinstance(found, str)}
+            if faults:
+                listed = _first(_with_reasons(faults))
+                problems.append(f"{_pictures(len(faults))} corrupt in {pictures.place}: {listed}.")
+        except DataError as error:
+            problems.append(str(error))
+    for data_set in (folder(), _drawn_folder()):
+        for home in _cache_folders(data_set):
+            problems += damaged(home)
+    return problems
 
 
 def how_to_get() -> str:
-    """A sentence for who asks to fetch CelebA, which cannot be fetched."""
+    """Return a sentence on how to get CelebA, which cannot be fetched."""
     return (
-        "CelebA cannot be fetched: it may be used for non-commercial research only and not passed on; get "
+        "CelebA cannot be fetched, because it may be used for non-commercial research only and not passed on: get "
         f"{layout.ARCHIVE}, {', '.join(layout.MD5)} from its authors "
-        f"(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) and put them into {folder()}, all or in part; until then "
+        f"(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) and put all or some of them into {folder()}; until then "
         "drawn faces are used."
     )
 
@@ -255,81 +256,103 @@ def how_to_get() -> str:
 
 def _anything_there() -> bool:
     unpacked = folder() / layout.PICTURES
-    files = (layout.ARCHIVE, *layout.MD5)
-    return any((folder() / name).exists() for name in files) or (unpacked.is_dir() and any(unpacked.iterdir()))
+    return (
+        (folder() / layout.ARCHIVE).exists()
+        or any(layout.table_file(folder(), name) for name in layout.MD5)
+        or (unpacked.is_dir() and any(unpacked.iterdir()))
+    )
 
 
-def _missing_texts() -> list[str]:
-    return [name for name in layout.MD5 if not (folder() / name).exists()]
+def _missing_tables() -> list[str]:
+    return [name for name in layout.MD5 if layout.table_file(folder(), name) is None]
 
 
-def _from_folder(
-    size: int, crop: int, max_corrupt: int | None, say: Callable[[str], None], threads: int | None
-) -> Faces:
-    labels = layout.read_labels(folder())
-    with layout.open_pictures(folder()) as pictures:
-        order = layout.arrange(labels, pictures.stamps)
-        limit = max(10, order.listed // 1000) if max_corrupt is None else max_corrupt
+def _used_names(tables: layout.Tables, pictures: layout.Pictures) -> list[str]:
+    """Return the names that every table lists and that have a picture, in the order of the first table."""
+    listed = tables.listed()
+    if listed is None:
+        return sorted(pictures.stamps)
+    return [name for name in listed if name in pictures.stamps]
 
-        def allow(faults: Mapping[int, str]) -> None:
-            if len(faults) > limit or len(faults) == len(order.names):
-                raise DataError(
-                    f"{_pictures(len(faults))} corrupt in {pictures.place}, and {limit} may be (max_corrupt): "
-                    f"{_some(_named(order.names, faults))}; get them again, or take them away."
-                )
 
-        recipe = Recipe(
-            name="CelebA",
-            settings={"preprocessing": _PREPROCESSING, "crop": crop, "files": _fingerprint(order, pictures)},
-            n=len(order.names),
-            size=size,
-            make=lambda start, stop: _decoded(pictures, order.names[start:stop], start, size, crop),
-            allow=allow,
-        )
-        cache = picture_cache(recipe, _homes(folder()), say, threads)
-    remarks = (*labels.remarks, *pictures.remarks, *order.remarks)
-    parts, report = _parts(cache, order, labels, remarks)
-    names = labels.factors.columns if labels.factors else ()
-    if labels.factors:
-        source = f"{len(cache.images):,} drawn faces read from files, {_STAND_IN}"
-    elif len(cache.images) == layout.COMPLETE:
+def _load_folder(size: int, crop: int, max_corrupt: int | None, say: Callable[[str], None], threads: int) -> Faces:
+    tables = layout.read_tables(folder())
+    listed = tables.listed()
+    with layout.open_pictures(folder()) as pictures, ThreadPoolExecutor(threads) as pool:
+        found = len(pictures.stamps)
+        used = _used_names(tables, pictures)
+        n_listed = found if listed is None else len(listed)
+        if len(used) < len(layout.SPLITS):
+            raise DataError(
+                f"{len(used)} of {found:,} pictures found are among the {n_listed:,} that all tables list: at least "
+                f"{len(layout.SPLITS)} are needed; names must agree exactly."
+            )
+        parts, remark = layout.split(pd.Index(used), tables.partition)
+        names = list(parts.index)
+        limit = max(10, len(names) // 1000) if max_corrupt is None else max_corrupt
+        faults: dict[str, str] = {}
+
+        def make(start: int, stop: int) -> tuple[np.ndarray, dict[str, str]]:
+            block = names[start:stop]
+            decoded = list(pool.map(lambda name: _decode(pictures, name, size, crop), block))
+            bad = {name: found for name, found in zip(block, decoded, strict=True) if isinstance(found, str)}
+            faults.update(bad)
+            _refuse_corrupt(faults, limit, len(names), pictures.place)
+            good = [found for found in decoded if not isinstance(found, str)]
+            return np.stack(good) if good else np.empty((0, 3, size, size), np.uint8), bad
+
+        settings = {"preprocessing": _PREPROCESSING, "crop": crop, "files": _fingerprint(names, pictures)}
+        cache = picture_cache(_cache_folders(folder()), settings, len(names), size, make, "CelebA")
+    _refuse_corrupt(cache.faults, limit, len(names), pictures.place)
+    parts = parts.drop(list(cache.faults))
+    if tables.factors is not None:
+        source = f"{len(parts):,} drawn faces read from files, {_STAND_IN}"
+    elif len(parts) == layout.COMPLETE:
         source = f"CelebA, complete: {layout.COMPLETE:,} pictures"
     else:
-        source = f"CelebA, a part of it: {len(cache.images):,} of {layout.COMPLETE:,} pictures"
-    say(f"{source}, from {pictures.place}; memory map in {cache.folder}.")
-    for sentence in report.sentences():
-        say(sentence)
-    _say_other_caches(cache.folder, say)
-    return _faces(parts, labels, names, source, bool(labels.factors), cache, report)
+        source = f"CelebA, a part of it: {len(parts):,} of {layout.COMPLETE:,} pictures"
+    remarks = (*tables.remarks, *([remark] if remark else []))
+    counts = {"listed": n_listed, "found": found, "missing": n_listed - len(names), "unlisted": found - len(names)}
+    faces = _faces(parts, tables, cache, source, tables.factors is not None, counts, remarks)
+    say(" ".join([f"{source}, from {pictures.place}.", *faces.report.sentences()]))
+    return faces
 
 
-def _fingerprint(order: layout.Arrangement, pictures: layout.Pictures) -> str:
-    """Of the pictures in use: names, order, and what changes with their content."""
+def _refuse_corrupt(faults: Mapping[str, str], limit: int, n: int, place: Path) -> None:
+    if len(faults) > limit or len(faults) == n:
+        raise DataError(
+            f"{_pictures(len(faults))} corrupt in {place}, and at most {limit} may be (max_corrupt): "
+            f"{_first(_with_reasons(faults))}; get them again, or remove them."
+        )
+
+
+def _fingerprint(names: Sequence[str], pictures: layout.Pictures) -> str:
+    """Return a digest of the pictures' names, order and stamps."""
     digest = hashlib.blake2b(digest_size=16)
-    for name in order.names:
+    for name in names:
         digest.update(f"{name} {pictures.stamps[name]}\n".encode())
     return digest.hexdigest()
 
 
-def _decoded(pictures: layout.Pictures, names: Sequence[str], first: int, size: int, crop: int) -> Chunk:
-    """The pictures of these names, the first of which has position `first`."""
-    decoded = np.empty((len(names), 3, size, size), np.uint8)
-    faults: dict[int, str] = {}
-    for position, name in enumerate(names, start=first):
-        try:
-            decoded[position - first - len(faults)] = picture(pictures.read(name), size, crop)
-        except layout.BadPictureError as error:
-            faults[position] = str(error)
-    return Chunk(decoded[: len(names) - len(faults)], faults)
+def _decode(pictures: layout.Pictures, name: str, size: int, crop: int) -> np.ndarray | str:
+    """Return a decoded picture, or the reason why there is none."""
+    try:
+        return picture(pictures.read(name), size, crop)
+    except UnidentifiedImageError:
+        return "not a JPEG"
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow and zipfile raise many kinds for damaged files
+        return str(error)
 
 
 def picture(content: bytes, size: int = 64, crop: int = 148) -> np.ndarray:
-    """The middle square of a JPEG of 178x218 pixels, made smaller with antialiasing.
+    """Decode a JPEG of 178x218 pixels: its middle square, resized with antialiasing.
 
     Parameters
     ----------
     content : bytes
-        Of the file.
+        Content of the file.
     size, crop : int
         Side of the result and of the square.
 
@@ -339,167 +362,124 @@ def picture(content: bytes, size: int = 64, crop: int = 148) -> np.ndarray:
 
     Raises
     ------
-    BadPictureError
-        If it is no whole JPEG of that size.
+    ValueError
+        If it has another size. Pillow raises various exceptions if it is not a complete JPEG.
     """
     if not content:
-        raise layout.BadPictureError("empty")
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-            if image.size != (_WIDTH, _HEIGHT):
-                raise layout.BadPictureError(f"{image.size[0]}x{image.size[1]}, not {_WIDTH}x{_HEIGHT}")
-            left, top = (_WIDTH - crop) // 2, (_HEIGHT - crop) // 2
-            # Cropped first: resizing a box of the whole picture would let pixels outside the square in.
-            square = image.convert("RGB").crop((left, top, left + crop, top + crop))
-        return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
-    except (layout.BadPictureError, MemoryError):
-        raise
-    except Exception as error:  # Pillow lets many kinds through where a file is damaged.
-        reason = "no JPEG" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise layout.BadPictureError(reason) from None
-
-
-def _bad_pictures(pictures: layout.Pictures, names: Sequence[str]) -> list[str]:
-    """A sentence on those that are corrupt, if any is."""
-    faults: dict[int, str] = {}
-    for position, name in enumerate(tqdm(names, desc="CelebA", unit="picture", mininterval=2)):
-        try:
-            picture(pictures.read(name))
-        except layout.BadPictureError as error:
-            faults[position] = str(error)
-    return [f"{_pictures(len(faults))} corrupt in {pictures.place}: {_some(_named(names, faults))}."] if faults else []
+        raise ValueError("empty")
+    with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+        if image.size != (_WIDTH, _HEIGHT):
+            raise ValueError(f"{image.size[0]}x{image.size[1]}, not {_WIDTH}x{_HEIGHT}")
+        left, top = (_WIDTH - crop) // 2, (_HEIGHT - crop) // 2
+        # Cropped first: resizing a box of the whole picture would use pixels outside the square.
+        square = image.convert("RGB").crop((left, top, left + crop, top + crop))
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
 
 
 # --- drawn faces -----------------------------------------------------------------------------------------------------
-
-_STAND_IN = "computer-generated from known factors, a stand-in for CelebA"
-_FEWEST_DRAWN = 12
 
 
 def _drawn_folder() -> Path:
     return data_root() / "drawn_faces"
 
 
-def _drawn(n: int, seed: int, size: int, say: Callable[[str], None]) -> Faces:
+def _load_drawn(n: int, seed: int, size: int, say: Callable[[str], None]) -> Faces:
     if n < _FEWEST_DRAWN:
-        raise DataError(f"drawn is {n}: at least {_FEWEST_DRAWN} faces are needed, for a face in every part.")
+        raise DataError(f"drawn is {n}: at least {_FEWEST_DRAWN} faces are needed, so that no part is empty.")
     factors = drawn_faces.sample_factors(n, seed)
-    # Some faces as they are drawn now, so that a change to the drawing makes a new cache.
-    fingerprint = checksum(factors, drawn_faces.render(factors[:_FEWEST_DRAWN]))
-    recipe = Recipe(
-        name="drawn faces",
-        settings={"seed": seed, "faces": fingerprint},
-        n=n,
-        size=size,
-        make=lambda start, stop: Chunk(drawn_faces.render(factors[start:stop], size=size).numpy(), {}),
-    )
-    # Drawing has threads of its own.
-    cache = picture_cache(recipe, _homes(_drawn_folder()), say, threads=1)
-    names = [str(i) for i in range(n)]
-    rows = {name: i for i, name in enumerate(names)}
-    labels = layout.Labels(
-        attributes=layout.Table(drawn_faces.ATTRIBUTE_NAMES, rows, drawn_faces.attributes(factors).numpy()),
+    # A few faces as they are drawn now: a change to the drawing makes a new cache.
+    settings = {"seed": seed, "faces": checksum(factors, drawn_faces.render(factors[:_FEWEST_DRAWN]))}
+
+    def make(start: int, stop: int) -> tuple[np.ndarray, dict[str, str]]:
+        return drawn_faces.render(factors[start:stop], size=size).numpy(), {}
+
+    cache = picture_cache(_cache_folders(_drawn_folder()), settings, n, size, make, "drawn faces")
+    tables = layout.Tables(
+        attributes=pd.DataFrame(drawn_faces.attributes(factors).numpy(), columns=list(drawn_faces.ATTRIBUTE_NAMES)),
         identities=None,
         partition=None,
-        factors=layout.Table(drawn_faces.FACTOR_NAMES, rows, factors.numpy()),
-        remarks=(),
+        factors=pd.DataFrame(factors.numpy(), columns=list(drawn_faces.FACTOR_NAMES)),
     )
     held_out = n // _FEWEST_DRAWN
-    order = layout.Arrangement(names, (n - 2 * held_out, held_out, held_out), n, n, 0, 0)
-    parts, report = _parts(cache, order, labels, ())
+    parts = pd.Series(np.repeat([0, 1, 2], [n - 2 * held_out, held_out, held_out]))
     source = f"{n:,} drawn faces, {_STAND_IN}"
-    say(f"{source}; memory map in {cache.folder}.")
-    return _faces(parts, labels, drawn_faces.FACTOR_NAMES, source, True, cache, report)
+    say(f"{source}. `vaemi data status celeba` says how to use CelebA itself.")
+    counts = {"listed": n, "found": n, "missing": 0, "unlisted": 0}
+    return _faces(parts, tables, cache, source, True, counts, ())
 
 
-# --- from the memory map to what is handed out -----------------------------------------------------------------------
-
-
-def _parts(
-    cache: PictureCache, order: layout.Arrangement, labels: layout.Labels, remarks: tuple[str, ...]
-) -> tuple[list[FacePictures], Report]:
-    """The three parts as slices of one memory map, and the report."""
-    names = [name for i, name in enumerate(order.names) if i not in cache.faults]
-    ends = np.cumsum(order.sizes)
-    skipped = np.array([[position < end for end in ends] for position in cache.faults], int).reshape(-1, 3).sum(0)
-    bounds = [0, *(ends - skipped).tolist()]
-    images = torch.from_numpy(cache.images)
-    n = len(names)
-    attributes = torch.from_numpy(labels.attributes.select(names) if labels.attributes else np.empty((n, 0), np.bool_))
-    identities = torch.from_numpy(labels.identities.select(names)[:, 0]) if labels.identities else None
-    factors = torch.from_numpy(labels.factors.select(names)) if labels.factors else None
-    parts = [
-        FacePictures(
-            images=images[start:stop],
-            attributes=attributes[start:stop],
-            identities=None if identities is None else identities[start:stop],
-            factors=None if factors is None else factors[start:stop],
-        )
-        for start, stop in pairwise(bounds)
-    ]
-    report = Report(
-        listed=order.listed,
-        found=order.found,
-        missing=order.missing,
-        unlisted=order.unlisted,
-        corrupt=tuple(_named(order.names, cache.faults)),
-        train=len(parts[0].images),
-        validation=len(parts[1].images),
-        test=len(parts[2].images),
-        remarks=remarks,
-    )
-    return parts, report
+# --- from the cache to the parts -------------------------------------------------------------------------------------
 
 
 def _faces(
-    parts: list[FacePictures],
-    labels: layout.Labels,
-    factor_names: tuple[str, ...],
+    parts: pd.Series,
+    tables: layout.Tables,
+    cache: PictureCache,
     source: str,
     stand_in: bool,
-    cache: PictureCache,
-    report: Report,
+    counts: Mapping[str, int],
+    remarks: tuple[str, ...],
 ) -> Faces:
-    attribute_names = labels.attributes.columns if labels.attributes else ()
-    # Of the chunks' checksums, so that the pictures need not be read again.
-    digest = hashlib.blake2b(f"{cache.checksums} {attribute_names}".encode(), digest_size=16)
-    for part in parts:
+    """Slice the pictures and tables by part; `parts` has the part of each picture, in the cache's order."""
+    images = torch.from_numpy(cache.images)
+    attributes, identities, factors = (
+        None if table is None else torch.from_numpy(np.array(table.loc[parts.index]))
+        for table in (tables.attributes, tables.identities, tables.factors)
+    )
+    if attributes is None:
+        attributes = torch.empty(len(parts), 0, dtype=torch.bool)
+    attribute_names = () if tables.attributes is None else tuple(tables.attributes.columns)
+    # From the checksums of the blocks, so that the pictures need not be read.
+    checksums = [checksum for _, checksum in cache.blocks]
+    digest = hashlib.blake2b(f"{checksums} {attribute_names}".encode(), digest_size=16)
+    slices = []
+    for number in range(len(layout.SPLITS)):
+        rows = slice(int((parts < number).sum()), int((parts <= number).sum()))
+        part = FacePictures(
+            images=images[rows],
+            attributes=attributes[rows],
+            identities=None if identities is None else identities[rows, 0],
+            factors=None if factors is None else factors[rows],
+        )
+        slices.append(part)
         digest.update(f"{len(part.images)}".encode())
         for values in (part.attributes, part.identities, part.factors):
             digest.update(b"-" if values is None else values.numpy().tobytes())
-    train, validation, test = parts
+    train, validation, test = slices
+    report = Report(
+        **counts,
+        corrupt=tuple(_with_reasons(cache.faults)),
+        train=len(train.images),
+        validation=len(validation.images),
+        test=len(test.images),
+        remarks=remarks,
+    )
     return Faces(
         train,
         validation,
         test,
         attribute_names=attribute_names,
-        factor_names=factor_names,
-        provenance=Provenance(source, stand_in, n=len(cache.images), checksum=digest.hexdigest()),
+        factor_names=() if tables.factors is None else tuple(tables.factors.columns),
+        provenance=Provenance(source, stand_in, n=len(parts), checksum=digest.hexdigest()),
         report=report,
     )
 
 
-def _homes(data_set: Path) -> list[Path]:
-    """Folders for the caches of a data set: beside it, else in the user's cache folder."""
-    return [
-        data_set / _CACHES,
-        platformdirs.user_cache_path("vaemi", appauthor=False) / data_set.name / _CACHES,
-    ]
+def _cache_folders(data_set: Path) -> list[Path]:
+    """Return the folders for the caches of a data set: beside it, else in the user's cache folder."""
+    user_cache = platformdirs.user_cache_path("vaemi", appauthor=False)
+    return [data_set / _CACHES, user_cache / data_set.name / _CACHES]
 
 
-def _say_other_caches(used: Path, say: Callable[[str], None]) -> None:
-    if others := other_caches(used):
-        say(
-            f"{used.parent} also holds memory maps of other settings, or of files that have changed since "
-            f"({', '.join(cache.name for cache in others)}): they may be deleted."
-        )
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _named(names: Sequence[str], faults: Mapping[int, str]) -> list[str]:
-    return [f"{names[position]} ({reason})" for position, reason in sorted(faults.items())]
+def _with_reasons(faults: Mapping[str, str]) -> list[str]:
+    return [f"{name} ({reason})" for name, reason in sorted(faults.items())]
 
 
-def _some(names: Sequence[str]) -> str:
+def _first(names: Sequence[str]) -> str:
     more = len(names) - _NAMED_IN_MESSAGES
     return ", ".join(names[:_NAMED_IN_MESSAGES]) + (f" and {more:,} more" if more > 0 else "")
 

@@ -1,19 +1,14 @@
-"""Faces drawn from known generating factors: the stand-in for CelebA, on which what a VAE finds can be scored.
+"""Faces drawn from known generating factors: the stand-in for CelebA, against which a VAE's factors can be scored.
 
-Every picture is a function of 14 independent factors and of nothing else: pose, shape, colours, hair, expression,
-glasses, beard, background and light. Pictures and attributes come in CelebA's frame and with CelebA's names, in memory
-or as files in CelebA's layout.
+Each picture is a function of 14 independent factors: pose, shape, colours, hair, expression, glasses, beard, background
+and light. Pictures and attributes have CelebA's frame and names, in memory or as files in CelebA's layout.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,26 +21,25 @@ from torch import Tensor
 from tqdm import tqdm
 
 from companion.data import _face_drawing
-from companion.data.sources import DataError, writable_folder
-from vaemi._files import only_one
+from companion.data.sources import writable_folder
+from companion.errors import DataError
+from vaemi._files import exclusive_lock
 
-# Faces that a thread draws at a time, and that are held in memory while files are written.
+# Faces that a thread draws at a time, and that are in memory while files are written.
 _CHUNK, _WRITTEN = 64, 512
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One generating factor, independent of the others.
+    """A generating factor, independent of the others.
 
     Attributes
     ----------
     name : str
     kind : {"continuous", "binary"}
         Continuous: uniform between `low` and `high`. Binary: 0 or 1, each with probability 1/2.
-    low : float
-        Smallest value.
-    high : float
-        Largest value.
+    low, high : float
+        Smallest and largest value.
     words : str
         What changes from `low` to `high`, for the label of an axis.
     """
@@ -87,8 +81,7 @@ ATTRIBUTE_NAMES: tuple[str, ...] = (
 )
 # fmt: on
 
-# An attribute is true where its factor lies strictly between the two numbers. Everybody's hair is straight, but an
-# attribute that is always true says no more than one that is always false.
+# An attribute is true if its factor is strictly between the two numbers; the others are false for all faces.
 _RULES: dict[str, tuple[str, float, float]] = {
     "Bangs": ("fringe", 0.5, math.inf),
     "Black_Hair": ("hair_colour", -math.inf, 0.2),
@@ -110,18 +103,16 @@ _SKIN = [(243, 219, 203), (236, 200, 173), (218, 170, 134), (180, 128, 93), (132
 _HAIR = [(24, 20, 20), (52, 36, 28), (92, 58, 38), (140, 80, 44), (190, 136, 76), (230, 196, 136)]
 
 _PICTURES = "img_align_celeba"
-_SPLITS = ("train", "valid", "test")
 
 
 def sample_factors(n: int, seed: int = 0) -> Tensor:
-    """Independent draws of all factors.
+    """Draw all factors independently.
 
     Parameters
     ----------
     n : int
-        Number of faces. The first k of them do not depend on n.
+        Number of faces. The first k faces do not depend on n.
     seed : int
-        Decides everything.
 
     Returns
     -------
@@ -150,20 +141,20 @@ def render(factors: Tensor, frame: Literal["crop", "celeba"] = "crop", size: int
     factors : Tensor, shape (n, 14)
         In the order and units of `FACTORS`.
     frame : {"crop", "celeba"}
-        ``"celeba"``: CelebA's aligned frame, 178 wide and 218 high, the eyes of a face that looks ahead at (70, 112)
-        and (108, 112). ``"crop"``: the square of 148 in its middle, at `size` x `size`.
+        ``"celeba"``: CelebA's aligned frame, 178 wide and 218 high, in which the eyes of a face that looks ahead are
+        at (70, 112) and (108, 112). ``"crop"``: the square of 148 in its middle, at `size` x `size`.
     size : int
         Side of a cropped picture.
 
     Returns
     -------
     Tensor of uint8, shape (n, 3, size, size) or (n, 3, 218, 178)
-        The same whatever the number of threads; torch's number of threads is used.
+        Does not depend on the number of threads, which is torch's.
 
     Raises
     ------
     ValueError
-        If the factors are not 14 finite numbers a face, or the frame is neither of the two.
+        If the factors are not 14 finite numbers per face, or `frame` or `size` is not valid.
     """
     if factors.ndim != 2 or factors.shape[1] != len(FACTORS) or not factors.isfinite().all():
         raise ValueError(f"factors has shape {tuple(factors.shape)}: give {len(FACTORS)} finite numbers for each face.")
@@ -185,7 +176,7 @@ def render(factors: Tensor, frame: Literal["crop", "celeba"] = "crop", size: int
 
 
 def strips(steps: int = 8) -> dict[str, Tensor]:
-    """One face along each factor in turn, the others in the middle of their range or, if binary, off.
+    """Vary one factor at a time, the others in the middle of their range or, if binary, 0.
 
     Returns
     -------
@@ -203,7 +194,7 @@ def strips(steps: int = 8) -> dict[str, Tensor]:
 
 
 def attributes(factors: Tensor) -> Tensor:
-    """CelebA's attributes of faces.
+    """Derive CelebA's attributes from the factors.
 
     True: Bangs with fringe; Black_Hair, Brown_Hair, Blond_Hair for a hair colour below 0.2, from 0.2 to 0.65, above
     0.75; Chubby for a face wider than 1.04; Eyeglasses with glasses; Mouth_Slightly_Open for a mouth open by more than
@@ -227,7 +218,7 @@ def attributes(factors: Tensor) -> Tensor:
 
 
 def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random faces, uint8 of shape (n, 3, 64, 64), and their factors, shape (n, 14)."""
+    """Return random faces, uint8 of shape (n, 3, 64, 64), and their factors, shape (n, 14)."""
     factors = sample_factors(n, seed)
     return render(factors), factors
 
@@ -241,67 +232,60 @@ def write(
 ) -> None:
     """Write random faces as files in CelebA's layout, and beside them `generating_factors.csv`.
 
-    `img_align_celeba/000001.jpg` and so on, `list_attr_celeba.txt`, `identity_CelebA.txt` (every picture is a person
-    of its own) and `list_eval_partition.txt` (consecutive parts). Nothing takes its name before all is written; after
-    an interruption there is nothing.
+    `img_align_celeba/000001.jpg` and so on, `list_attr_celeba.txt`, `identity_CelebA.txt` (each picture is another
+    person) and `list_eval_partition.txt` (consecutive parts). The folder takes its name when all files are written.
 
     Parameters
     ----------
     folder : path
-        Made if need be.
+        Absent or empty.
     n, seed : int
-        As for `sample_factors`.
+        See `sample_factors`.
     splits : tuple of three floats
         Shares of train, valid and test, adding up to one.
     quality : int
-        Of the JPEG files.
+        Quality of the JPEG files.
 
     Raises
     ------
     DataError
-        If the folder already holds pictures or lists, or cannot be written to.
+        If the folder is not empty, or cannot be written.
     ValueError
         If there is no face to write, or the shares are not three that add up to one.
     """
     if n < 1:
         raise ValueError(f"n is {n}: give a number of faces >= 1.")
-    if len(splits) != len(_SPLITS) or min(splits) < 0 or not math.isclose(sum(splits), 1):
+    if len(splits) != 3 or min(splits) < 0 or not math.isclose(sum(splits), 1):
         raise ValueError(f"splits is {splits}: give three shares, of train, valid and test, that add up to 1.")
     folder = Path(folder)
     factors = sample_factors(n, seed)
     names = [f"{number:06}.jpg" for number in range(1, n + 1)]
-    lists: dict[str, Callable[[], Iterable[str]]] = {
-        "list_attr_celeba.txt": lambda: _attribute_lines(names, factors),
-        "identity_CelebA.txt": lambda: (f"{name} {number}\n" for number, name in enumerate(names, 1)),
-        "list_eval_partition.txt": lambda: (
-            f"{name} {part}\n" for name, part in zip(names, _parts(n, splits), strict=True)
-        ),
-        "generating_factors.csv": lambda: _factor_lines(names, factors),
+    ends = [round(n * splits[0]), round(n * (splits[0] + splits[1]))]
+    parts = np.searchsorted(ends, np.arange(n), side="right")
+    tables = {
+        "list_attr_celeba.txt": _attribute_table(names, factors),
+        "identity_CelebA.txt": "".join(f"{name} {number}\n" for number, name in enumerate(names, 1)),
+        "list_eval_partition.txt": "".join(f"{name} {part}\n" for name, part in zip(names, parts, strict=True)),
+        "generating_factors.csv": _factor_table(names, factors),
     }
-    # What is whole and has not yet all taken its place: after a kill the same call goes on from here.
-    settings = json.dumps([n, seed, splits, quality]).encode()
-    whole = folder / f".drawn-{hashlib.blake2b(settings, digest_size=8).hexdigest()}"
-    with only_one(writable_folder(folder) / ".drawing.lock", lambda: None) as locked:
-        if locked:
-            for leftover in folder.glob(".drawing-*"):
-                shutil.rmtree(leftover)
-        if not whole.exists():
-            if present := [name for name in (_PICTURES, *lists) if (folder / name).exists()]:
-                raise DataError(
-                    f"{folder} already holds {', '.join(present)}: choose another folder, or move them away."
-                )
-            # On the same file system as the target, so that the last steps are renames.
-            with tempfile.TemporaryDirectory(prefix=".drawing-", dir=folder) as name:
-                scratch = Path(name) / "all"
-                (scratch / _PICTURES).mkdir(parents=True)
-                _write_pictures(scratch / _PICTURES, names, factors, quality)
-                for name, lines in lists.items():
-                    with (scratch / name).open("w", encoding="ascii", newline="") as file:
-                        file.writelines(lines())
-                scratch.rename(whole)
-        for path in whole.iterdir():
-            path.rename(folder / path.name)
-        whole.rmdir()
+    writable_folder(folder.parent)
+    with exclusive_lock(folder.with_name(f".{folder.name}.lock"), f"Another process draws {folder}; waiting for it."):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DataError(f"{folder} is not empty: choose another folder, or move its content away.")
+        scratch = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+        try:
+            (scratch / _PICTURES).mkdir(parents=True)
+            _write_pictures(scratch / _PICTURES, names, factors, quality)
+            for name, text in tables.items():
+                (scratch / name).write_bytes(text.encode("ascii"))
+            if folder.exists():
+                folder.rmdir()
+            scratch.rename(folder)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be written ({error.strerror or error}): make room.") from None
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write_pictures(folder: Path, names: list[str], factors: Tensor, quality: int) -> None:
@@ -313,29 +297,27 @@ def _write_pictures(folder: Path, names: list[str], factors: Tensor, quality: in
                 progress.update()
 
 
-def _attribute_lines(names: list[str], factors: Tensor) -> Iterable[str]:
-    """The lines of CelebA's list of attributes, padded and ended as there."""
-    yield f"{len(names)}\r\n"
-    yield " ".join(ATTRIBUTE_NAMES) + " \r\n"
+def _attribute_table(names: list[str], factors: Tensor) -> str:
+    """Return the attributes with CelebA's padding, trailing space and line ends."""
+    lines = [str(len(names)), " ".join(ATTRIBUTE_NAMES) + " "]
     for name, row in zip(names, attributes(factors).tolist(), strict=True):
-        yield name + "".join("  1" if value else " -1" for value in row) + "\r\n"
+        lines.append(name + "".join("  1" if value else " -1" for value in row))
+    return "".join(f"{line}\r\n" for line in lines)
 
 
-def _parts(n: int, splits: tuple[float, float, float]) -> list[int]:
-    """0, 1 or 2 for each picture: train, valid, test."""
-    train, valid = round(n * splits[0]), round(n * (splits[0] + splits[1]))
-    return [0] * train + [1] * (valid - train) + [2] * (n - valid)
-
-
-def _factor_lines(names: list[str], factors: Tensor) -> Iterable[str]:
-    yield ",".join(("image", *FACTOR_NAMES)) + "\n"
+def _factor_table(names: list[str], factors: Tensor) -> str:
+    lines = [",".join(("image", *FACTOR_NAMES))]
     for name, row in zip(names, factors.tolist(), strict=True):
         # Nine digits give a float32 back exactly.
-        yield ",".join((name, *(f"{value:.9g}" for value in row))) + "\n"
+        lines.append(",".join((name, *(f"{value:.9g}" for value in row))))
+    return "".join(f"{line}\n" for line in lines)
+
+
+# --- the factors of a face, as the drawing needs them ----------------------------------------------------------------
 
 
 def _faces(factors: Tensor) -> np.ndarray:
-    """What the pixels of each face share, from its factors."""
+    """Return the quantities that all pixels of a face share, from its factors."""
     value = dict(zip(FACTOR_NAMES, factors.double().numpy().T, strict=True))
     faces = np.zeros(len(factors), dtype=_face_drawing.FACE)
     sin_a, cos_a = _sin_cos(value["azimuth"])
@@ -348,9 +330,9 @@ def _faces(factors: Tensor) -> np.ndarray:
     }
     for name, axis in axes.items():
         faces[name] = np.stack(axis, 1)
-    # CelebA's pictures are aligned by the eyes: a head that turns moves back by some of what its eyes move.
+    # CelebA's pictures are aligned by the eyes: a turned head is moved back by part of what its eyes move.
     faces["middle"] = np.stack([-20 * sin_a, 14 * sin_p], 1)
-    # The eyes stay on the viewer a little.
+    # The eyes partly keep looking at the viewer.
     faces["gaze"] = np.stack([-2.5 * sin_a, 2.0 * sin_p], 1)
     faces["camera_light"], faces["light"], faces["halfway"] = _lights(value["light_direction"], faces)
     faces["half_width"] = 44 * value["face_width"]
@@ -364,7 +346,7 @@ def _faces(factors: Tensor) -> np.ndarray:
 
 
 def _lights(direction: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """To the lamp, in the camera's frame and in the head's, and halfway between lamp and viewer in the head's."""
+    """Return directions to the lamp in the camera's and the head's frame, and halfway to the viewer in the head's."""
     sin, cos = _sin_cos(direction)
     height = math.radians(32)
     lamp = np.stack([sin * math.cos(height), np.full(len(sin), -math.sin(height)), cos * math.cos(height)], 1)
@@ -379,13 +361,13 @@ def _sin_cos(degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _path(colours: list[tuple[int, int, int]], place: np.ndarray) -> np.ndarray:
-    """Linear colours at places from 0 to 1 along a path of sRGB colours."""
+    """Return linear colours at places from 0 to 1 along a path of sRGB colours."""
     table = np.array(colours) / 255
     stops = np.linspace(0, 1, len(colours))
     return np.stack([np.interp(place, stops, table[:, channel]) for channel in range(3)], 1) ** 2
 
 
 def _hue(degrees: np.ndarray) -> np.ndarray:
-    """Linear colours of these hues, all about equally bright and saturated."""
+    """Return linear colours of these hues, about equally bright and saturated."""
     turns = np.deg2rad(degrees)[:, None] - np.deg2rad([0, 120, 240])
     return (0.60 + 0.16 * np.cos(turns)) ** 2

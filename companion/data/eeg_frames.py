@@ -1,18 +1,18 @@
-"""EEG as pictures: log band power of every second against the trial's baseline, spread over a map of the head.
+"""EEG as pictures: log band power of every second against the trial's baseline, interpolated over a map of the head.
 
-The same files and reader serve DEAP and the simulated EEG that stands in for it. What is kept is band power at the
-electrodes; a picture is a matrix product away.
+DEAP and the simulated EEG that stands in for it take the same way. What is kept is band power at the electrodes; a
+picture is a matrix product away.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import safetensors
@@ -23,25 +23,19 @@ from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 from tqdm import tqdm
 
-from companion.data import deap
-from companion.data.deap import BASELINE_SAMPLES, EEG_CHANNELS, SAMPLE_RATE, Recording
+from companion.data import deap, simulated_eeg
+from companion.data.deap import BANDS, BASELINE_SAMPLES, EEG_CHANNELS, SAMPLE_RATE, Recording
 from companion.data.deap import check as check
 from companion.data.deap import status as status
+from companion.data.simulated_eeg import Planted
 from companion.data.sources import DataError, Provenance, checksum, data_root, writable_folder
-from vaemi._files import written_whole
+from vaemi._files import atomic_write, exclusive_lock
 
-if TYPE_CHECKING:
-    from companion.data.simulated_eeg import Planted
-
-BANDS = {"theta": (4, 8), "alpha": (8, 13), "beta": (13, 30), "gamma": (30, 45)}
 SOURCES = ("folder", "simulated")
-# Standardized band power beyond this is an artefact.
-LIMIT = 5.0
+LIMIT = 5.0  # standardized band power beyond this is an artefact and is clipped
 
-# Raised when the same file and settings give other band powers than before: older caches are then left alone.
-_RECIPE = 1
-# (1 nV)^2, far below any amplifier's noise: keeps the logarithm of a dead electrode finite.
-_FLOOR = 1e-6
+_RECIPE = 3  # to be raised when the same settings give other features, so that older caches are not used
+_FLOOR = 1e-6  # (1 nV)^2, far below the noise of any amplifier: keeps the logarithm of a dead electrode finite
 _BATCH = 4096
 _SMALLEST_SIZE = 8
 
@@ -54,12 +48,10 @@ class EEGFrames:
     ----------
     power : Tensor, float32, shape (N, 4, 32)
         Standardized log band power against baseline: (log ratio - `mean`) / `std` of the window's subject and band,
-        clipped to [-5, 5]. Mean and standard deviation are over the subject's windows and all electrodes at once, so
-        that the map's shape stays; they use nothing of other subjects, nor any rating.
-    mean : Tensor, float32, shape (S, 4)
+        clipped to [-5, 5]. Mean and standard deviation are over the subject's windows and all electrodes at once,
+        which keeps the shape of the map; they use nothing of other subjects, nor any rating.
+    mean, std : Tensor, float32, shape (S, 4)
         In nats (natural logarithm of a ratio of powers).
-    std : Tensor, float32, shape (S, 4)
-        In nats.
     subject : Tensor, int64, shape (N,)
         Index into `subjects`.
     trial : Tensor, int64, shape (N,)
@@ -71,8 +63,8 @@ class EEGFrames:
     trial_subject : Tensor, int64, shape (T,)
         Index into `subjects`.
     subjects : tuple of str, length S
-    paths : tuple of Path, length S
-        Of the subjects' recordings.
+    first_trial : Tensor, float32, shape (32, 8064)
+        EEG of the first trial in uV, to look at.
     size : int
         Height and width of a frame.
     provenance : Provenance
@@ -91,7 +83,7 @@ class EEGFrames:
     ratings: Tensor
     trial_subject: Tensor
     subjects: tuple[str, ...]
-    paths: tuple[Path, ...]
+    first_trial: Tensor
     size: int
     provenance: Provenance
     problems: tuple[str, ...]
@@ -99,7 +91,7 @@ class EEGFrames:
 
     @cached_property
     def frames(self) -> Tensor:
-        """Every window as a picture, float16, shape (N, 4, size, size), made when first asked for (8 kB a window)."""
+        """All windows as pictures, float16, shape (N, 4, size, size); made on first use, 8 kB for each window."""
         return to_frames(self.power, self.size)
 
 
@@ -120,10 +112,10 @@ def load(
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> EEGFrames:
-    """DEAP as far as it lies under the data root, or simulated EEG.
+    """Load what there is of DEAP under the data root, or simulate EEG.
 
-    Band powers are kept beside the recordings, a file a subject, and used again while a recording and the settings stay
-    the same; so an interrupted call goes on where it was.
+    Band powers are cached in one file under the data root, keyed by the settings and, for DEAP, by names, sizes and
+    times of the recordings.
 
     Parameters
     ----------
@@ -134,39 +126,33 @@ def load(
     size : int
         Height and width of a frame.
     simulated_subjects, effect, seed : int, float, int
-        Settings of `simulated_eeg.simulate`.
+        See `simulated_eeg.simulate`.
     say : callable
-        Told in a sentence what was used and what was left out.
+        Receives sentences about what was used and what was left out.
 
     Raises
     ------
     DataError
         If the source is unknown or none of its files can be used.
     ValueError
-        If a setting makes no sense.
+        If a setting is out of range.
     """
     if source not in ("auto", *SOURCES):
         raise DataError(f"EEG has no source {source!r}: choose auto, {', '.join(SOURCES)}.")
     length = _window_length(window_seconds)
-    interpolation_matrix(size)
+    interpolation_matrix(size)  # refuses a size that is too small
     if source == "auto":
-        source = "folder" if deap.subject_files(deap.folder()) else "simulated"
+        source = "folder" if deap.subject_files() else "simulated"
         if source == "simulated":
             say(deap.how_to_get())
-    planted = None
     if source == "folder":
-        paths = deap.files_there()
+        features, planted = _of_deap(length, say), None
+        words = f"DEAP, {len(features.subjects)} of {deap.SUBJECTS} subjects under the data root"
     else:
-        paths, planted = _simulated(simulated_subjects, effect, seed, say)
-    problems: list[str] = []
-    features = _all_features(paths, length, say, problems)
-    if planted is None:
-        words = f"DEAP, {len(features)} of {deap.SUBJECTS} subjects under the data root"
-    else:
-        words = (
-            f"{len(features)} simulated subjects (effect {effect:g}, seed {seed}) in DEAP's format, in place of DEAP"
-        )
-    frames = _assembled(features, size, words, tuple(problems), planted)
+        features = _simulated(simulated_subjects, effect, seed, length, say)
+        planted = simulated_eeg.planted(effect, seed)
+        words = f"{simulated_subjects} simulated subjects (effect {effect:g}, seed {seed}), in place of DEAP"
+    frames = _assembled(features, size, words, planted)
     say(f"EEG: {words}, {len(frames.power):,} windows of {window_seconds:g} s in {len(frames.ratings):,} trials.")
     return frames
 
@@ -174,46 +160,31 @@ def load(
 def split_by_subject(
     frames: EEGFrames, test_subjects: Sequence[str], validation_subjects: Sequence[str] = ()
 ) -> SubjectSplit:
-    """Windows for training, validation and test, split by the subject's name; training gets all that are not named.
+    """Split windows by the subject's name into training, validation and test; training gets all that are not named.
 
     Raises
     ------
     ValueError
-        If a name is unknown or in both lists, or nobody is left for training.
+        If a name is unknown or in both lists, or no subject is left for training.
     """
-    unknown = sorted({*test_subjects, *validation_subjects} - {*frames.subjects})
-    if unknown:
+    test, validation = set(test_subjects), set(validation_subjects)
+    if unknown := sorted((test | validation) - {*frames.subjects}):
         raise ValueError(f"There is no subject {', '.join(unknown)}: choose from {', '.join(frames.subjects)}.")
-    if both := sorted({*test_subjects} & {*validation_subjects}):
+    if both := sorted(test & validation):
         raise ValueError(f"{', '.join(both)} cannot be in the test and the validation set.")
-    rest = [name for name in frames.subjects if name not in {*test_subjects, *validation_subjects}]
-    if not rest:
+    train = {*frames.subjects} - test - validation
+    if not train:
         raise ValueError("All subjects are in the test or the validation set: leave one for training.")
-    chosen = (rest, validation_subjects, test_subjects)
-    return SubjectSplit(*(_windows_of(frames, names) for names in chosen))
 
+    def windows_of(names: set[str]) -> Tensor:
+        numbers = torch.tensor([frames.subjects.index(name) for name in names], dtype=torch.int64)
+        return torch.isin(frames.subject, numbers).nonzero()[:, 0]
 
-def leave_one_subject_out(frames: EEGFrames) -> Iterator[SubjectSplit]:
-    """For each subject in turn: that one for the test, the next one (cyclically) for validation, the rest to train.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than three subjects.
-    """
-    if len(frames.subjects) < 3:
-        raise ValueError(f"There are {len(frames.subjects)} subjects: leaving one out needs three or more.")
-    for number, name in enumerate(frames.subjects):
-        yield split_by_subject(frames, [name], [frames.subjects[(number + 1) % len(frames.subjects)]])
-
-
-def _windows_of(frames: EEGFrames, names: Sequence[str]) -> Tensor:
-    numbers = torch.tensor([frames.subjects.index(name) for name in names], dtype=torch.int64)
-    return torch.isin(frames.subject, numbers).nonzero()[:, 0]
+    return SubjectSplit(windows_of(train), windows_of(validation), windows_of(test))
 
 
 def band_power(recording: Recording, window_seconds: float = 1.0) -> np.ndarray:
-    """Log band power of every window of a trial against that trial's baseline.
+    """Compute log band power of every window of a trial against that trial's baseline.
 
     Parameters
     ----------
@@ -226,19 +197,23 @@ def band_power(recording: Recording, window_seconds: float = 1.0) -> np.ndarray:
     Returns
     -------
     ndarray, float32, shape (trials, windows, 4, 32)
-        Natural logarithm of band power minus that of the mean power of the windows of the 3 s before the trial,
-        for each electrode and the bands of `BANDS`. Power is that of `absolute_band_power`, plus (1 nV)^2.
+        Natural logarithm of band power minus that of the mean power over the windows of the 3 s before the trial, for
+        the bands of `deap.BANDS` and each electrode. Power is that of `absolute_band_power`, plus (1 nV)^2.
 
     Raises
     ------
     ValueError
         If windows are too short for a band or longer than the baseline.
     """
-    return _relative_power(recording, _window_length(window_seconds))
+    eeg = recording.data[:, : len(EEG_CHANNELS)]
+    baseline = absolute_band_power(eeg[..., :BASELINE_SAMPLES], window_seconds).mean(axis=2, keepdims=True)
+    trial = absolute_band_power(eeg[..., BASELINE_SAMPLES:], window_seconds)
+    log_ratio = np.log(trial + _FLOOR) - np.log(baseline + _FLOOR)
+    return np.ascontiguousarray(log_ratio.transpose(0, 2, 3, 1))
 
 
 def absolute_band_power(signals: np.ndarray, window_seconds: float = 1.0) -> np.ndarray:
-    """Power in each band of consecutive windows; a sinusoid of amplitude a within a band has a^2 / 2.
+    """Compute the power in each band of consecutive windows; a sinusoid of amplitude a within a band has a^2 / 2.
 
     Parameters
     ----------
@@ -251,7 +226,16 @@ def absolute_band_power(signals: np.ndarray, window_seconds: float = 1.0) -> np.
     ndarray, float32, shape (..., windows, 4)
         In uV^2: the one-sided periodogram of the window under a Hann taper, summed over lower edge <= f < upper edge.
     """
-    return _power(signals, _window_length(window_seconds))
+    length = _window_length(window_seconds)
+    count = signals.shape[-1] // length
+    windows = signals[..., : count * length].reshape(*signals.shape[:-1], count, length)
+    taper = np.hanning(length + 1)[:-1].astype(np.float32)
+    spectrum = scipy.fft.rfft(windows.astype(np.float32, copy=False) * taper)
+    density = (spectrum.real**2 + spectrum.imag**2) * np.float32(2 / (length * (taper**2).sum()))
+    frequencies = scipy.fft.rfftfreq(length, 1 / SAMPLE_RATE)
+    edges = np.array(list(BANDS.values()))
+    in_band = (frequencies[:, None] >= edges[:, 0]) & (frequencies[:, None] < edges[:, 1])
+    return density @ in_band.astype(np.float32)
 
 
 def _window_length(seconds: float) -> int:
@@ -265,30 +249,9 @@ def _window_length(seconds: float) -> int:
     return length
 
 
-def _relative_power(recording: Recording, length: int) -> np.ndarray:
-    eeg = recording.data[:, : len(EEG_CHANNELS)]
-    baseline = _power(eeg[..., :BASELINE_SAMPLES], length).mean(axis=2, keepdims=True)
-    trial = _power(eeg[..., BASELINE_SAMPLES:], length)
-    log_ratio = np.log(trial + _FLOOR) - np.log(baseline + _FLOOR)
-    return np.ascontiguousarray(log_ratio.transpose(0, 2, 3, 1))
-
-
-def _power(signals: np.ndarray, length: int) -> np.ndarray:
-    count = signals.shape[-1] // length
-    windows = signals[..., : count * length].reshape(*signals.shape[:-1], count, length)
-    taper = np.hanning(length + 1)[:-1].astype(np.float32)
-    spectrum = scipy.fft.rfft(windows.astype(np.float32, copy=False) * taper)
-    density = (spectrum.real**2 + spectrum.imag**2) * np.float32(2 / (length * (taper**2).sum()))
-    frequencies = scipy.fft.rfftfreq(length, 1 / SAMPLE_RATE)
-    edges = np.array(list(BANDS.values()))
-    in_band = (frequencies[:, None] >= edges[:, 0]) & (frequencies[:, None] < edges[:, 1])
-    return density @ in_band.astype(np.float32)
-
-
 @lru_cache(maxsize=1)
 def _electrode_positions() -> np.ndarray:
-    # Here because importing it takes a second.
-    import mne
+    import mne  # takes a second
 
     with mne.utils.use_log_level("ERROR"):
         montage = mne.channels.make_standard_montage("biosemi32").get_positions()["ch_pos"]
@@ -296,13 +259,11 @@ def _electrode_positions() -> np.ndarray:
     angle = np.arctan2(np.hypot(x, y), z)
     azimuth = np.arctan2(y, x)
     radius = angle / angle.max()
-    positions = np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth)], axis=1)
-    positions.flags.writeable = False
-    return positions
+    return np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth)], axis=1)
 
 
 def electrode_positions() -> np.ndarray:
-    """Azimuthal equidistant projection of the electrodes of `deap.EEG_CHANNELS`, shape (32, 2).
+    """Return the azimuthal equidistant projection of the electrodes of `deap.EEG_CHANNELS`, shape (32, 2).
 
     Seen from above, x to the right ear, y to the nose, Cz at (0, 0). Radius 1, the edge of the disc, is where the
     outermost electrodes are: 92 degrees from the vertex on MNE's biosemi32 montage.
@@ -311,195 +272,194 @@ def electrode_positions() -> np.ndarray:
 
 
 def _grid(size: int) -> np.ndarray:
-    """Centres of the pixels, shape (size^2, 2): row by row from the nose to the back of the head, left to right."""
+    """Return the centres of the pixels, shape (size^2, 2): row by row from the nose backwards, left to right."""
     centres = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(centres, -centres)
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
 def head_mask(size: int = 32) -> np.ndarray:
-    """Which pixels lie on the head, bool, shape (size, size): those at most 1 from the centre. Row 0 is at the nose."""
+    """Return which pixels are at most 1 from the centre, bool, shape (size, size). Row 0 is at the nose."""
     return (np.hypot(*_grid(size).T) <= 1).reshape(size, size)
 
 
 @lru_cache(maxsize=4)
 def _matrices(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The interpolation matrix and its pseudo-inverse, shapes (size^2, 32) and (32, size^2)."""
+    """Return the interpolation matrix and its pseudo-inverse, shapes (size^2, 32) and (32, size^2)."""
+    if size < _SMALLEST_SIZE:
+        raise ValueError(f"size is {size}: give {_SMALLEST_SIZE} or more, so that a frame can hold the electrodes.")
     spline = RBFInterpolator(_electrode_positions(), np.eye(len(EEG_CHANNELS)), kernel="thin_plate_spline", degree=1)
     matrix = spline(_grid(size)) * head_mask(size).reshape(-1, 1)
     return matrix.astype(np.float32), np.linalg.pinv(matrix).astype(np.float32)
 
 
 def interpolation_matrix(size: int = 32) -> np.ndarray:
-    """From the 32 electrodes to the pixels of a frame, float32, shape (size^2, 32); pixels off the head are 0.
+    """Return the matrix from the 32 electrodes to the pixels of a frame, float32, shape (size^2, 32); 0 off the head.
 
-    A thin-plate spline over `electrode_positions` (Duchon 1977): of all surfaces through the values at the electrodes
-    the one that bends least. It is linear in the values, and gives constants and slopes back as they are.
+    It is a thin-plate spline over `electrode_positions` (Duchon 1977), the surface through the values at the
+    electrodes that bends least. It is linear in the values and reproduces constants and slopes.
 
     Raises
     ------
     ValueError
         If the frame has hardly more pixels on the head than there are electrodes.
     """
-    if size < _SMALLEST_SIZE:
-        raise ValueError(f"size is {size}: give {_SMALLEST_SIZE} or more, so that a frame can hold the electrodes.")
     return _matrices(size)[0].copy()
 
 
 def to_frames(power: Tensor, size: int = 32) -> Tensor:
-    """Frames, float16, shape (N, bands, size, size), of values at the electrodes, shape (N, bands, 32)."""
+    """Interpolate values at the electrodes, shape (N, bands, 32), to frames, float16, shape (N, bands, size, size)."""
     matrix = torch.from_numpy(interpolation_matrix(size)).T
     frames = torch.empty((*power.shape[:-1], size, size), dtype=torch.float16)
-    # In parts: float32 pictures of all windows at once would take twice the memory of the result.
+    # In batches: float32 pictures of all windows at once would take twice the memory of the result.
     for part, into in zip(power.split(_BATCH), frames.split(_BATCH), strict=True):
         into.copy_((part.float() @ matrix).unflatten(-1, (size, size)))
     return frames
 
 
 def at_electrodes(frames: Tensor) -> Tensor:
-    """Values at the electrodes, float32, shape (N, bands, 32), of frames, shape (N, bands, size, size).
+    """Fit values at the electrodes, float32, shape (N, bands, 32), to frames, shape (N, bands, size, size).
 
-    Those whose frames come closest in the sense of least squares: the exact ones for an output of `to_frames`, and for
-    a frame that a network made the ones of the nearest map that electrodes can show.
+    The fit is by least squares. It is exact for an output of `to_frames`; for a frame that a network made it gives the
+    nearest map that electrodes can show.
     """
-    size = frames.shape[-1]
-    interpolation_matrix(size)
-    return frames.float().flatten(-2) @ torch.from_numpy(_matrices(size)[1]).T
+    return frames.float().flatten(-2) @ torch.from_numpy(_matrices(frames.shape[-1])[1]).T
 
 
 class _Features(NamedTuple):
-    """One subject's band power against baseline (T, windows, 4, 32), not standardized, and ratings (T, 4)."""
+    """Band power against baseline (T, windows, 4, 32), not standardized, ratings (T, 4) and subjects of T trials."""
 
-    path: Path
-    power: np.ndarray
-    ratings: np.ndarray
-
-
-def _simulated(subjects: int, effect: float, seed: int, say: Callable[[str], None]) -> tuple[list[Path], Planted]:
-    from companion.data import simulated_eeg
-
-    # Without the number of subjects: more of them can be added to a folder.
-    settings = f"effect-{effect:g}-seed-{seed}"
-    folder = data_root() / "simulated_eeg" / settings / "data_preprocessed_python"
-    simulated_eeg.simulate(folder, subjects=subjects, effect=effect, seed=seed, say=say)
-    return deap.subject_files(folder)[:subjects], simulated_eeg.load_planted(folder)
+    power: Tensor
+    ratings: Tensor
+    trial_subject: Tensor
+    first_trial: Tensor
+    subjects: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
-def _all_features(paths: list[Path], length: int, say: Callable[[str], None], problems: list[str]) -> list[_Features]:
-    cache = _Cache(paths[0].parent, length, say)
-    read = partial(_features, length=length, cache=cache)
-    with tqdm(total=len(paths), desc="EEG band power", unit="subject", mininterval=2) as bar:
-
-        def counted(path: Path) -> _Features:
-            try:
-                return read(path)
-            finally:
-                bar.update()
-
-        return list(deap.each_subject(paths, counted, say, problems))
-
-
-def _features(path: Path, length: int, cache: _Cache) -> _Features:
-    """From the cache, or computed and put there."""
-    if (cached := cache.get(path)) is not None:
-        return cached
-    # Before the recording is read: if the file changes meanwhile, the cache will not match it.
-    key = cache.key(path)
-    recording = deap.read_subject(path)
-    features = _Features(path, _relative_power(recording, length), recording.ratings)
-    spread = features.power.std(axis=(0, 1, 3))
-    if not spread.min() > 0:
-        raise DataError(
-            f"{path} shows no change in {list(BANDS)[int(spread.argmin())]} power: put a good copy in its place."
-        )
-    cache.put(path, key, features)
+def _of_deap(length: int, say: Callable[[str], None]) -> _Features:
+    paths = deap.subject_files()
+    if not paths:
+        raise DataError(f"{deap.folder()} holds no .dat file. {deap.how_to_get()}")
+    stats = [path.stat() for path in paths]
+    files = [(path.name, stat.st_size, stat.st_mtime_ns) for path, stat in zip(paths, stats, strict=True)]
+    problems: list[str] = []
+    features = _cached(
+        deap.folder(),
+        {"files": files, "window": length},
+        lambda: _computed(deap.usable(paths, problems), length, len(paths), problems),
+        say,
+    )
+    for problem in features.problems:
+        say(f"Left out: {problem}")
     return features
 
 
-class _Cache:
-    """Features on disk beside the recordings, in a folder for the settings, which git ignores."""
-
-    def __init__(self, folder: Path, length: int, say: Callable[[str], None]) -> None:
-        settings = json.dumps({"recipe": _RECIPE, "window": length, "bands": BANDS, "floor": _FLOOR})
-        self._folder = folder / f".frames-{hashlib.blake2b(settings.encode(), digest_size=6).hexdigest()}"
-        self._say, self._writable = say, True
-
-    @staticmethod
-    def key(path: Path) -> dict[str, str]:
-        """What tells that a recording is another than before."""
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}): put a good copy in its place.") from None
-        return {"file": path.name, "size": str(status.st_size), "mtime_ns": str(status.st_mtime_ns)}
-
-    def get(self, path: Path) -> _Features | None:
-        """The features of a recording; None if they are absent, of another state of the recording, or damaged."""
-        try:
-            with safetensors.safe_open(self._path(path), framework="pt") as file:
-                stored = file.metadata() or {}
-                power, ratings = file.get_tensor("power"), file.get_tensor("ratings")
-        except (OSError, safetensors.SafetensorError):
-            return None
-        if stored != {**self.key(path), "checksum": checksum(power, ratings)}:
-            return None
-        return _Features(path, power.numpy(), ratings.numpy())
-
-    def put(self, path: Path, key: dict[str, str], features: _Features) -> None:
-        """Keep features; if that is impossible, say so once."""
-        if not self._writable:
-            return
-        tensors = {"power": torch.from_numpy(features.power), "ratings": torch.from_numpy(features.ratings.copy())}
-        content = safetensors.torch.save(tensors, {**key, "checksum": checksum(*tensors.values())})
-        try:
-            ignored = writable_folder(self._folder) / ".gitignore"
-            if not ignored.exists():
-                self._write(ignored, b"*\n")
-            self._write(self._path(path), content)
-        except (DataError, OSError):
-            self._writable = False
-            self._say(f"{self._folder} cannot be written to, so band powers will be computed anew each time.")
-
-    def _path(self, path: Path) -> Path:
-        return self._folder / f"{path.name}.safetensors"
-
-    def _write(self, path: Path, content: bytes) -> None:
-        with written_whole(path) as scratch:
-            scratch.write_bytes(content)
+def _simulated(subjects: int, effect: float, seed: int, length: int, say: Callable[[str], None]) -> _Features:
+    return _cached(
+        data_root() / "simulated_eeg",
+        {"subjects": subjects, "effect": float(effect), "seed": seed, "window": length},
+        lambda: _computed(simulated_eeg.simulate(subjects, effect, seed), length, subjects, []),
+        say,
+    )
 
 
-def _assembled(
-    features: list[_Features], size: int, words: str, problems: tuple[str, ...], planted: Planted | None
-) -> EEGFrames:
-    standardized, means, stds = zip(*(_standardized(each.power) for each in features), strict=True)
-    trials = [each.power.shape[0] for each in features]
-    windows = features[0].power.shape[1]
-    trial_subject = torch.arange(len(features)).repeat_interleave(torch.tensor(trials))
-    trial = torch.arange(sum(trials)).repeat_interleave(windows)
+def _computed(recordings: Iterable[Recording], length: int, count: int, problems: list[str]) -> _Features:
+    """Compute the features of recordings that come one by one; `problems` takes those that are left out."""
+    power, ratings, subjects, first_trial = [], [], [], None
+    for recording in tqdm(recordings, "EEG band power", count, unit="subject", mininterval=2):
+        own = band_power(recording, length / SAMPLE_RATE)
+        spread = own.std(axis=(0, 1, 3))
+        if not spread.min() > 0:
+            flat = list(BANDS)[int(spread.argmin())]
+            problems.append(f"{recording.subject} shows no change in {flat} power: replace its file by a good copy.")
+            continue
+        power.append(own)
+        ratings.append(recording.ratings)
+        subjects.append(recording.subject)
+        if first_trial is None:
+            first_trial = recording.data[0, : len(EEG_CHANNELS)].copy()
+        del recording  # before the next one is made
+    if first_trial is None:
+        raise DataError(f"None of the {count} recordings can be used. The first: {problems[0]}")
+    return _Features(
+        power=torch.from_numpy(np.concatenate(power)),
+        ratings=torch.from_numpy(np.concatenate(ratings)),
+        trial_subject=torch.arange(len(power)).repeat_interleave(torch.tensor([len(own) for own in power])),
+        first_trial=torch.from_numpy(first_trial),
+        subjects=tuple(subjects),
+        problems=tuple(problems),
+    )
+
+
+def _cached(
+    folder: Path, key: dict[str, object], compute: Callable[[], _Features], say: Callable[[str], None]
+) -> _Features:
+    """Return features from their file in the folder, or compute and write them."""
+    settings = json.dumps({**key, "recipe": _RECIPE, "bands": BANDS, "floor": _FLOOR})
+    path = folder / f".features-{hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()}.safetensors"
+    if (features := _read(path)) is not None:
+        return features
+    try:
+        writable_folder(folder)
+    except DataError:
+        say(f"{folder} cannot be written to, so band powers will be computed again next time.")
+        return compute()
+    with exclusive_lock(
+        folder / ".features.lock", f"Waiting for another process that computes band powers in {folder}."
+    ):
+        if (features := _read(path)) is None:
+            features = compute()
+            _write(path, features)
+    return features
+
+
+def _read(path: Path) -> _Features | None:
+    """Return the features in a file, or None if it is absent or unreadable."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["about"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, safetensors.SafetensorError):
+        return None
+    return _Features(**tensors, subjects=tuple(about["subjects"]), problems=tuple(about["problems"]))
+
+
+def _write(path: Path, features: _Features) -> None:
+    tensors = {name: value for name, value in features._asdict().items() if isinstance(value, Tensor)}
+    about = json.dumps({"subjects": features.subjects, "problems": features.problems})
+    with atomic_write(path) as scratch:
+        scratch.write_bytes(safetensors.torch.save(tensors, {"about": about}))
+
+
+def _assembled(features: _Features, size: int, words: str, planted: Planted | None) -> EEGFrames:
+    by_subject = [features.power[features.trial_subject == s] for s in range(len(features.subjects))]
+    standardized, means, stds = zip(*map(_standardized, by_subject), strict=True)
+    trials, windows = features.power.shape[:2]
+    trial = torch.arange(trials).repeat_interleave(windows)
     power = torch.cat(standardized)
-    ratings = torch.from_numpy(np.concatenate([each.ratings for each in features]))
     return EEGFrames(
         power=power,
         mean=torch.stack(means),
         std=torch.stack(stds),
-        subject=trial_subject[trial],
+        subject=features.trial_subject[trial],
         trial=trial,
-        window=torch.arange(windows).repeat(sum(trials)),
-        ratings=ratings,
-        trial_subject=trial_subject,
-        subjects=tuple(each.path.stem for each in features),
-        paths=tuple(each.path for each in features),
+        window=torch.arange(windows).repeat(trials),
+        ratings=features.ratings,
+        trial_subject=features.trial_subject,
+        subjects=features.subjects,
+        first_trial=features.first_trial,
         size=size,
         provenance=Provenance(
-            source=words, stand_in=planted is not None, n=len(power), checksum=checksum(power, ratings)
+            source=words, stand_in=planted is not None, n=len(power), checksum=checksum(power, features.ratings)
         ),
-        problems=problems,
+        problems=features.problems,
         planted=planted,
     )
 
 
-def _standardized(power: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """(T, windows, 4, 32) to windows (N, 4, 32), and the mean and standard deviation (4,) that it had."""
-    flat = torch.from_numpy(power).flatten(0, 1)
+def _standardized(power: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Flatten (T, windows, 4, 32) to standardized windows (N, 4, 32); return also mean and standard deviation (4,)."""
+    flat = power.flatten(0, 1)
     mean, std = flat.mean((0, 2)), flat.std((0, 2), correction=0)
     return ((flat - mean[:, None]) / std[:, None]).clamp_(-LIMIT, LIMIT), mean, std

@@ -1,6 +1,6 @@
-"""Simulated encoders of one factor whose information is known, to check estimators against.
+"""Simulated encoders of one factor with known information, to test estimators.
 
-Each has a closed-form aggregated posterior q(z), with mean 0 and variance about 1, so that its information
+Each has a closed-form aggregated posterior q(z) with mean 0 and variance about 1, so that its information
 I = h(q) - E[h(q(z|x))] is an integral of known functions.
 """
 
@@ -21,17 +21,17 @@ Sampler = Callable[[np.random.Generator, tuple[int, int]], tuple[np.ndarray, np.
 
 @dataclass(frozen=True)
 class SimulatedEncoder:
-    """One factor of an encoder, over a known distribution of inputs.
+    """A factor of an encoder over a known distribution of inputs.
 
     Attributes
     ----------
     name : str
-        What its aggregated posterior looks like.
+        Shape of the aggregated posterior.
     sample : callable
-        Takes a generator and a shape (M, draws) and returns means and standard deviations of that shape; the columns
-        are independent draws of M inputs.
+        Maps a generator and a shape (M, draws) to means and standard deviations of that shape; the columns are
+        independent draws of M inputs.
     density : callable
-        q(z) of an array z.
+        Maps an array z to q(z).
     mean_entropy : float
         E[h(q(z|x))] in nats.
     """
@@ -42,20 +42,20 @@ class SimulatedEncoder:
     mean_entropy: float
 
     def draw(self, samples: int, draws: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior means and log-variances, both of shape (samples, draws)."""
+        """Return posterior means and log-variances, both of shape (samples, draws)."""
         mean, std = self.sample(np.random.default_rng(seed), (samples, draws))
         return mean, 2 * np.log(std)
 
     @property
     def information(self) -> float:
-        """I(X; Z) in nats, by the trapezoidal rule on a grid so fine and wide that it is exact to 1e-9."""
+        """Return I(X; Z) in nats by the trapezoidal rule, exact to 1e-9."""
         z = np.linspace(-40, 40, 800_001)
         q = self.density(z)
         return float(-np.trapezoid(q * np.log(np.maximum(q, 1e-300)), z)) - self.mean_entropy
 
 
 def gaussian(sigma: float) -> SimulatedEncoder:
-    """Means N(0, 1 - sigma^2): q(z) = N(0, 1) and I = -log sigma."""
+    """Return an encoder with means N(0, 1 - sigma^2): q(z) = N(0, 1) and I = -log sigma."""
     return SimulatedEncoder(
         "Gaussian",
         lambda generator, shape: (math.sqrt(1 - sigma**2) * generator.standard_normal(shape), np.full(shape, sigma)),
@@ -65,9 +65,9 @@ def gaussian(sigma: float) -> SimulatedEncoder:
 
 
 def bimodal(sigma: float, share: float = 0.5, distance: float = 2.0) -> SimulatedEncoder:
-    """Two groups of inputs, one with this share of them, whose means are 0 on average and this far apart.
+    """Return an encoder with two groups of inputs, `share` of them in the first, with means `distance` apart.
 
-    I tends to the entropy of the two shares, at most log 2, as the groups part.
+    As the groups separate, I tends to the entropy of the two shares, at most log 2.
     """
     places, shares = [distance * (1 - share), -distance * share], [share, 1 - share]
     return SimulatedEncoder(
@@ -79,7 +79,7 @@ def bimodal(sigma: float, share: float = 0.5, distance: float = 2.0) -> Simulate
 
 
 def skewed(sigma: float) -> SimulatedEncoder:
-    """Means exponential with mean 0 and standard deviation 1: q(z) is the exponentially modified Gaussian."""
+    """Return an encoder with shifted exponential means: q(z) is the exponentially modified Gaussian."""
     return SimulatedEncoder(
         "skewed",
         lambda generator, shape: (generator.exponential(1, shape) - 1, np.full(shape, sigma)),
@@ -89,7 +89,7 @@ def skewed(sigma: float) -> SimulatedEncoder:
 
 
 def uniform(sigma: float) -> SimulatedEncoder:
-    """Means uniform with mean 0 and standard deviation 1."""
+    """Return an encoder with uniform means of mean 0 and standard deviation 1."""
     edge = math.sqrt(3)
     return SimulatedEncoder(
         "uniform",
@@ -100,7 +100,7 @@ def uniform(sigma: float) -> SimulatedEncoder:
 
 
 def two_widths(narrow: float, broad: float = 1.0, share: float = 0.5) -> SimulatedEncoder:
-    """All means 0; this share of the inputs has a narrow posterior and the others a broad one."""
+    """Return an encoder with means 0, a narrow posterior for `share` of the inputs and a broad one for the others."""
     widths, shares = [narrow, broad], [share, 1 - share]
     return SimulatedEncoder(
         "two widths",
@@ -111,7 +111,7 @@ def two_widths(narrow: float, broad: float = 1.0, share: float = 0.5) -> Simulat
 
 
 def provenance(encoders: Iterable[SimulatedEncoder], seed: int) -> Provenance:
-    """What a run that draws from these encoders says of its data; the checksum is of a few draws of each."""
+    """Return the provenance of a run that draws from these encoders; the checksum is of 1,000 draws of each."""
     drawn = {encoder.name: encoder.draw(1000, 1, seed) for encoder in encoders}
     return Provenance(
         source=f"simulated encoders of known information ({', '.join(drawn)})",

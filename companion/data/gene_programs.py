@@ -1,4 +1,4 @@
-"""Simulated counts of genes in cells, in which a known number of programs is at work."""
+"""Simulated counts of genes in cells with a known number of gene programs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Log of the count that a gene has where its program is at rest.
+# Log rate of a gene if the activity of its program is 0.
 _REST = 1.0
 
 
 @dataclass(frozen=True)
 class GeneCounts:
-    """Counts, and what they were drawn from.
+    """Counts, and the activities they were drawn from.
 
     Attributes
     ----------
     counts : array, shape (cells, genes)
-        float32, whole numbers.
+        Whole numbers, float32.
     activity : array, shape (cells, programs)
-        How active each program is in each cell, float64.
+        Activity of each program in each cell, float64.
     free_dimensions : int
-        Dimensions that the genes' *shares* of a cell's total can vary in: the number of programs, one less if every
+        Dimensions in which the genes' *shares* of a cell's total vary: the number of programs, or one less if each
         gene belongs to a program.
     """
 
@@ -38,25 +38,25 @@ def gene_counts(
     strength: float = 1.2,
     seed: int = 0,
 ) -> GeneCounts:
-    r"""Poisson counts with rates :math:`\exp(1 + s\, a_p)` for the genes of program p, and e for all others.
+    r"""Draw Poisson counts with rates :math:`\exp(1 + s\, a_p)` for the genes of program p, and e for all others.
 
-    The activities :math:`a_p \sim N(0, 1)` are independent, so that no program can be told from the rest.
+    The activities :math:`a_p \sim N(0, 1)` are independent: no program can be predicted from the others.
 
-    Models of counts such as SCVI divide a cell's counts by their total. Then adding the same to the activity of all
-    programs changes nothing if every gene belongs to one, since it multiplies all rates alike: of P programs, P - 1
-    dimensions are left. Genes outside all programs are what such a change shows against, and all P count.
+    Models of counts such as SCVI divide a cell's counts by their total. If each gene belongs to a program, adding the
+    same number to all activities multiplies all rates equally and leaves the shares unchanged: P programs have P - 1
+    dimensions. With genes outside all programs they have P.
 
     Parameters
     ----------
     cells : int
     genes_of_each : int
-        Genes of each program, each gene in one program only.
+        Genes per program; a gene is in one program at most.
     programs : int
-        P.
+        Number of programs P.
     other_genes : bool
-        Add as many genes again as one program has that are in no program.
+        Add genes that are in no program, as many as one program has.
     strength : float
-        s, the standard deviation of a gene's log rate.
+        Standard deviation s of a gene's log rate.
     seed : int
 
     Returns
@@ -66,7 +66,7 @@ def gene_counts(
     Raises
     ------
     ValueError
-        If a number is below 1, or the strength not above 0.
+        If a number is below 1, or the strength is not above 0.
     """
     if min(cells, genes_of_each, programs) < 1 or not strength > 0:
         raise ValueError(

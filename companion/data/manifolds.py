@@ -1,4 +1,4 @@
-"""Synthetic data of which the truth is known: Gaussian with given eigenvalues, and manifolds of given dimension."""
+"""Synthetic data with known truth: Gaussian with given eigenvalues, and manifolds of given dimension."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from companion.data.sources import Provenance, checksum
 
 @dataclass(frozen=True)
 class LinearGaussian:
-    """Samples of N(0, Q diag(eigenvalues) Q^T) and what they were drawn from.
+    """Samples of N(0, Q diag(eigenvalues) Q^T) and their distribution.
 
     Attributes
     ----------
     samples : Tensor, shape (n, D)
         float32.
     eigenvalues : Tensor, shape (D,)
-        Of the true covariance, in the order given, float64.
+        Eigenvalues of the true covariance, in the order given, float64.
     basis : Tensor, shape (D, D)
         The orthonormal matrix Q, whose columns are the principal directions, float64.
     provenance : Provenance
@@ -34,13 +34,13 @@ class LinearGaussian:
 
     @property
     def covariance(self) -> Tensor:
-        """The true covariance Q diag(eigenvalues) Q^T, shape (D, D), float64."""
+        """Return the true covariance Q diag(eigenvalues) Q^T, shape (D, D), float64."""
         return self.basis * self.eigenvalues @ self.basis.T
 
     def sample_eigenvalues(self) -> Tensor:
-        """Eigenvalues of the samples' covariance (about their mean, divided by n), shape (D,), largest first.
+        """Return the eigenvalues of the samples' covariance (divided by n), shape (D,), largest first.
 
-        These, not the true ones, are all that a linear-Gaussian model fitted to the samples can know.
+        A linear-Gaussian model fitted to the samples depends on these, not on the true ones.
         """
         return torch.linalg.eigvalsh(torch.cov(self.samples.double().T, correction=0)).flip(0).clamp_min(0)
 
@@ -55,7 +55,7 @@ def linear_gaussian(n: int, eigenvalues: Sequence[float] | Tensor, seed: int = 0
     eigenvalues : sequence of float, length D
         Variances along the D principal directions, each >= 0.
     seed : int
-        Decides the directions and the samples.
+        Seed of the directions and the samples.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def linear_gaussian(n: int, eigenvalues: Sequence[float] | Tensor, seed: int = 0
     Raises
     ------
     ValueError
-        If there are fewer than two samples, no eigenvalues, or one that is negative or not finite.
+        If there are fewer than two samples, no eigenvalues, or an eigenvalue is negative or not finite.
     """
     spectrum = torch.as_tensor(eigenvalues, dtype=torch.float64)
     if n < 2:
@@ -93,12 +93,12 @@ def linear_gaussian(n: int, eigenvalues: Sequence[float] | Tensor, seed: int = 0
 
 
 def tanh_manifold(n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, seed: int = 0) -> Tensor:
-    """Samples near a curved manifold of known dimension: x = B tanh(A u + b) + noise, with u ~ N(0, I_dim).
+    """Draw samples near a curved manifold: x = B tanh(A u + b) + noise, with u ~ N(0, I_dim).
 
-    The columns of A are orthogonal and of one length, such that A u has entries of variance 1 on average: every
-    direction of u matters as much as any other. B is orthonormal. A has full rank, tanh is strictly increasing and B
-    invertible, so the map is one-to-one with a Jacobian of rank `dim` everywhere: `dim` is the intrinsic dimension.
-    Unlike a linear map it fills more than `dim` linear directions, which is what principal components would count.
+    The columns of A are orthogonal and of equal length, such that A u has entries of variance 1 on average: all
+    directions of u have equal weight. B is orthonormal. A has full rank, tanh is strictly increasing and B invertible,
+    so the map is one-to-one with a Jacobian of rank `dim` everywhere: `dim` is the intrinsic dimension. Principal
+    components would count more directions, since the manifold is curved.
 
     Parameters
     ----------
@@ -109,10 +109,9 @@ def tanh_manifold(n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, s
     ambient_dim : int
         Dimension of x.
     noise : float
-        Standard deviation of the Gaussian noise in every direction of x; that of a coordinate of the noiseless x is
-        about 0.5 (dim 1) to 0.6.
+        Standard deviation of the Gaussian noise per coordinate; that of the noiseless x is 0.5 (dim 1) to 0.6.
     seed : int
-        Decides the manifold, the samples on it and the noise. Neither of the first two changes with `noise`.
+        Seed of the manifold, the samples on it and the noise. The first two do not depend on `noise`.
 
     Returns
     -------
@@ -121,12 +120,12 @@ def tanh_manifold(n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, s
     Raises
     ------
     ValueError
-        If there are no samples, `dim` does not lie between 1 and `ambient_dim`, or `noise` is negative.
+        If there are no samples, `dim` is not between 1 and `ambient_dim`, or `noise` is negative.
     """
     if n < 1:
         raise ValueError(f"n is {n}: give one sample or more.")
     if not 1 <= dim <= ambient_dim:
-        raise ValueError(f"dim is {dim}: an intrinsic dimension in {ambient_dim} dimensions lies between 1 and that.")
+        raise ValueError(f"dim is {dim}: give an intrinsic dimension from 1 to {ambient_dim}.")
     if not noise >= 0:
         raise ValueError(f"noise is {noise}: give a standard deviation >= 0.")
     generator = torch.Generator().manual_seed(seed)
@@ -137,12 +136,12 @@ def tanh_manifold(n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, s
 
 
 def _tanh_network(dim: int, ambient_dim: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """A (ambient_dim, dim), b (ambient_dim,) and B (ambient_dim, ambient_dim) of `tanh_manifold`."""
+    """Return A (ambient_dim, dim), b (ambient_dim,) and B (ambient_dim, ambient_dim) of `tanh_manifold`."""
     inner = _orthonormal(ambient_dim, dim, generator) * math.sqrt(ambient_dim / dim)
     shift = 0.5 * torch.randn(ambient_dim, generator=generator)
     return inner, shift, _orthonormal(ambient_dim, ambient_dim, generator)
 
 
 def _orthonormal(rows: int, columns: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Random matrix with orthonormal columns."""
+    """Return a random matrix with orthonormal columns."""
     return torch.linalg.qr(torch.randn(rows, columns, generator=generator, dtype=dtype))[0]

@@ -1,18 +1,9 @@
-"""Where files are looked for, and how they are fetched and checked.
-
-Nothing that a user put under the data root is ever overwritten or deleted. A fetched file is complete and checked
-before it takes its name.
-"""
+"""The data root, the provenance of a data set and the checksum in it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import queue
-import threading
-import time
-import urllib.request
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +13,7 @@ from torch import Tensor
 
 from companion.errors import DataError
 
-# A source that has not answered by then is given up.
-PATIENCE_SECONDS = 10.0
+CHOOSE_ROOT = "choose another data root with the environment variable VAEMI_DATA."
 
 _chosen_root: Path | None = None
 
@@ -35,7 +25,7 @@ class Provenance:
     Attributes
     ----------
     source : str
-        In words, for the page.
+        Description for the page.
     stand_in : bool
         True if these are not the data of the paper.
     n : int
@@ -50,12 +40,12 @@ class Provenance:
     checksum: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The four fields, as a run's results hold them."""
+        """Return the four fields as a run's results store them."""
         return asdict(self)
 
 
 def data_root() -> Path:
-    """Folder of all data sets: what `set_data_root` said, else $VAEMI_DATA, else the user's cache folder."""
+    """Return the folder of all data sets: see `set_data_root`, then $VAEMI_DATA, then the user's cache folder."""
     if _chosen_root is not None:
         return _chosen_root
     if from_environment := os.environ.get("VAEMI_DATA"):
@@ -69,7 +59,7 @@ def set_data_root(path: str | os.PathLike[str] | None) -> None:
     Raises
     ------
     DataError
-        If the path exists and is no folder.
+        If the path is a file.
     """
     global _chosen_root
     if path is not None and Path(path).exists() and not Path(path).is_dir():
@@ -78,7 +68,7 @@ def set_data_root(path: str | os.PathLike[str] | None) -> None:
 
 
 def checksum(*tensors: Tensor) -> str:
-    """BLAKE2b (16 bytes, hexadecimal) of the tensors' shapes, types and values."""
+    """Return the BLAKE2b (16 bytes, hexadecimal) of the tensors' shapes, types and values."""
     digest = hashlib.blake2b(digest_size=16)
     for tensor in tensors:
         digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -87,41 +77,17 @@ def checksum(*tensors: Tensor) -> str:
 
 
 def writable_folder(path: Path) -> Path:
-    """`path`, made if need be.
+    """Create a folder if it is missing and return it.
 
     Raises
     ------
     DataError
-        If it cannot be made or written to.
+        If it cannot be created or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"The folder {path} cannot be made ({error.strerror}): {CHOOSE_ROOT}") from None
+        raise DataError(f"The folder {path} cannot be created ({error.strerror}): {CHOOSE_ROOT}") from None
     if not os.access(path, os.W_OK):
         raise DataError(f"The folder {path} cannot be written to: {CHOOSE_ROOT}")
     return path
-
-
-CHOOSE_ROOT = "choose another data root with the environment variable VAEMI_DATA."
-
-
-def answers(urls: Sequence[str], seconds: float = PATIENCE_SECONDS) -> bool:
-    """Whether any of the addresses answers within so many seconds in all."""
-    replies: queue.SimpleQueue[bool] = queue.SimpleQueue()
-
-    def ask(url: str) -> None:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
-                replies.put(True)
-        except (OSError, ValueError):
-            replies.put(False)
-
-    deadline = time.monotonic() + seconds
-    for url in urls:
-        # Daemon threads: a name server that never answers cannot be timed out from inside the call.
-        threading.Thread(target=ask, args=(url,), daemon=True).start()
-    try:
-        return any(replies.get(timeout=max(0.0, deadline - time.monotonic())) for _ in urls)
-    except queue.Empty:
-        return False

@@ -1,4 +1,4 @@
-"""Figures of the book: a module for each chapter, each function takes results and returns the figure."""
+"""Figures of the book, one module per chapter: each function takes results and returns the figure."""
 
 from companion.figures.celeba import accuracy_by_attribute, attribute_accuracy, contact_sheet, label_information
 from companion.figures.deap import areas, factors_and_ratings, rating_counts, recording, scalp_maps, trajectories
@@ -7,7 +7,6 @@ from companion.figures.mnist import (
     accuracy_by_ratio,
     emergence,
     fano,
-    reconstruction_strip,
     removal_scatter,
     training_terms,
 )
@@ -15,9 +14,7 @@ from companion.figures.objectives import deviation_against_information, spectra_
 from companion.figures.pages import (
     beta_path,
     cost_and_error,
-    rare_flag,
     rotated_code,
-    rotated_information,
     time_and_memory,
     used_and_ignored_factor,
 )
@@ -82,14 +79,11 @@ __all__ = [
     "label_information",
     "marginals_and_fits",
     "masking_curves",
-    "rare_flag",
     "rating_counts",
     "reconstruction_against_bound",
-    "reconstruction_strip",
     "recording",
     "removal_scatter",
     "rotated_code",
-    "rotated_information",
     "scalp_maps",
     "separation",
     "show_strip",

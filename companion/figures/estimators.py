@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from scipy.stats import norm
 
-from companion.figures.shared import (
-    normal_density,
-)
-from vaemi.auditing.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    WIDTH,
-)
+from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, WIDTH
 
 if TYPE_CHECKING:
     from companion.data.encoders import SimulatedEncoder
@@ -28,15 +19,14 @@ if TYPE_CHECKING:
 def marginals_and_fits(
     encoders: Sequence[SimulatedEncoder], exact: Sequence[float], gaussian: Sequence[float]
 ) -> Figure:
-    """Aggregated posteriors, the zero-mean Gaussians that the paper takes them for, and both estimates in nats."""
+    """Draw four aggregated posteriors and the paper's Gaussians, with both estimates in nats."""
     figure, panels = plt.subplots(2, 2, figsize=(WIDTH, 4.4), sharex=True, layout="constrained")
     z = np.linspace(-3.5, 3.5, 700)
     for axes, encoder, nats, bound in zip(panels.flat, encoders, exact, gaussian, strict=True):
         axes.plot(z, encoder.density(z), color=BLUE, lw=1.6, label="true $q(z)$")
-        axes.plot(z, normal_density(z, 0, 1), color=ORANGE, lw=1.6, ls="--", label="the paper's Gaussian")
-        axes.set(title=f"{encoder.name}: {nats:.2f} nats,\nby the paper {bound:.2f}", yticks=[])
-    for axes in panels[1]:
-        axes.set_xlabel("$z$")
+        axes.plot(z, norm.pdf(z), color=ORANGE, lw=1.6, ls="--", label="the paper's Gaussian")
+        axes.set(title=f"{encoder.name}: {nats:.2f} nats,\nby the paper {bound:.2f}", yticks=[], xlabel="$z$")
+        axes.label_outer()
     for axes in panels[:, 0]:
         axes.set_ylabel("density")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -46,16 +36,16 @@ def marginals_and_fits(
 def error_against_samples(
     samples: Sequence[int], errors: Mapping[str, Sequence[float]], paper: Sequence[float]
 ) -> Figure:
-    """Root mean square error of the exact estimate against the number of samples, and of the paper's on one encoder.
+    """Draw the root mean square error against the number of samples, with logarithmic axes.
 
     Parameters
     ----------
     samples : sequence of int
         Numbers of samples M.
     errors : mapping of encoder to sequence of float
-        In nats, for every M.
+        Error of the exact estimate in nats, for every M.
     paper : sequence of float
-        In nats, for every M, on an encoder whose marginal is not Gaussian.
+        Error of the paper's estimate on an encoder whose marginal is not Gaussian.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     for (name, curve), colour, marker in zip(errors.items(), (BLUE, GREEN, PURPLE, GREY), "osD^", strict=False):
@@ -68,10 +58,8 @@ def error_against_samples(
     return figure
 
 
-def coverage(
-    information: Sequence[float], covered_percent: Mapping[int, Sequence[float]], ceilings: bool = True
-) -> Figure:
-    """Share of 95 % intervals that hold the truth, against the true information, for several numbers of samples."""
+def coverage(information: Sequence[float], covered_percent: Mapping[int, Sequence[float]]) -> Figure:
+    """Draw the share of 95 % intervals that contain the truth, against the true information."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
     axes.axhspan(93, 97, color=GREY, alpha=0.25, lw=0)
     axes.axhline(95, color=GREY, ls=":", lw=1)
@@ -85,7 +73,7 @@ def coverage(
 def bracket(
     information: Sequence[float], plug_in: Sequence[float], leave_one_out: Sequence[float], samples: int
 ) -> Figure:
-    """Mean plug-in and leave-one-out estimates against the true information, and the ceiling log M."""
+    """Draw the mean plug-in and leave-one-out estimates against the true information, and the limit log M."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
     axes.fill_between(information, plug_in, leave_one_out, color=BLUE, alpha=0.15, lw=0, label="what is left open")
     axes.plot(information, leave_one_out, color=GREEN, marker="^", ms=5, label="leave-one-out")

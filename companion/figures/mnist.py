@@ -1,4 +1,4 @@
-"""Figures of the MNIST chapter."""
+"""Figures of the chapter on MNIST."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from companion.figures.shared import (
-    strips,
-)
-from vaemi.auditing.figures import (
-    BLUE,
-    GREY,
-    ORANGE,
-    WIDTH,
-)
+from vaemi.auditing.figures import BLUE, GREY, ORANGE, WIDTH
 from vaemi.information import FactorInformation
 
 if TYPE_CHECKING:
@@ -26,14 +19,13 @@ if TYPE_CHECKING:
 
 
 def emergence(history: History, information: FactorInformation, shown: int = 32) -> Figure:
-    """Heat map of the information of the `shown` finally most informative factors over the optimizer's steps."""
+    """Draw the information of the finally most informative factors over the optimizer steps, as a heat map."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     shown = min(shown, len(information))
+    step = history.step.numpy()
+    edges = np.concatenate([step[:1], (step[1:] + step[:-1]) / 2, step[-1:]])
     rows = history.information[:, information.ranking[:shown]].T.numpy()
-    edges = np.arange(shown + 1) + 0.5
-    mesh = axes.pcolormesh(
-        _edges(history.step.numpy()), edges, rows, cmap="viridis", vmin=0, rasterized=True, shading="flat"
-    )
+    mesh = axes.pcolormesh(edges, np.arange(shown + 1) + 0.5, rows, cmap="viridis", vmin=0, rasterized=True)
     axes.invert_yaxis()
     axes.set(xlabel="optimizer steps", ylabel=f"factor, by final rank (first {shown})")
     figure.colorbar(mesh, ax=axes, label=r"$I(X;Z_h)$ (nats)", pad=0.02)
@@ -41,7 +33,7 @@ def emergence(history: History, information: FactorInformation, shown: int = 32)
 
 
 def training_terms(history: History) -> Figure:
-    """KL term and learned sigma over the optimizer's steps, on held-out samples."""
+    """Draw the KL term and the learned sigma on held-out samples over the optimizer steps."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.6), layout="constrained")
     left.plot(history.step, history.kl, color=BLUE)
     left.set(xlabel="optimizer steps", ylabel="KL term (nats)", ylim=(0, None))
@@ -52,33 +44,28 @@ def training_terms(history: History) -> Figure:
     return figure
 
 
-def reconstruction_strip(originals: Tensor, reconstructions: Mapping[int, Tensor]) -> Figure:
-    """A row of pictures for each number of factors kept, under the originals."""
-    return strips({"original": originals} | {f"{count} kept": rows for count, rows in reconstructions.items()})
-
-
 def removal_scatter(information: FactorInformation, damage: Tensor, threshold: float = 0.1) -> Figure:
-    """What removing a factor alone costs, against its information."""
+    """Draw the damage of removing each factor alone against its information."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
-    influential = (information.nats > threshold).numpy()
-    for chosen, colour, name in ((influential, BLUE, "influential"), (~influential, ORANGE, "ignored")):
-        axes.plot(information.nats[chosen], damage[chosen], "o", color=colour, ms=5, alpha=0.8, label=name)
+    kind = np.where(information.nats.numpy() > threshold, "influential", "ignored")
+    sns.scatterplot(
+        x=information.nats.numpy(), y=damage.numpy(), hue=kind, ax=axes,
+        palette={"influential": BLUE, "ignored": ORANGE}, s=30, lw=0, alpha=0.8,
+    )  # fmt: skip
     axes.axhline(0, color=GREY, lw=0.8, ls=":")
-    axes.set(xlabel=r"$I(X;Z_h)$ (nats)", ylabel="rise of the error a pixel\nwhen $z_h$ alone is removed")
-    axes.legend()
+    axes.set(xlabel=r"$I(X;Z_h)$ (nats)", ylabel="rise of the error per pixel\nwhen $z_h$ alone is removed")
     return figure
 
 
 def accuracy_by_ratio(
     measured: Mapping[str, float], published: Mapping[str, float], counts: Sequence[int], fano_percent: Sequence[float]
 ) -> Figure:
-    """Accuracy by ratio of factors kept, beside the published column and under Fano's bound, in per cent."""
+    """Draw accuracy by ratio of factors kept, with the published column and Fano's bound, in per cent."""
+    ticks = [f"{100 * float(ratio):g}\n{count}" for ratio, count in zip(measured, counts, strict=True)]
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    place = np.arange(len(measured))
-    axes.plot(place, fano_percent, color=GREY, ls="--", label="Fano's bound")
-    axes.plot(place, list(published.values()), color=ORANGE, marker="s", ms=5, ls=":", label="published")
-    axes.plot(place, list(measured.values()), color=BLUE, marker="o", ms=5, label="this run")
-    axes.set_xticks(place, [f"{100 * float(r):g}\n{k}" for r, k in zip(measured, counts, strict=True)])
+    axes.plot(ticks, fano_percent, color=GREY, ls="--", label="Fano's bound")
+    axes.plot(ticks, list(published.values()), color=ORANGE, marker="s", ms=5, ls=":", label="published")
+    axes.plot(ticks, list(measured.values()), color=BLUE, marker="o", ms=5, label="this run")
     axes.set(xlabel="factors kept, the most informative: per cent, number", ylabel="accuracy (%)", ylim=(0, 103))
     axes.legend(loc="lower left")
     return figure
@@ -87,7 +74,7 @@ def accuracy_by_ratio(
 def fano(
     counts: Sequence[int], accuracy: Mapping[str, Sequence[float]], bound: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """Accuracy from sampled factors and Fano's bound, keeping the most and the least informative ones first.
+    """Draw the accuracy from sampled factors under Fano's bound, for two orders of keeping them.
 
     Parameters
     ----------
@@ -106,8 +93,3 @@ def fano(
     panels[0].set_ylabel("accuracy (%)")
     panels[0].legend(loc="lower right")
     return figure
-
-
-def _edges(centres: np.ndarray) -> np.ndarray:
-    middles = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([centres[:1], middles, centres[-1:]])

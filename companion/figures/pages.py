@@ -3,120 +3,58 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
 
-from companion.figures.shared import (
-    normal_density,
-)
-from vaemi.auditing.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    WIDTH,
-    use_style,
-)
-from vaemi.information import factor_information
-
-if TYPE_CHECKING:
-    pass
+from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, use_style
 
 
-def used_and_ignored_factor() -> tuple[Figure, float]:
-    """Posteriors of six pictures and their average, for a used and an ignored factor; and the used one's nats."""
-    generator = np.random.default_rng(4)
-    narrow = 0.25
-    means = generator.normal(0, np.sqrt(1 - narrow**2), 2000)
-    log_variances = np.full_like(means, 2 * np.log(narrow))
-    nats = float(factor_information(means[:, None], log_variances[:, None]).nats[0])
+def used_and_ignored_factor(sigma: float = 0.25) -> Figure:
+    """Draw posteriors of six pictures and their average, for a used factor of width sigma and an ignored one."""
     z = np.linspace(-3.2, 3.2, 400)
-    density = normal_density(z, 0, 1)
     use_style()
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.8), sharex=True, sharey=True, layout="constrained")
-    shown = (
-        ("a used factor", BLUE, np.linspace(-1.9, 1.9, 6), narrow),
-        ("an ignored factor", ORANGE, np.zeros(6), 1.0),
-    )
-    for axes, (title, colour, centres, width) in zip(panels, shown, strict=True):
-        for centre in centres:
-            axes.plot(z, normal_density(z, centre, width), color=colour, lw=1.6, alpha=0.9)
-        axes.plot(z, density, color=GREY, lw=3, alpha=0.8, ls=(0, (3, 2)))
+    for axes, title, colour, centres, width in (
+        (panels[0], "a used factor", BLUE, np.linspace(-1.9, 1.9, 6), sigma),
+        (panels[1], "an ignored factor", ORANGE, np.zeros(6), 1.0),
+    ):
+        axes.plot(z, stats.norm.pdf(z[:, None], centres, width), color=colour, lw=1.6, alpha=0.9)
+        axes.plot(z, stats.norm.pdf(z), color=GREY, lw=3, alpha=0.8, ls=(0, (3, 2)))
         axes.set(title=title, xlabel="$z_h$", yticks=[])
     panels[0].set_ylabel("density")
-    return figure, nats
+    return figure
 
 
-def rotated_information(mean_variance: Sequence[float], noise_variance: Sequence[float], angle: float) -> np.ndarray:
-    """I(X; Z_h) in nats, shape (2,), of two Gaussian factors after their plane was turned by an angle.
-
-    The posterior means are independent and Gaussian with the first variances, the noise around them with the second.
-    Turned, both stay Gaussian, and I(X; Z_h) = 1/2 log(1 + variance of the mean / variance of the noise).
+def rotated_code(codes: pd.DataFrame) -> Figure:
+    """Draw the information of two factors and its sum against the angle by which their plane is turned.
 
     Parameters
     ----------
-    mean_variance, noise_variance : sequence of float, length 2
-        Before the turn.
-    angle : float
-        In radians.
+    codes : DataFrame
+        As from `companion.experiments.pages.rotated_codes`: a panel per code, estimates as dots.
     """
-    shares = np.array([[np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]]) ** 2
-    return 0.5 * np.log1p(shares @ np.asarray(mean_variance) / (shares @ np.asarray(noise_variance)))
-
-
-def rotated_code() -> tuple[Figure, dict[str, float]]:
-    """What two factors hold, and their sum, as their plane is turned while their joint information stays; and numbers.
-
-    Left the noise is alike in both, so that the turned encoder is still a diagonal one; right it is not, as in a used
-    and an ignored factor. Dots are estimates from samples.
-    """
-    samples, angles, checked = 20_000, np.linspace(0, np.pi / 2, 91), np.linspace(0, np.pi / 2, 7)
-    shown = {"alike": ((0.95, 0.15), (0.05, 0.05)), "unlike": ((0.99, 0.0), (0.01, 1.0))}
-    titles = {"alike": "equal noise", "unlike": "one used, one ignored"}
-    standard = np.random.default_rng(0).standard_normal((samples, 2))
-    numbers: dict[str, float] = {}
     use_style()
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, layout="constrained")
-    for axes, (name, (of_means, of_noise)) in zip(panels, shown.items(), strict=True):
-        nats = np.array([rotated_information(of_means, of_noise, angle) for angle in angles])
-        joint = float(nats[0].sum())
-        axes.axhline(joint, color=ORANGE, label=r"$I(X;Z)$")
-        axes.plot(np.degrees(angles), nats.sum(1), color=BLUE, label=r"$\sum_h I(X;Z_h)$")
-        for number, (of_factor, style) in enumerate(zip(nats.T, ("--", ":"), strict=True), start=1):
-            axes.plot(np.degrees(angles), of_factor, color=GREEN, ls=style, label=rf"$I(X;Z_{number})$")
-        for angle in checked:
-            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-            means = standard * np.sqrt(of_means) @ turn.T
-            log_variance = np.tile(np.log(turn**2 @ np.asarray(of_noise)), (samples, 1))
-            axes.plot(np.degrees(angle), factor_information(means, log_variance).total, "o", color=BLUE, ms=4.5)
-        axes.set(title=titles[name], xlabel="turned by (degrees)", xticks=[0, 45, 90])
-        middle = nats[len(nats) // 2]
-        numbers |= {f"{name}_joint": joint, f"{name}_turned_sum": float(middle.sum())}
-        numbers |= {f"{name}_factor": float(nats[0].max()), f"{name}_turned_factor": float(middle[0])}
+    for axes, (title, rows) in zip(panels, codes.groupby("code", sort=False), strict=True):
+        axes.axhline(rows.joint.iloc[0], color=ORANGE, label=r"$I(X;Z)$")
+        axes.plot(rows.degrees, rows.factor_1 + rows.factor_2, color=BLUE, label=r"$\sum_h I(X;Z_h)$")
+        axes.plot(rows.degrees, rows.factor_1, color=GREEN, ls="--", label=r"$I(X;Z_1)$")
+        axes.plot(rows.degrees, rows.factor_2, color=GREEN, ls=":", label=r"$I(X;Z_2)$")
+        axes.plot(rows.degrees, rows.estimated, "o", color=BLUE, ms=4.5)
+        axes.set(title=title, xlabel="turned by (degrees)", xticks=[0, 45, 90])
     panels[0].set(ylabel="nats", ylim=(0, None))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, columnspacing=1.2)
-    return figure, numbers
-
-
-def rare_flag(share: float) -> float:
-    """Nats of a factor that only says whether an input belongs to a group that makes up so much of the data.
-
-    The entropy of the group, by `factor_information` on an encoder that puts the group far from all others.
-    """
-    samples = 20_000
-    means = np.zeros((samples, 1))
-    means[: round(share * samples)] = 20.0
-    return float(factor_information(means, np.zeros_like(means)).nats[0])
+    return figure
 
 
 def cost_and_error(rows: pd.DataFrame) -> Figure:
-    """Estimators by CPU time and error, both logarithmic.
+    """Draw estimators by CPU time and error, both logarithmic.
 
     Parameters
     ----------
@@ -124,7 +62,7 @@ def cost_and_error(rows: pd.DataFrame) -> Figure:
         With columns estimator, cpu_seconds and largest_error (nats).
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    # From fast to slow the names stand above and below in turn, so that neighbours do not meet.
+    # Names alternate above and below, so that neighbours do not overlap.
     for place, row in enumerate(rows.sort_values("cpu_seconds").itertuples()):
         ours = row.estimator == "vaemi"
         axes.plot(row.cpu_seconds, row.largest_error, "o", ms=9 if ours else 6, color=BLUE if ours else ORANGE)
@@ -138,44 +76,44 @@ def cost_and_error(rows: pd.DataFrame) -> Figure:
 
 
 def time_and_memory(rows: pd.DataFrame, megabytes_of_a_sample: float) -> Figure:
-    """Seconds and memory against the number of samples, of files that are streamed and of all samples in memory.
+    """Draw seconds and memory against the number of samples, for streamed files and for all samples in memory.
 
     Parameters
     ----------
     rows : DataFrame
         With columns samples, processes, in_memory, wall_seconds and peak_megabytes.
     megabytes_of_a_sample : float
-        What the numbers of a sample take.
+        Size of one sample.
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH + 1.2, 3.2), layout="constrained")
     alone = rows[rows.processes == 1].sort_values("samples")
-    for in_memory, colour, marker, label in (
-        (False, BLUE, "o", "files, part by part"),
-        (True, ORANGE, "s", "all in memory"),
-    ):
-        some = alone[alone.in_memory == in_memory]
-        for panel, column in zip(axes, ("wall_seconds", "peak_megabytes"), strict=True):
-            panel.plot(
-                some.samples, some[column], color=colour, marker=marker, ms=6, label=label if panel is axes[0] else None
-            )
+    names = alone.in_memory.map({False: "files, part by part", True: "all in memory"})
+    for panel, column in zip(axes, ("wall_seconds", "peak_megabytes"), strict=True):
+        sns.lineplot(
+            alone, x="samples", y=column, hue=names, style=names, ax=panel, palette=[BLUE, ORANGE], markers=["o", "s"],
+            dashes=False, legend=panel is axes[0],
+        )  # fmt: skip
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].get_legend().remove()
     samples = np.array([alone.samples.min(), alone.samples.max()])
-    axes[1].plot(samples, samples * megabytes_of_a_sample, color=GREY, ls=":", label="size of the samples")
+    (size,) = axes[1].plot(samples, samples * megabytes_of_a_sample, color=GREY, ls=":")
     axes[0].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="time (s)")
     axes[1].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="peak memory (MB)", ylim=(20, None))
-    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
+    figure.legend(
+        [*handles, size], [*labels, "size of the samples"], loc="outside upper center", ncols=3, fontsize="small"
+    )
     return figure
 
 
 def beta_path(runs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
-    """Numbers of many runs against beta, one panel below the other: every run, their mean, and its 95 % interval.
+    """Draw numbers of many runs against beta, a panel each: every run, the mean, and its 95 % interval.
 
-    The interval is Student's, over the runs of a beta, and drawn from three runs up: that of two reaches thirteen times
-    as far as they do.
+    The interval is Student's over the runs of one beta, and drawn for three runs or more.
 
     Parameters
     ----------
     runs : DataFrame
-        A row for each run, with a column `beta` and those of the panels.
+        One row per run, with a column `beta` and those of the panels.
     panels : mapping of str to str
         Columns to the labels of their axes.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,37 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vaemi.auditing.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    WIDTH,
-    draw_spectrum_and_deviations,
-)
+from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, WIDTH, draw_spectrum_and_deviations
 from vaemi.information import FactorInformation
-
-if TYPE_CHECKING:
-    pass
-
-
-ORDER_NAMES = {"information": "information (the paper)", "kl": "KL to the prior", "variance": "marginal deviation"}
-
-
-ORDER_COLOURS = {"information": BLUE, "kl": GREEN, "variance": ORANGE}
 
 
 def spectrum(
     information: FactorInformation, traversals: Mapping[int, Tensor], threshold: float = 0.1, span: float = 3.0
 ) -> Figure:
-    """Figure 1 of the paper: information of every factor, sigma* below it, and pictures along some factors.
+    """Draw Figure 1 of the paper: information of every factor, sigma* below it, and pictures along some factors.
 
     Parameters
     ----------
     information : FactorInformation
     traversals : mapping of factor to Tensor, shape (steps, C, height, width)
-        The last one is taken for the ignored one.
+        Pictures along each factor.
     threshold : float
         Nats above which a factor counts as influential.
     span : float
@@ -53,48 +35,31 @@ def spectrum(
     draw_spectrum_and_deviations(top, information, threshold, list(traversals))
     rows = bottom.subplots(len(traversals), 1, squeeze=False)[:, 0]
     for axes, (factor, pictures) in zip(rows, traversals.items(), strict=True):
-        show_strip(axes, pictures)
-        axes.set_ylabel(
-            f"$z_{{{factor}}}$\n{information.nats[factor]:.2f} nats", rotation=0, ha="right", va="center", labelpad=6
-        )
+        show_strip(axes, pictures, f"$z_{{{factor}}}$\n{information.nats[factor]:.2f} nats")
     rows[-1].set_xlabel(rf"from $-{span:g}\,\sigma^*_h$ to $+{span:g}\,\sigma^*_h$")
     return figure
 
 
 def spectra(informations: Mapping[str, FactorInformation], threshold: float = 0.1, shown_beyond: int = 4) -> Figure:
-    """Several spectra over each other, each sorted by itself, with 95 % intervals; the legend counts the factors.
+    """Draw several sorted spectra in one panel, with 95 % intervals; the legend counts the factors.
 
     Parameters
     ----------
     informations : mapping of name to FactorInformation
-        At most five, as many as the style tells apart.
+        At most five.
     threshold : float
         Nats above which a factor counts as influential.
     shown_beyond : int
-        Ranks shown beyond the last influential factor of any.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or there are more than five.
+        Ranks shown beyond the last influential factor of any spectrum.
     """
-    looks = list(zip((BLUE, ORANGE, GREEN, PURPLE, GREY), "osD^v", strict=True))
-    if not 1 <= len(informations) <= len(looks):
-        raise ValueError(f"There are {len(informations)} spectra: give 1 to {len(looks)}.")
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
     counts = {name: len(information.influential(threshold)) for name, information in informations.items()}
+    looks = zip((BLUE, ORANGE, GREEN, PURPLE, GREY), "osD^v", strict=True)
     for (name, information), (colour, marker) in zip(informations.items(), looks, strict=False):
         shown = information.ranking[: max(counts.values()) + shown_beyond]
-        axes.errorbar(
-            np.arange(1, len(shown) + 1),
-            information.nats[shown].numpy(),
-            yerr=1.96 * information.stderr[shown].numpy(),
-            color=colour,
-            marker=marker,
-            ms=4,
-            lw=1.2,
-            label=f"{name}: {counts[name]}",
-        )
+        ranks = np.arange(1, len(shown) + 1)
+        nats, half = information.nats[shown].numpy(), 1.96 * information.stderr[shown].numpy()
+        axes.errorbar(ranks, nats, half, color=colour, marker=marker, ms=4, lw=1.2, label=f"{name}: {counts[name]}")
     axes.axhline(threshold, color=GREY, lw=0.8, ls=":")
     axes.set(xlabel="factor, ranked by information", ylabel=r"$I(X;Z_h)$ (nats)", ylim=(0, None))
     axes.locator_params(axis="x", integer=True)
@@ -103,33 +68,34 @@ def spectra(informations: Mapping[str, FactorInformation], threshold: float = 0.
 
 
 def strips(rows: Mapping[str, Tensor], xlabel: str = "") -> Figure:
-    """A row of pictures (N, C, height, width) with values in [0, 1] for each label."""
+    """Draw a row of pictures (N, C, height, width) with values in [0, 1] for each label."""
     across = max(len(pictures) for pictures in rows.values())
-    # The pictures share what labels leave of the width.
+    # The pictures take the width that labels leave.
     side = WIDTH / across if not any(label.strip() for label in rows) else min(0.5, 0.8 * WIDTH / across)
     height = side * len(rows) + (0.3 if xlabel else 0)
     figure, panels = plt.subplots(len(rows), 1, figsize=(WIDTH, height), squeeze=False)
     figure.set_layout_engine("constrained", h_pad=0.01, hspace=0)
     for axes, (label, pictures) in zip(panels[:, 0], rows.items(), strict=True):
-        show_strip(axes, pictures)
-        axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
+        show_strip(axes, pictures, label)
     panels[-1, 0].set_xlabel(xlabel)
     return figure
 
 
 def masking_curves(errors: Mapping[str, Sequence[float]], counts: Sequence[int]) -> Figure:
-    """Reconstruction error against the number of factors kept, for several orders; random orders as a band."""
+    """Draw the reconstruction error against the number of factors kept, for several orders; random ones as a band."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    place = np.arange(len(counts))
+    ticks = [str(count) for count in counts]
     draws = np.array([curve for name, curve in errors.items() if name.startswith("random")])
-    axes.fill_between(place, draws.min(0), draws.max(0), color=GREY, alpha=0.3, lw=0)
-    axes.plot(place, draws.mean(0), color=GREY, ls=":", marker="s", ms=4, label=f"random ({len(draws)} draws, range)")
-    # The order by KL divergence lies on that by information nearly everywhere: wider and below, so that both are seen.
-    for name, marker, width in (("variance", "^", 1.5), ("kl", "D", 4.0), ("information", "o", 1.5)):
-        colour, label = ORDER_COLOURS[name], ORDER_NAMES[name]
-        axes.plot(place, errors[name], color=colour, marker=marker, ms=3 + width, lw=width, label=label)
-    axes.set_xticks(place, [str(count) for count in counts])
-    axes.set(xlabel="factors kept (the others set to 0)", ylabel="mean squared error a pixel", ylim=(0, None))
+    axes.fill_between(ticks, draws.min(0), draws.max(0), color=GREY, alpha=0.3, lw=0)
+    axes.plot(ticks, draws.mean(0), color=GREY, ls=":", marker="s", ms=4, label=f"random ({len(draws)} draws, range)")
+    # The curve by KL divergence coincides with that by information nearly everywhere: wider and below it.
+    for name, label, colour, marker, width in (
+        ("variance", "marginal deviation", ORANGE, "^", 1.5),
+        ("kl", "KL to the prior", GREEN, "D", 4.0),
+        ("information", "information (the paper)", BLUE, "o", 1.5),
+    ):
+        axes.plot(ticks, errors[name], color=colour, marker=marker, ms=3 + width, lw=width, label=label)
+    axes.set(xlabel="factors kept (the others set to 0)", ylabel="mean squared error per pixel", ylim=(0, None))
     axes.legend(title="kept first by", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
 
@@ -137,7 +103,7 @@ def masking_curves(errors: Mapping[str, Sequence[float]], counts: Sequence[int])
 def named_and_strongest(
     table: Tensor, significant: Tensor, factors: Sequence[int], remainder: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    """Rows of some factors, below them in each column the value largest in size among the remaining ones, and dots.
+    """Return the rows of some factors, and a last row with the largest absolute value of the others in each column.
 
     Parameters
     ----------
@@ -157,15 +123,17 @@ def named_and_strongest(
     return rows, dots
 
 
-def show_strip(axes: Axes, pictures: Tensor) -> None:
-    """Pictures (N, C, height, width) with values in [0, 1], side by side."""
+def mark_significant(axes: Axes, dots: Tensor) -> None:
+    """Draw a dot on every cell of a heat map where `dots` (rows, columns) is true."""
+    place = dots.nonzero().numpy() + 0.5
+    axes.plot(place[:, 1], place[:, 0], "o", color="#d5d8db", ms=2.5, mec="#3a3f44", mew=0.4)
+    axes.tick_params(length=0)
+
+
+def show_strip(axes: Axes, pictures: Tensor, label: str = "") -> None:
+    """Draw pictures (N, C, height, width) with values in [0, 1] side by side."""
     strip = np.concatenate(list(pictures.permute(0, 2, 3, 1).clamp(0, 1).numpy()), axis=1)
     axes.imshow(strip.squeeze(-1) if strip.shape[-1] == 1 else strip, vmin=0, vmax=1, aspect="equal")
     axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def normal_density(z: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """Density of N(mean, std^2) at z."""
-    return np.exp(-0.5 * ((z - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
+    axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
+    axes.spines[:].set_visible(False)

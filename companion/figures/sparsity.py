@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vaemi.auditing.figures import (
-    BLUE,
-    GREY,
-    ORANGE,
-    WIDTH,
-)
-
-if TYPE_CHECKING:
-    pass
+from vaemi.auditing.figures import BLUE, GREY, ORANGE, WIDTH
 
 
 def factors_against_dimension(
     dimension: Sequence[int], factors: Sequence[int], components: Sequence[int], latent_dim: int
 ) -> Figure:
-    """Number of influential factors against the true dimension, every run a circle, beside principal components.
+    """Draw the number of influential factors and of principal components against the true dimension.
 
     Parameters
     ----------
-    dimension, factors, components : sequence of int, one a run
+    dimension, factors, components : sequence of int, one per run
         True dimension, influential factors, and principal components above the noise.
     latent_dim : int
         Factors that each model was given.
@@ -37,7 +29,11 @@ def factors_against_dimension(
     largest = max(dimension)
     axes.plot([0, largest + 1], [0, largest + 1], color=GREY, lw=1, ls="--", zorder=0, label="as many as dimensions")
     axes.axhline(latent_dim, color=GREY, lw=1, ls=":", label="given to the model")
-    place = _side_by_side(dimension)
+    # Runs of the same dimension stand side by side.
+    run = pd.Series(dimension).groupby(dimension)
+    place = np.array(dimension) + 0.6 * (run.cumcount() - (run.transform("size") - 1) / 2) / run.transform(
+        lambda same: max(len(same) - 1, 1)
+    )
     axes.plot(place, components, "^", color=ORANGE, ms=3.5, alpha=0.8, label="principal components above the noise")
     axes.plot(place, factors, "o", color=BLUE, ms=4.5, mfc="none", mew=1.2, label="influential factors")
     axes.set(xlabel="intrinsic dimension $d$ of the data", ylabel="number", xlim=(0, largest + 1), ylim=(0, None))
@@ -47,51 +43,44 @@ def factors_against_dimension(
 
 
 def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor, shown_beyond: int = 4) -> Figure:
-    """Heat map of sorted spectra, a column a run and a row a rank, with a step between the d-th and the next factor.
+    """Draw sorted spectra as a heat map, one column per run, with a step between the d-th and the next factor.
 
     Parameters
     ----------
     dimension : sequence of int, length R
-        True dimension of every run.
+        True dimension of every run, ascending.
     spectra : Tensor, shape (R, H)
         Information of every run's factors in nats, the largest first.
     shown_beyond : int
         Ranks shown beyond the largest dimension.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-    order = sorted(range(len(dimension)), key=lambda run: dimension[run])
-    sorted_dimension = np.array(dimension)[order]
     shown = min(max(dimension) + shown_beyond, spectra.shape[1])
-    edges = np.arange(len(order) + 1)
+    edges = np.arange(len(dimension) + 1)
     mesh = axes.pcolormesh(
-        edges, np.arange(shown + 1) + 0.5, spectra[order, :shown].T.numpy(), cmap="viridis", vmin=0, rasterized=True
+        edges, np.arange(shown + 1) + 0.5, spectra[:, :shown].T.numpy(), cmap="viridis", vmin=0, rasterized=True
     )
-    axes.stairs(sorted_dimension + 0.5, edges, baseline=None, color=ORANGE, lw=2, label="intrinsic dimension $d$")
+    axes.stairs(np.array(dimension) + 0.5, edges, baseline=None, color=ORANGE, lw=2, label="intrinsic dimension $d$")
     axes.invert_yaxis()
-    values = np.unique(sorted_dimension)
-    centres = [edges[:-1][sorted_dimension == value].mean() + 0.5 for value in values]
-    axes.set_xticks(centres, [str(value) for value in values])
-    axes.set(xlabel="intrinsic dimension $d$ of the data (a column a run)", ylabel="factor, by rank")
+    centres = pd.Series(edges[:-1] + 0.5).groupby(list(dimension)).mean()
+    axes.set_xticks(centres, [str(value) for value in centres.index])
+    axes.set(xlabel="intrinsic dimension $d$ of the data (one column per run)", ylabel="factor, by rank")
     axes.locator_params(axis="y", integer=True)
-    # On the dark cells of the map, whatever the page.
+    # On the dark cells of the map, in both themes of the page.
     axes.legend(loc="lower left", labelcolor="#d5d8db")
     figure.colorbar(mesh, ax=axes, label=r"$I(X;Z_h)$ (nats)", pad=0.02)
     return figure
 
 
 def information_path(
-    betas: Sequence[float],
-    nats: Tensor,
-    linear_betas: Sequence[float],
-    linear_nats: Tensor,
-    threshold: float = 0.1,
+    betas: Sequence[float], nats: Tensor, linear_betas: Sequence[float], linear_nats: Tensor, threshold: float = 0.1
 ) -> Figure:
-    """Information of every factor against beta, and how many count: a VAE beside the linear one in closed form.
+    """Draw the information of every factor against beta and the number above the threshold, beside a linear model.
 
     Parameters
     ----------
     betas, linear_betas : sequence of float
-        Where the VAE was trained, and where the closed form is drawn.
+        Values of beta of the trained VAE and of the closed form.
     nats, linear_nats : Tensor, shape (number of betas, number of factors)
         Information by rank at each beta.
     threshold : float
@@ -100,20 +89,16 @@ def information_path(
     figure, panels = plt.subplots(
         2, 2, figsize=(WIDTH, 4.8), sharex=True, sharey="row", height_ratios=[1.5, 1], layout="constrained"
     )
-    models = (
-        ("VAE, trained", BLUE, "-", betas, nats),
-        ("linear, closed form", ORANGE, "--", linear_betas, linear_nats),
-    )
-    for column, (name, colour, line, x, rows) in zip(panels.T, models, strict=True):
-        column[0].plot(x, rows, color=colour, ls=line, lw=1, alpha=0.8, marker="." if line == "-" else None, ms=4)
-        column[1].plot(x, (rows > threshold).sum(1), color=colour, ls=line, marker="." if line == "-" else None)
-        column[0].set(title=name, xscale="log")
-        column[1].set(xlabel=r"$\beta$")
-    for axes in panels.flat:
-        axes.set_ylim(0, None)
-    panels[1, 0].set_xticks(betas, [f"{beta:g}" for beta in betas])
-    panels[1, 0].minorticks_off()
-    panels[1, 1].minorticks_off()
+    for (top, bottom), name, colour, line, marker, x, rows in (
+        (panels[:, 0], "VAE, trained", BLUE, "-", ".", betas, nats),
+        (panels[:, 1], "linear, closed form", ORANGE, "--", "", linear_betas, linear_nats),
+    ):
+        top.plot(x, rows, color=colour, ls=line, lw=1, alpha=0.8, marker=marker, ms=4)
+        bottom.plot(x, (rows > threshold).sum(1), color=colour, ls=line, marker=marker)
+        top.set(title=name, xscale="log", ylim=(0, None))
+        bottom.set(xlabel=r"$\beta$", ylim=(0, None))
+        bottom.set_xticks(betas, [f"{beta:g}" for beta in betas])
+        bottom.minorticks_off()
     panels[0, 0].set_ylabel(r"$I(X;Z_h)$ (nats)")
     panels[1, 0].set_ylabel(f"factors above\n{threshold:g} nats")
     return figure
@@ -127,14 +112,14 @@ def too_few_factors(
     dimension: int,
     noise: float,
 ) -> Figure:
-    """Influential factors, reconstruction error and learned sigma against the number of factors given.
+    """Draw influential factors, reconstruction error and learned sigma against the number of factors given.
 
     Parameters
     ----------
-    latent_dims, factors : sequence of int, one a run
+    latent_dims, factors : sequence of int, one per run
         Factors given and factors used.
-    errors, sigmas : sequence of float, one a run
-        Root mean square error of the reconstruction a coordinate, and the learned standard deviation, in units of x.
+    errors, sigmas : sequence of float, one per run
+        Root mean square error per coordinate and learned standard deviation, in units of x.
     dimension : int
         Intrinsic dimension of the data.
     noise : float
@@ -154,13 +139,3 @@ def too_few_factors(
         axes.set(xlabel="factors given", xlim=(0, largest + 0.5))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
-
-
-def _side_by_side(values: Sequence[int], width: float = 0.6) -> np.ndarray:
-    """Places for integers such that equal ones lie next to each other, centred on the integer."""
-    place = np.array(values, dtype=float)
-    for value in set(values):
-        same = place == value
-        if same.sum() > 1:
-            place[same] += np.linspace(-width / 2, width / 2, same.sum())
-    return place

@@ -1,31 +1,20 @@
-"""Figures of the theory chapter."""
+"""Figures of the chapter on theory."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vaemi.auditing.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    WIDTH,
-)
-
-if TYPE_CHECKING:
-    pass
+from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, WIDTH
 
 
 def kl_split(information: Tensor, to_prior: Tensor, kl: Tensor) -> Figure:
-    """The two parts of every factor's KL term as a stack, and the term itself on top.
+    """Draw the two parts of every factor's KL term as a stack, and the term itself on top.
 
     Parameters
     ----------
@@ -43,18 +32,15 @@ def kl_split(information: Tensor, to_prior: Tensor, kl: Tensor) -> Figure:
     return figure
 
 
-def separation(
-    correlation: Sequence[float], of_factors: Sequence[float], joint: Sequence[float], sampled: Mapping[float, float]
-) -> Figure:
-    """Sum of the factors' information and their joint information against their correlation.
+def separation(correlation: Tensor, of_factors: Tensor, joint: Tensor, sampled: Mapping[float, float]) -> Figure:
+    """Draw the sum of the factors' information and their joint information against their correlation.
 
     Parameters
     ----------
-    correlation : sequence of float
-    of_factors, joint : sequence of float
-        sum_h I(X;Z_h) and I(X;Z) in nats for every correlation.
+    correlation, of_factors, joint : Tensor, shape (C,)
+        Correlation of the means, sum_h I(X;Z_h) and I(X;Z) in nats.
     sampled : mapping of correlation to float
-        The sum as estimated from samples.
+        The sum, estimated from samples.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
     axes.fill_between(correlation, joint, of_factors, color=GREY, alpha=0.25, lw=0, label="total correlation")
@@ -67,7 +53,7 @@ def separation(
 
 
 def water_filling_path(betas: Sequence[float], information: Tensor, curve_betas: Tensor, curve: Tensor) -> Figure:
-    """Information of every factor of trained linear VAEs over the closed form.
+    """Draw the information of every factor of trained linear VAEs over the closed form.
 
     Parameters
     ----------
@@ -99,7 +85,7 @@ def fano_at_its_best(
     bound: tuple[Tensor, Tensor],
     best: tuple[Tensor, Tensor],
 ) -> Figure:
-    """Accuracy of an optimal classifier against information, under Fano's bound, in per cent.
+    """Draw the accuracy of an optimal classifier against information, under Fano's bound, in per cent.
 
     Parameters
     ----------
@@ -120,7 +106,7 @@ def fano_at_its_best(
 
 
 def gaussian_gap(separations: Tensor, gaussian: Tensor, exact: Tensor) -> Figure:
-    """The paper's estimate and the exact information of a two-moded factor, in nats, against the modes' distance."""
+    """Draw the paper's estimate and the exact information of a two-moded factor against the distance of the modes."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
     axes.fill_between(separations, exact, gaussian, color=GREY, alpha=0.25, lw=0, label=r"KL$(q(z_h)\,\|\,q^*(z_h))$")
     axes.plot(separations, gaussian, color=ORANGE, label="Gaussian estimate (the paper)")
@@ -135,14 +121,14 @@ def gaussian_gap(separations: Tensor, gaussian: Tensor, exact: Tensor) -> Figure
 def reconstruction_against_bound(
     information: Tensor, bound: Tensor, optimum: Tensor, all_active_from: float, trained: tuple[Tensor, Tensor]
 ) -> Figure:
-    """Reconstruction error against information: the bound, the best code, and trained linear VAEs.
+    """Draw the reconstruction error against information: the bound, the best code, and trained linear VAEs.
 
     Parameters
     ----------
     information, bound, optimum : Tensor, shape (C,)
-        I(X;Z) in nats, and the mean squared error a coordinate that the bound allows and the best code has.
+        I(X;Z) in nats, and the mean squared error per coordinate of the bound and of the best code.
     all_active_from : float
-        Nats from which on the best code uses all components.
+        Nats above which the best code uses all components.
     trained : pair of Tensor, shape (B,)
         Information and error of the trained models.
     """
@@ -153,19 +139,13 @@ def reconstruction_against_bound(
     axes.plot(*trained, "o", color=BLUE, ms=5, label="trained linear VAE")
     axes.axvline(all_active_from, color=GREY, lw=0.8, ls=":")
     axes.annotate(
-        "all components\nactive",
-        (all_active_from, float(optimum.max())),
-        xytext=(-5, 0),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=10,
-        color=GREY,
-    )
-    axes.set_yscale("log")
+        "all components\nactive", (all_active_from, float(optimum.max())), xytext=(-5, 0), textcoords="offset points",
+        ha="right", va="top", fontsize=10, color=GREY,
+    )  # fmt: skip
     axes.set(
+        yscale="log",
         xlabel=r"$I(X;Z)$ (nats)",
-        ylabel="mean squared error a coordinate",
+        ylabel="mean squared error per coordinate",
         xlim=(0, float(information.max())),
         ylim=(float(bound.min()) / 1.3, None),
     )

@@ -1,8 +1,7 @@
-"""The exercises: their code finds what they say, the self-check knows and does not tell, students get no solution."""
+"""The exercises: their code finds what they say, the self-check knows the answers, students get no solution."""
 
 import json
 import math
-import re
 import shutil
 import subprocess
 import sys
@@ -17,15 +16,22 @@ import yaml
 from conftest import ROOT
 
 from companion import selfcheck
+from companion.errors import CompanionError
 
 # Last on the path, so that the book's scripts are in nobody's way.
 sys.path.append(str(ROOT / "book"))
-import build
 import exercises as book
 
 EXERCISES = {exercise.name: exercise for page in book.PAGES for exercise in book.read(page)}
 CHECKS = book.checks()
+ANSWERS = json.loads((ROOT / "companion" / "answers.json").read_text(encoding="utf-8"))
 CPU_SECONDS = {}
+# Solutions that train models for more than five seconds.
+LONG = {"theory-4", "mnist-4", "sparsity-4", "own-4"}
+
+
+def marked(names):
+    return [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in names]
 
 
 @cache
@@ -54,7 +60,7 @@ def test_there_are_exercises_of_every_kind_on_every_page():
     assert [f"book/exercises/{page}" for page in book.PAGES] == [c for c in chapters if c.startswith("book/exercises/")]
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", marked(EXERCISES))
 def test_the_code_of_a_solution_computes_what_its_text_shows(name):
     shown = json.loads(book.NUMBERS.read_text())[name.replace("-", "_")]
     found = book.numbers(EXERCISES[name], solved(name))
@@ -67,7 +73,12 @@ def test_the_code_of_a_solution_computes_what_its_text_shows(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "variable"), [(name, variable) for name, about in CHECKS.items() for variable in about.get("truths", ())]
+    ("name", "variable"),
+    [
+        pytest.param(name, variable, marks=pytest.mark.slow if name in LONG else ())
+        for name, about in CHECKS.items()
+        for variable in about.get("truths", ())
+    ],
 )
 def test_the_code_of_a_solution_finds_the_closed_form(name, variable):
     truth = book.evaluated(CHECKS[name]["truths"][variable], {})
@@ -75,11 +86,13 @@ def test_the_code_of_a_solution_finds_the_closed_form(name, variable):
     assert solved(name)[variable] == pytest.approx(truth, abs=allowed)
 
 
+@pytest.mark.slow
 def test_the_orders_of_factors_differ_as_the_exercise_says():
     names = solved("mnist-4")
     assert names["most"] > 30 > 5 > names["least"]
 
 
+@pytest.mark.slow
 def test_all_solutions_together_take_a_minute_at_most():
     for name in EXERCISES:
         solved(name)
@@ -90,19 +103,19 @@ def test_lines_of_code_fit_the_page():
     assert {line for exercise in EXERCISES.values() for line in exercise.code.splitlines() if len(line) > 80} == set()
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", marked(CHECKS))
 def test_the_self_check_is_up_to_date(name):
     answer, about = float(solved(name)["answer"]), CHECKS[name]
-    entry = selfcheck._sealed_answers()[name]
+    entry = ANSWERS[name]
     assert (entry["unit"], entry["tolerance"]) == (about["unit"], about["tolerance"])
-    assert entry["mistakes"].keys() == mistakes_of(name).keys()
+    assert [one["name"] for one in entry["mistakes"]] == list(mistakes_of(name))
     for number in (answer, answer + 0.9 * about["tolerance"], answer - 0.9 * about["tolerance"]):
         # The answer kept may be of another machine, a little beside this one.
         slack = 0.5 if EXERCISES[name].kind == "code" else 1
         assert selfcheck.check(name, answer + slack * (number - answer)), f"run book/exercises.py: {name}"
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", marked(CHECKS))
 def test_a_common_mistake_is_named(name):
     for mistake, number in mistakes_of(name).items():
         verdict = selfcheck.check(f"ex-{name}", number)
@@ -118,7 +131,7 @@ def test_self_check_lists_its_exercises():
 @pytest.fixture
 def two():
     """An exercise whose answer is 2.0 to 0.01."""
-    return selfcheck.seal(2.0, 0.01, "apples", {"sign": -2.0}, salt="00ff")
+    return selfcheck.entry_of(2.0, 0.01, "apples", {"sign": -2.0})
 
 
 @pytest.mark.parametrize("value", [2.0, 1.9901, 2.0099])
@@ -131,7 +144,7 @@ def test_right_within_the_tolerance(two, value):
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (2.021, "Not yet, but close: off by more than 0.01 and by less than 0.2."),
+        (2.021, "Not yet, but close: off by more than 0.01 and at most 0.1."),
         (1.92, "Not yet, but close"),
         (2.5, "Not yet: the sign is right, and the number is off by more than 0.1. Asked for: apples."),
         (1e9, "Not yet: the sign is right"),
@@ -146,29 +159,11 @@ def test_what_is_said_of_a_wrong_number(two, value, says):
     assert repr(verdict).startswith(says)
 
 
-def test_what_is_kept_does_not_tell(two):
-    kept = json.dumps(two)
-    assert "2.0" not in kept
-    # Of the same answer another salt makes another hash, and the rest is hashes.
-    other = selfcheck.seal(2.0, 0.01, "apples", {"sign": -2.0}, salt="00fe")
-    hashes = [
-        {sealed[key] for key in ("answer", "near", "sign")} | {*sealed["mistakes"].values()} for sealed in (two, other)
-    ]
-    assert hashes[0] & hashes[1] == set()
-    assert len(hashes[0]) == 4
-    for entry in [*selfcheck._sealed_answers().values(), two]:
-        assert set(entry) == {"unit", "tolerance", "salt", "answer", "near", "sign", "mistakes"}
-        for sealed in (entry["answer"], entry["near"], entry["sign"], *entry["mistakes"].values()):
-            assert re.fullmatch("[0-9a-f]{20}", sealed)
-    salts = [entry["salt"] for entry in selfcheck._sealed_answers().values()]
-    assert len({*salts}) == len(salts)
-
-
 def test_mistakes_that_would_pass_are_refused():
-    with pytest.raises(ValueError, match="'off by little' leads to 2"):
-        selfcheck.seal(2.0, 0.01, "apples", {"off by little": 2.02}, salt="00ff")
+    with pytest.raises(ValueError, match="'off by little' gives 2"):
+        selfcheck.entry_of(2.0, 0.01, "apples", {"off by little": 2.02})
     with pytest.raises(ValueError, match="takes for 'sign'"):
-        selfcheck.seal(2.0, 0.01, "apples", {"sign": -2.0, "other": -2.01}, salt="00ff")
+        selfcheck.entry_of(2.0, 0.01, "apples", {"sign": -2.0, "other": -2.01})
 
 
 @pytest.mark.parametrize(
@@ -213,44 +208,6 @@ def staged(tmp_path):
     return tmp_path
 
 
-def text_of(folder):
-    return "\n".join(
-        path.read_text() for path in sorted(folder.rglob("*")) if path.suffix in (".md", ".ipynb", ".json", ".yaml")
-    )
-
-
-def lines_of_solutions():
-    """Lines that stand in solutions and nowhere else."""
-    lines = {line for exercise in EXERCISES.values() for line in exercise.solution.splitlines() if len(line) > 20}
-    elsewhere = [exercise.text for exercise in EXERCISES.values()]
-    elsewhere += [path.read_text() for path in (ROOT / "book").glob("*.md")]
-    return {line for line in lines if not any(line in text for text in elsewhere)}
-
-
-def test_the_student_edition_has_no_word_of_a_solution(staged):
-    numbers = book.stage(staged, student=True)
-    text = text_of(staged)
-    assert "solution}" not in text
-    assert "sol-" not in text
-    for line in lines_of_solutions():
-        assert line not in text
-    assert set(numbers) == {"edition", "minutes"}
-    assert "without the solutions" in numbers["edition"]
-    for exercise in EXERCISES.values():
-        assert f":label: ex-{exercise.name}\n" in text
-        assert (f'check("{exercise.name}", your_number)' in text) == (exercise.name in CHECKS)
-
-
-def test_the_whole_edition_has_all_solutions(staged):
-    numbers = book.stage(staged, student=False)
-    text = text_of(staged)
-    for line in lines_of_solutions():
-        assert line in text
-    assert numbers["idea_1"]["answer"] == pytest.approx(math.log(2), abs=1e-5)
-    assert not (staged / "book" / "exercises" / "answers.json").exists()
-    assert not (staged / "book" / "exercises" / "checks.yaml").exists()
-
-
 def test_chapters_end_in_a_link_to_their_exercises(staged):
     book.stage(staged, student=False)
     assert (
@@ -273,7 +230,7 @@ def test_chapters_end_in_a_link_to_their_exercises(staged):
 )
 def test_a_solution_that_would_slip_through_fails_the_student_edition(staged, page):
     (staged / "book" / "notation.md").write_text(page)
-    with pytest.raises(book.ExerciseError, match=r"notation\.md.*would stay in the student edition"):
+    with pytest.raises(CompanionError, match=r"notation\.md.*would stay in the student edition"):
         book.stage(staged, student=True)
 
 
@@ -282,27 +239,14 @@ def test_a_solution_that_would_slip_through_fails_the_student_edition(staged, pa
     [
         (("*Easy · pencil · 10 min*", "*Easy*"), "ex-idea-1 has no grade"),
         ((":label: sol-idea-1\n", ":label: sol-idea-9\n"), "number 1 must be an exercise ex-idea-1"),
-        (("::::{solution} ex-idea-5", "::::{note} ex-idea-5"), "its last exercise has no solution"),
+        (("::::{solution} ex-idea-5", "::::{note} ex-idea-5"), "number 5 must be an exercise ex-idea-5"),
     ],
 )
 def test_a_page_out_of_order_is_refused(monkeypatch, tmp_path, damage, says):
     (tmp_path / "idea.md").write_text((book.FOLDER / "idea.md").read_text().replace(*damage))
     monkeypatch.setattr(book, "FOLDER", tmp_path)
-    with pytest.raises(book.ExerciseError, match=says):
+    with pytest.raises(CompanionError, match=says):
         book.read("idea")
-
-
-@pytest.mark.parametrize(("switch", "student"), [([], False), (["--student"], True)])
-def test_the_switch_of_the_build(monkeypatch, tmp_path, switch, student):
-    asked = []
-
-    def stage(profile, results, source, student):
-        asked.append(student)
-        raise build.BuildError("far enough")
-
-    monkeypatch.setattr(build, "stage", stage)
-    assert build.main(["--build", str(tmp_path), *switch]) == 1
-    assert asked == [student]
 
 
 @pytest.mark.parametrize(
@@ -311,16 +255,3 @@ def test_the_switch_of_the_build(monkeypatch, tmp_path, switch, student):
 def test_the_switch_of_make(given, config):
     done = subprocess.run(["make", "--dry-run", "book", *given], cwd=ROOT, capture_output=True, text=True, check=True)
     assert config in done.stdout
-
-
-def test_the_pages_show_exercises_checks_and_closed_solutions(site, browser):
-    page = browser.new_page()
-    page.goto((site / "book" / "exercises" / "idea.html").as_uri())
-    solution = page.locator("#sol-idea-1")
-    assert "exactly one bit" in solution.text_content()
-    assert not solution.locator("section").is_visible()
-    solution.locator("button.toggle-button").click()
-    assert solution.locator("section").is_visible()
-    assert 'check("idea-1", your_number)' in page.locator("#ex-idea-1").inner_text()
-    assert "0.693 nats" in solution.inner_text()
-    page.close()

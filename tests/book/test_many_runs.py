@@ -1,6 +1,5 @@
 """The page on many runs: what it says is what the tables of its sweeps hold."""
 
-import csv
 import importlib
 import re
 import shlex
@@ -8,14 +7,12 @@ import shlex
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from conftest import ROOT
 from matplotlib import pyplot as plt
 
 from companion import claims, figures, runs, sweep
-from vaemi import cli
-
-SWEEPS = yaml.safe_load((ROOT / "notebooks" / "sweeps.yaml").read_text())
+from companion.errors import RunError
+from companion.sweep import REFERENCE_SWEEPS
 
 
 @pytest.fixture
@@ -31,19 +28,19 @@ def row(beta, seed, factors, nats, sigma, accuracy):
         "beta": beta, "seed": seed, "influential_factors": factors, "factors_above_half_a_nat": factors - 1,
         "total_information_nats": nats, "learned_sigma": sigma, **by_ratio,
         "accuracy_percent_by_ratio_kept[0.1]": accuracy, "accuracy_percent_by_ratio_kept[1.0]": 98 + seed / 4,
-        "duration_seconds": 30.0, "training_seconds": 100.0 if seed else 20.0, "fingerprint": f"{beta}-{seed}",
+        "duration_seconds": 30.0, "training_seconds": 100.0 if seed else 20.0,
     }  # fmt: skip
 
 
 @pytest.fixture
 def staged(many_runs, tmp_path):
     """The page's numbers and parts from two tables that have a run in common."""
-    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "quick" / "sweeps").mkdir(parents=True)
     seeds = [row(6, 0, 18, 36.0, 0.09, 92.0), row(6, 1, 16, 33.0, 0.1, 90.0), row(6, 2, 17, 36.0, 0.11, 95.5)]
-    pd.DataFrame(seeds).to_csv(tmp_path / "sweeps" / "mnist-seeds.csv", index=False)
+    pd.DataFrame(seeds).to_csv(tmp_path / "quick" / "sweeps" / "mnist-seeds.csv", index=False)
     path = [row(2, 0, 33, 70.0, 0.07, 95.0), seeds[0], row(18, 0, 9, 13.0, 0.14, 80.0)]
-    pd.DataFrame(path).to_csv(tmp_path / "sweeps" / "mnist-beta.csv", index=False)
-    yield many_runs.stage("quick", tmp_path, tmp_path), tmp_path
+    pd.DataFrame(path).to_csv(tmp_path / "quick" / "sweeps" / "mnist-beta.csv", index=False)
+    yield many_runs.stage("quick", tmp_path / "quick", tmp_path), tmp_path
     plt.close("all")
 
 
@@ -81,6 +78,7 @@ def test_the_table_has_the_reference_run_where_it_is_another(many_runs, tmp_path
             runs_of = [row(6, seed, 18, 36.0, 0.09, accuracy + seed) for seed in (0, 1)]
             pd.DataFrame(runs_of).to_csv(tmp_path / profile / "sweeps" / f"{name}.csv", index=False)
     numbers = many_runs.stage("quick", tmp_path / "quick", tmp_path)
+    assert numbers["profile"] == "quick"
     assert "trains for 3,000 steps, the paper for 50,000" in numbers["other_than_the_seed"]
     text = (tmp_path / "many-runs-seeds.md").read_text()
     assert text.splitlines()[0].split("|")[3].strip() == "reference run"
@@ -93,13 +91,18 @@ def test_the_table_has_the_reference_run_where_it_is_another(many_runs, tmp_path
 
 
 def test_a_missing_table_names_the_command_that_makes_it(many_runs, tmp_path):
-    with pytest.raises(runs.RunError) as said:
-        many_runs.stage("quick", tmp_path, tmp_path)
-    command = re.search(r"`vaemi (.*)`", str(said.value))[1]
-    options = cli._parser().parse_args(shlex.split(command))
-    assert (options.notebook, options.profile, options.name) == ("mnist", "quick", "mnist-seeds")
-    with pytest.raises(runs.RunError, match="no profile 'mine'"):
-        many_runs.sweeps("mine")
+    command = re.escape("`vaemi sweep mnist -g beta=6 -g seed=0..2 --name mnist-seeds --profile paper`")
+    with pytest.raises(RunError, match=command):
+        many_runs.stage("quick", tmp_path / "quick", tmp_path)
+
+
+def test_the_reference_runs_tables_are_shown_until_there_are_both_of_a_profile(many_runs, tmp_path):
+    own, reference = tmp_path / "quick", tmp_path / "paper"
+    assert {path.parents[1] for path in many_runs.tables_of(own)} == {reference}
+    (own / "sweeps").mkdir(parents=True)
+    for name, shown in (("mnist-seeds", reference), ("mnist-beta", own)):
+        (own / "sweeps" / f"{name}.csv").touch()
+        assert {path.parents[1] for path in many_runs.tables_of(own)} == {shown}
 
 
 def test_the_interval_is_students_and_absent_where_there_are_two():
@@ -118,25 +121,20 @@ def test_the_interval_is_students_and_absent_where_there_are_two():
     plt.close(figure)
 
 
-@pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])
-def test_the_run_behind_the_page_is_one_of_both_sweeps(profile, many_runs):
-    behind_the_page = runs.plan("mnist", profile, root=ROOT).result
-    assert list(SWEEPS[profile]) == [many_runs.SEEDS, many_runs.PATH]
-    for told in SWEEPS[profile].values():
-        options = cli._parser().parse_args(["sweep", *shlex.split(told)])
-        grid = {}
-        for text in options.grid:
-            name, _, values = text.partition("=")
-            grid[name] = sweep.values_of(values, cli._readable)
-        planned = sweep.plan(options.notebook, grid, profile, dict(options.parameters), root=ROOT)
-        assert behind_the_page in [run.result for run in planned.runs]
+def test_the_run_behind_the_page_is_one_of_both_sweeps():
+    defaults = runs.defaults_of(ROOT / "notebooks" / "mnist.ipynb")
+    for arguments in REFERENCE_SWEEPS.values():
+        notebook, *words = shlex.split(arguments)
+        planned = sweep.plan(notebook, sweep.parse_grid([word for word in words if word != "-g"]), "paper", root=ROOT)
+        assert {"beta": defaults["beta"], "seed": defaults["seed"]} in planned.points
 
 
-def test_the_page_of_the_smoke_run(site, smoke_results):
+def test_the_page_of_the_smoke_run(site):
     page = (site / "book" / "many_runs.html").read_text()
     assert "fig-many-runs-beta" in page
-    with (smoke_results / "smoke" / "sweeps" / "mnist-seeds.csv").open() as file:
-        accuracies = [float(one["accuracy_percent_by_ratio_kept[1.0]"]) for one in csv.DictReader(file)]
-    assert f"{min(accuracies):.2f} to {max(accuracies):.2f}" in page
+    accuracies = pd.read_csv(ROOT / "results" / "paper" / "sweeps" / "mnist-seeds.csv")[
+        "accuracy_percent_by_ratio_kept[1.0]"
+    ]
+    assert f"{accuracies.min():.2f} to {accuracies.max():.2f}" in page
     words = re.sub(r"<[^>]+>", "", page)
-    assert "vaemi sweep mnist -g beta=6 -g seed=0..1 --name mnist-seeds --profile smoke" in words
+    assert "vaemi sweep mnist -g beta=6 -g seed=0..2 --name mnist-seeds --profile smoke" in words

@@ -1,4 +1,4 @@
-"""The faces notebook on a folder in CelebA's layout: nothing is changed but the data root."""
+"""The faces notebook on a folder in CelebA's layout, and what git ignores of its results."""
 
 import subprocess
 
@@ -13,7 +13,7 @@ def celeba_root(tmp_path_factory):
     """A data root with CelebA's layout, in which a picture is missing, one is damaged and one is not listed."""
     root = tmp_path_factory.mktemp("celeba-root")
     drawn_faces.write(root / "celeba", 400, seed=5)
-    # As in CelebA, nobody knows what the faces were made from.
+    # CelebA has no generating factors.
     (root / "celeba" / "generating_factors.csv").unlink()
     pictures = root / "celeba" / "img_align_celeba"
     (pictures / "000007.jpg").unlink()
@@ -23,6 +23,7 @@ def celeba_root(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_on_a_users_pictures(celeba_root, tmp_path):
     result, page = run_on_users_data("celeba", celeba_root, tmp_path)
     assert result["data"]["n"] == 398
@@ -37,7 +38,7 @@ MADE_FROM_PICTURES = [
     "results/paper/celeba.ipynb",
     "results/paper/celeba.failed.ipynb",
     "results/paper/all/celeba-0123.ipynb",
-    # The decoder has seen them, and the codes are those of ten people.
+    # A decoder trained on the pictures, and the codes of ten of them.
     "results/paper/celeba.safetensors",
     "results/paper/all/celeba-0123.safetensors",
     "results/paper/checkpoints/convvae-0123.ckpt",

@@ -1,35 +1,48 @@
-"""Killed at any moment, the same command again gives the same numbers, and no stray file is left."""
+"""A run that is killed leaves the earlier result, and the same command then succeeds."""
 
 import json
 import os
-import random
+import signal
 import subprocess
 import sys
-from collections import Counter
+import time
+
+import pytest
+from conftest import project_with_a_notebook
+
+BODY = """\
+import time
 from pathlib import Path
+from companion.runs import Run
+
+Run("tiny").record(
+    data={"source": "none", "stand_in": True, "n": 0, "checksum": "0"},
+    values={"beta": beta}, claims=[], seed=0, device="cpu", training_seconds=0.0,
+)
+Path("begun").touch()
+time.sleep(seconds)
+"""
+COMMAND = [sys.executable, "-c", "import sys; from vaemi.cli import main; sys.exit(main())", "run", "tiny"]
 
 
-def killed(folder, moments):
-    """What the script found after its kills: a dict for each."""
-    script = Path(__file__).with_name("killing.py")
-    done = subprocess.run([sys.executable, script, folder, moments], capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, f"{moments}: {done.stderr[-3000:]}"
-    return json.loads(done.stdout)
+@pytest.mark.slow
+def test_a_killed_run_leaves_the_earlier_result(tmp_path):
+    project = project_with_a_notebook(tmp_path, "beta: float = 6.0\nseconds: float = 0.0", BODY, "")
+    folder = project / "results" / "quick"
+    subprocess.run(COMMAND, cwd=project, check=True)
+    before = {path.name: path.read_bytes() for path in folder.glob("tiny.*")}
+    (project / "begun").unlink()
 
+    arguments = ["-p", "beta=4", "-p", "seconds=60"]
+    process = subprocess.Popen([*COMMAND, *arguments], cwd=project, start_new_session=True)
+    until = time.monotonic() + 120
+    while not (project / "begun").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert {path.name: path.read_bytes() for path in folder.glob("tiny.*")} == before
 
-def test_twenty_kills_at_random_moments_lose_nothing(tmp_path):
-    # VAEMI_KILL_SEED repeats the moments of a test that failed, as far as they are operations on files.
-    seed = os.environ.get("VAEMI_KILL_SEED", str(random.randrange(10**6)))
-    print(f"seed {seed}")
-    report = killed(tmp_path / "stages", seed)
-    assert len(report) == 20
-    lost = [kill for kill in report if kill["again"] != 0 or kill["differs"]]
-    assert not lost, f"seed {seed}: {lost}"
-
-
-def test_a_kill_while_files_take_their_names_leaves_nothing_behind(tmp_path):
-    """At each of the last operations: a cache that has its name, while its journal and its lock are still there."""
-    report = killed(tmp_path / "stages", "last")
-    assert min(Counter(kill["stage"] for kill in report).values()) == 12
-    lost = [kill for kill in report if kill["again"] != 0 or kill["differs"]]
-    assert not lost
+    subprocess.run([*COMMAND, "-p", "beta=4"], cwd=project, check=True)
+    assert json.loads((folder / "tiny.json").read_text())["values"] == {"beta": 4.0}
+    assert sorted(path.name for path in folder.iterdir()) == [".tiny.lock", "tiny.ipynb", "tiny.json"]

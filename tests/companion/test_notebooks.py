@@ -37,7 +37,7 @@ def test_every_parameter_has_a_type_and_a_meaning(path):
     parameters = runs.parameters_of(path)
     assert parameters
     for name, described in parameters.items():
-        assert described["inferred_type_name"] in runs._NUMBER_TYPES, name
+        assert described["inferred_type_name"] in runs.PARAMETER_TYPES, name
         assert described["help"], name
 
 
@@ -52,7 +52,7 @@ def test_code_cells_are_short(path):
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_a_profile_names_notebooks_and_their_parameters(path):
     for notebook, parameters in runs.read_profile(ROOT, path.stem).parameters.items():
-        runs._checked_parameters(ROOT / "notebooks" / f"{notebook}.ipynb", parameters)
+        runs.checked_parameters(ROOT / "notebooks" / f"{notebook}.ipynb", parameters)
 
 
 def test_the_profiles_of_the_design():
@@ -68,7 +68,7 @@ def test_what_a_mnist_run_leaves(smoke_results):
     assert len(values["information_nats"]) == len(values["sigma_star"]) == len(values["removal_damage"]) == 128
     assert values["total_information_nats"] == pytest.approx(sum(values["information_nats"]))
     assert values["factors_kept"] == [0, 1, 2, 3, 4, 6, 8, 12, 24, 128]
-    published = json.loads((ROOT / "vaemi" / "published.json").read_text())["mnist"]
+    published = json.loads((ROOT / "companion" / "published.json").read_text())["mnist"]
     assert list(values["accuracy_percent_by_ratio_kept"]) == list(published["accuracy_percent_by_ratio_kept"])
     assert [claim["id"] for claim in result["claims"]] == ["C1", "C2", "C3", "C4"]
 

@@ -124,20 +124,6 @@ def test_a_profile_extends_another_and_uses_its_weights(tmp_path):
         told = json.loads(values["told"])
         assert values["beta"] == 2.0
         assert (told["weights"], told["trained_only"]) == (str(weights), trained_only)
-    # What is used decides the result: with other weights the run is made again.
-    assert runs.run("tiny", "reference", root=project).made_before
-    weights.mkdir()
-    (weights / "a.safetensors").write_bytes(b"other")
-    assert not runs.run("tiny", "reference", root=project).made_before
-    assert runs.run("tiny", "quick", root=project).made_before
-
-
-@pytest.mark.parametrize("text", ["weights: use\n", "weights: sometimes\n", "extends: quick\n", "extends: nothing\n"])
-def test_a_profile_that_makes_no_sense_is_one_sentence(tmp_path, text):
-    project = project_with_a_notebook(tmp_path, "beta: float = 6.0", TOLD, text)
-    with pytest.raises(runs.RunError) as caught:
-        runs.run("tiny", root=project)
-    assert "\n" not in str(caught.value)
 
 
 def test_the_reference_profile_is_that_of_the_paper():
@@ -155,11 +141,10 @@ def test_the_reference_profile_is_that_of_the_paper():
 def test_a_notebook_is_shown_as_it_was_run(tmp_path):
     project = project_with_a_notebook(tmp_path, "beta: float = 6.0", TOLD, "")
     (project / "notebooks" / "profiles" / "reference.yaml").write_text("extends: quick\nas_run: tiny\n")
-    with pytest.raises(runs.RunError, match="where there is no such run: run it there"):
+    with pytest.raises(runs.RunError, match=r"needs .* which does not exist: use vaemi run tiny --profile quick"):
         runs.run("tiny", "reference", root=project)
     made = runs.run("tiny", root=project)
     shown = runs.run("tiny", "reference", root=project, force=True)
-    assert shown.made_before
     assert shown.result == project / "results" / "reference" / "tiny.json"
     assert (shown.result.read_text(), shown.notebook.read_text()) == (
         made.result.read_text(),

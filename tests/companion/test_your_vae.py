@@ -5,9 +5,7 @@ import os
 
 import nbformat
 import pytest
-from conftest import ROOT, vaemi_command
-
-from companion import runs
+from conftest import vaemi_command
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +67,10 @@ def test_the_run_names_the_libraries_and_makes_no_claim(smoke_results):
     assert "not installed" not in result["manifest"]["versions"].values()
 
 
-def test_a_second_run_is_recognized_though_it_has_no_claims(smoke_results):
-    assert runs.plan("your_vae", "smoke", root=ROOT).made_before
-
-
 def test_the_libraries_say_nothing_on_the_page(smoke_results):
     notebook = nbformat.read(smoke_results / "smoke" / "your_vae.ipynb", as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not any(output.output_type == "stream" for output in outputs)
-    shown = [output["data"]["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {})]
-    # The audits: of digits, of two kinds of cells, of maps.
-    assert sum("know more than 0.1 nats" in text for text in shown) == 4
 
 
 def test_a_missing_library_is_one_sentence_that_names_the_extra(tmp_path):
@@ -90,5 +81,4 @@ def test_a_missing_library_is_one_sentence_that_names_the_extra(tmp_path):
     assert done.returncode == 1
     sentence = done.stderr.strip().splitlines()[-1]
     assert sentence.startswith("vaemi: ")
-    assert "scvi cannot be imported: install the extra audit, pip install '.[audit]' in the clone" in sentence
-    assert "pythae" not in sentence.partition("cannot")[0]
+    assert "scvi is not installed: pip install 'vaemi[libraries]'" in sentence

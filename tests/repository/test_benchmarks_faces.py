@@ -1,4 +1,4 @@
-"""The benchmark of reading faces: its readers read the same, and its rows say what was measured."""
+"""The benchmark of reading faces: its readers give the same pictures, and its table has all rows."""
 
 import importlib.util
 import json

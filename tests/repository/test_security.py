@@ -13,7 +13,8 @@ import threading
 import pytest
 from conftest import ROOT
 
-CODE = sorted(path for folder in ("vaemi", "book", ".ci", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+FOLDERS = ("vaemi", "companion", "book", "workflow", ".ci", "benchmarks")
+CODE = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 FORBIDDEN = {
     "os.system", "os.popen", "eval", "exec", "pickle.load", "pickle.loads", "joblib.load", "yaml.load",
     "yaml.unsafe_load", "yaml.full_load", "shutil.unpack_archive",
@@ -210,14 +211,15 @@ def test_a_known_fault_fails_the_integration_after_the_tests(tmp_path, fault, fa
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
     (tmp_path / "bin").mkdir()
     for name, words in {
-        "make": f'case "$*" in *audit*) echo audited; exit {fault};; *) echo "$* passed"; exit {2 * failing};; esac',
+        "make": f'case "$*" in *audit*) echo audited; exit {fault};; *) echo "$2 passed"; exit {2 * failing};; esac',
         "chromium": "true",
     }.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{words}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     done = subprocess.run([tmp_path / ".ci" / "run"], capture_output=True, text=True, env=environment, timeout=60)
-    assert done.stdout.splitlines() == ["audited", "test passed"]
+    targets = ["check-lock", "lint", "test", "test-slow"]
+    assert done.stdout.splitlines() == ["audited", *(f"{target} passed" for target in targets)]
     assert bool(done.returncode) == bool(status)
 
 

@@ -1,25 +1,25 @@
-"""Posteriors of one factor as probabilities of the points of a grid."""
+"""Posteriors of one factor as probabilities of grid points."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# The grid reaches so many standard deviations beyond every mean.
+# The grid reaches this many standard deviations beyond every mean.
 _REACH = 5.0
-# The spacing, in units of the standard deviation that this share of the posteriors falls short of.
+# The spacing, in units of the standard deviation below which this share of the posteriors lies.
 _SPACING, _NARROW = 0.8, 0.02
-# No posterior is taken for narrower than so many spacings.
+# A narrower posterior is widened to this many spacings.
 _LEAST_WIDTH = 0.5
 _MOST_POINTS = 2048
 
 
 def grid_probabilities(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Share of every posterior N(mu_m, sigma_m^2) at the points of an even grid that covers them all.
+    """Return the share of every posterior N(mu_m, sigma_m^2) at the points of an even grid that covers them all.
 
-    Points are 0.8 standard deviations apart; then sums over them are integrals, as trapezoidal sums of smooth functions
-    are. The narrowest fiftieth of the posteriors may be finer than that, and all may where the grid would need more
-    than 2,048 points; one finer than half the spacing is widened to that.
+    Points are 0.8 standard deviations apart, where trapezoidal sums of Gaussians are integrals to high precision. The
+    narrowest 2 % of the posteriors may be finer than that, and all of them where the grid would need more than 2,048
+    points; a posterior finer than half the spacing is widened to that.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""p-values from permutations, of each cell of a table and of all cells at once."""
+"""p-values from permutations, for each cell of a table and corrected for all cells."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """What the permutations say of a table of statistics.
+    """p-values of a table of statistics.
 
     Attributes
     ----------
     p_value, corrected_p_value : Tensor of float64, shape (...)
-        Of every cell, alone and against the largest statistic of all cells (Westfall and Young 1993, single step).
+        Of each cell alone, and against the largest statistic of all cells (Westfall and Young 1993, single step).
     critical : float
-        A cell is significant at alpha after the correction if and only if its statistic is greater.
+        A cell is significant at alpha after the correction if and only if its statistic is larger.
     """
 
     p_value: Tensor
@@ -32,15 +32,15 @@ def permutation_test(statistic: Tensor, alpha: float) -> PermutationTest:
     Parameters
     ----------
     statistic : Tensor, shape (1 + n, ...)
-        Of the data as they are, then of n permutations; large values speak against independence, and those of
-        different cells can be compared.
+        Of the observed data, then of n permutations. Large values are evidence against independence, and the cells
+        must be comparable.
     alpha : float
-        Chance of one or more false finds in the whole table.
+        Family-wise error rate.
 
     Raises
     ------
     ValueError
-        If alpha is not between 0 and 1 or so small that no result of n permutations could reach it.
+        If alpha is not between 0 and 1, or below the smallest p-value of n permutations.
     """
     n = len(statistic) - 1
     if not 0 < alpha < 1:
@@ -59,9 +59,9 @@ def permutation_test(statistic: Tensor, alpha: float) -> PermutationTest:
 
 
 def shuffles(n_permutations: int, n: int, generator: torch.Generator, strata: Tensor | None = None) -> Tensor:
-    """The order as it is and `n_permutations` random orders of n things, shape (1 + n_permutations, n).
+    """Return the identity and `n_permutations` random orders of n items, shape (1 + n_permutations, n).
 
-    With `strata`, integers of shape (n,), things change places within their stratum only.
+    With `strata`, integers of shape (n,), items are permuted within their stratum only.
     """
     if strata is None:
         random = [torch.randperm(n, generator=generator) for _ in range(n_permutations)]

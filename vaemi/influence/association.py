@@ -1,4 +1,4 @@
-"""What the factors say of labels: information, its permutation test, and names for the factors."""
+"""Information between factors and labels, its permutation test, and names for the factors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from scipy.sparse.csgraph import connected_components
-from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn.functional import one_hot
-from tqdm import tqdm
 
+from vaemi.errors import import_extra
 from vaemi.information.checks import checked_posterior
 
 from ._checks import checked_labels, checked_names
@@ -24,31 +22,29 @@ from .decoding import sample_posterior
 if TYPE_CHECKING:
     import pandas as pd
 
-# Numbers in the shuffled labels that are held at a time: 64 MB.
+# Numbers of the shuffled labels held in memory at once: 64 MB.
 _CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
 class LabelInformation:
-    """Information I(Z_h; Y_a) between each of H factors and each of A labels.
+    """Information I(Z_h; Y_a) between each of H factors and each of A labels, as `label_information` returns it.
 
     Attributes
     ----------
     nats : Tensor of float64, shape (H, A)
-        The plug-in estimate, 0 or more: of M independent samples it is positive on average even where factor and
-        label are independent, by about (K_a - 1) times the freedom of the factor over 2 M.
+        The plug-in estimate, 0 or more. For M independent samples its mean is above 0 even where factor and label are
+        independent, by about (number of classes - 1) times the degrees of freedom of the factor over 2 M.
     entropy : Tensor, shape (A,)
-        H(Y_a) in nats, the most that `nats` can be.
+        H(Y_a) in nats, the upper limit of `nats`.
     null_mean : Tensor, shape (H, A)
-        Mean over the permutations of the information of draws, in nats: what a sample shows by chance.
-    p_value : Tensor, shape (H, A)
-        Of every cell alone.
-    corrected_p_value : Tensor, shape (H, A)
-        Corrected for the number of cells: chance that independent labels give a largest statistic so high.
+        Mean information of draws over the permutations, in nats: the value expected by chance.
+    p_value, corrected_p_value : Tensor, shape (H, A)
+        Of each cell alone, and corrected for the number of cells.
     threshold : Tensor, shape (H, A)
         Nats that the information of the draws must exceed to be significant at `alpha` after the correction.
     names : tuple of str, length A
-        Of the labels.
+        Names of the labels.
     permutations : int
     alpha : float
         Family-wise error rate of `threshold`.
@@ -71,15 +67,15 @@ class LabelInformation:
 
     @property
     def excess(self) -> Tensor:
-        """Nats above what a sample shows by chance, shape (H, A); negative where it is less."""
+        """Nats above the value expected by chance, shape (H, A)."""
         return self.nats - self.null_mean
 
     def significant(self, alpha: float | None = None) -> Tensor:
-        """Cells whose corrected p-value is at most alpha (that of the test if left out), bool of shape (H, A)."""
+        """Return the cells whose corrected p-value is at most alpha (by default the test's), bool of shape (H, A)."""
         return self.corrected_p_value <= (self.alpha if alpha is None else alpha)
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a cell, the largest share of a label's entropy first.
+        """Return one row per cell, the largest share of a label's entropy first.
 
         Columns: factor, label, nats, normalized, excess, p_value, corrected_p_value, threshold.
         """
@@ -107,44 +103,42 @@ def label_information(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> LabelInformation:
-    r"""Information between each factor of an encoder and each label, with a permutation test.
+    r"""Estimate the information between each factor and each label, with a permutation test.
 
-    :math:`I(Z_h; Y) = h(q(z_h)) - \sum_y p(y) h(q(z_h|y))` of the aggregated posteriors of all samples and of those
-    of each class, which is :math:`I(X; Z_h) - \sum_y p(y) I(X; Z_h | Y = y)`. The densities are summed over a grid per
-    factor: z is neither drawn nor cut into bins. The numerical error is below 1e-4 nats, and
-    near 1e-6 for most factors; it may reach 1e-3 where most posteriors are narrower than 1/2,000 of the factor's range.
+    :math:`I(Z_h; Y) = h(q(z_h)) - \sum_y p(y) h(q(z_h|y))`, from the aggregated posteriors of all samples and of each
+    class, which equals :math:`I(X; Z_h) - \sum_y p(y) I(X; Z_h | Y = y)`. The densities are summed over a grid per
+    factor; z is neither sampled nor binned. The numerical error is below 1e-4 nats, near 1e-6 for most factors, and up
+    to 1e-3 where most posteriors are narrower than 1/2,000 of the factor's range.
 
     A trained encoder's means always depend on the input a little, so no factor's information is exactly 0. The test
-    asks whether it is enough for the samples to show: z is drawn once from every posterior, and the draws, each with
-    its posterior's width, take the place of the posteriors. What they hold less is lost in the noise of z.
+    asks whether the dependence is visible in z: it replaces each posterior mean by one draw from that posterior.
 
-    Permutations shuffle the rows of `labels`, so that labels stay as correlated among each other as they are. Under
-    independence 2 M I is about a scaled chi-squared variable, with more freedom for factors with finer posteriors and
-    labels with more classes; its cube root is nearly normal (Wilson and Hilferty 1931). So cells are made comparable
-    by the cube root of the information, less its mean and over its standard deviation in the permutations, and the
-    largest over all cells corrects the p-values for their number (Westfall and Young, single step). The data as they
-    are count as one of the permutations throughout, which makes the test exact for exchangeable samples.
+    Permutations shuffle the rows of `labels`, which keeps the correlations among labels. Under independence 2 M I is
+    approximately a scaled chi-squared variable, whose cube root is nearly normal (Wilson and Hilferty 1931). Cells are
+    therefore compared by the cube root of the information, standardized over the permutations, and the largest over all
+    cells corrects the p-values for their number (Westfall and Young 1993, single step). The observed data count as one
+    of the permutations, which makes the test exact for exchangeable samples.
 
-    Samples that belong together, such as the windows of a recording, are no more evidence than one: with `clusters`
-    labels are shuffled over the clusters, and every cluster counts the same however many samples it has. With `strata`
-    they are shuffled within each stratum only, such as a person, so that what strata differ in is no find.
+    Samples of one cluster, such as the windows of a recording, are not independent: with `clusters` labels are shuffled
+    over clusters, each of which has the same weight. With `strata` they are shuffled within each stratum, such as a
+    person, so that differences between strata are not counted as an effect (Winkler et al. 2015).
 
     Parameters
     ----------
     mean, log_variance : array or tensor, shape (M, H)
         Posterior means and log-variances.
     labels : array or tensor of integers or booleans, shape (M, A)
-        Class of each sample for each label; any integers may stand for the classes.
+        Class of each sample for each label; any integers may denote the classes.
     names : sequence of str, length A, optional
-        Of the labels; "label 0", "label 1", ... if left out.
+        Names of the labels, by default "label 0", "label 1", ...
     clusters, strata : array or tensor of integers, shape (M,), optional
-        Of each sample. All samples of a cluster have the same labels and the same stratum.
+        All samples of a cluster must have the same labels and the same stratum.
     permutations : int
         Corrected p-values are multiples of 1 / (1 + permutations).
     alpha : float
         Family-wise error rate of `threshold`.
     seed : int
-        Of the draws and the permutations.
+        Seed of the draws and the permutations.
 
     Returns
     -------
@@ -153,16 +147,17 @@ def label_information(
     Raises
     ------
     ValueError
-        If the shapes do not fit, if there is not one name a label, if samples of a cluster differ in label or stratum,
-        or if alpha asks for more permutations.
+        If shapes or names do not fit, if samples of a cluster differ in label or stratum, or if `alpha` needs more
+        permutations.
     TypeError
-        If the labels are not integers or booleans, or mean and log-variance no real numbers.
+        If labels are not integers or booleans, or mean and log-variance are not real numbers.
 
     References
     ----------
     Westfall and Young, Resampling-Based Multiple Testing, Wiley 1993.
     Winkler et al., Multi-level block permutation, NeuroImage 123 (2015) 253-268.
     """
+    tqdm = import_extra("tqdm", "influence").tqdm
     mean, log_variance = (tensor.cpu() for tensor in checked_posterior(mean, log_variance))
     labels = checked_labels(labels, len(mean))
     names = checked_names(names, labels.shape[1])
@@ -208,7 +203,7 @@ def label_information(
 
 
 class _Units:
-    """What labels are shuffled over: samples, or clusters of them.
+    """The units over which labels are shuffled: samples, or clusters of samples.
 
     Attributes
     ----------
@@ -230,13 +225,13 @@ class _Units:
             self.strata = self._of_clusters("strata", self.strata, last)
 
     def mean(self, shares: Tensor) -> Tensor:
-        """Means over the samples of each unit: (G, M) to (G, U)."""
+        """Average over the samples of each unit, (G, M) to (G, U)."""
         if self._unit is None:
             return shares
         return shares.new_zeros(len(shares), len(self._size)).index_add_(1, self._unit, shares).div_(self._size)
 
     def _of_clusters(self, name: str, values: Tensor, sample: Tensor) -> Tensor:
-        """Values of one sample of each cluster, that all others share."""
+        """Return the value that all samples of a cluster share, or raise an error."""
         chosen = values[sample]
         if not (chosen[self._unit] == values).all():
             raise ValueError(f"{name} differs within a cluster: give the same to all samples of a cluster.")
@@ -246,18 +241,21 @@ class _Units:
 def _numbered(name: str, values: Any, labels: Tensor) -> Tensor:
     values = torch.as_tensor(values).cpu()
     if values.shape != labels.shape[:1]:
-        raise ValueError(f"{name} has shape {tuple(values.shape)}: give ({len(labels)},), one a sample.")
+        raise ValueError(f"{name} has shape {tuple(values.shape)}: give ({len(labels)},), one per sample.")
     return values.unique(return_inverse=True)[1]
 
 
 def _indicators(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Indicators (M, C) of all classes but the commonest of each label, which are whose (C, A), and H(Y_a), (A,)."""
+    """Return class indicators (M, C), the label that each belongs to (C, A), and H(Y_a), (A,).
+
+    The most frequent class of each label is left out: its probability is 1 less the others', and as the largest it
+    suffers least from rounding.
+    """
     columns, owner, entropy = [], [], []
     for a, label in enumerate(labels.T):
         _, classes, counts = label.unique(return_inverse=True, return_counts=True)
         share = counts.double() / len(label)
         entropy.append(torch.special.entr(share).sum())
-        # What the other classes leave is the commonest's, whose share suffers least from the difference's rounding.
         columns.append(one_hot(classes)[:, share.argsort(descending=True)[1:]].float())
         owner += [a] * (len(share) - 1)
     member = one_hot(torch.tensor(owner, dtype=torch.long), labels.shape[1]).float()
@@ -265,19 +263,19 @@ def _indicators(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _conditional_entropies(shares: Tensor, shuffled: Tensor, member: Tensor) -> Tensor:
-    """H(Y_a | Z) in nats of one factor for all labels in n orders, float64 of shape (n, A).
+    """Return H(Y_a | Z) in nats of one factor, for all labels in n orders, float64 of shape (n, A).
 
     Parameters
     ----------
     shares : Tensor, shape (G, M)
-        Of the posteriors at the points of a grid.
+        Shares of the posteriors at the points of a grid.
     shuffled : Tensor, shape (M, n, C)
-        Indicators of C classes in n orders.
+        Class indicators in n orders.
     member : Tensor, shape (C, A)
-        Which classes are of which label.
+        The label that each class belongs to.
     """
     mass = shares.sum(1)
-    # In a gap of the grid there is no mass, and no say.
+    # A grid point may have no mass.
     posterior = (shares @ shuffled.flatten(1)).div_(mass.clamp_min(1e-30)[:, None]).view(-1, *shuffled.shape[1:])
     rest = 1 - posterior @ member
     weight = mass / mass.sum()
@@ -286,29 +284,29 @@ def _conditional_entropies(shares: Tensor, shuffled: Tensor, member: Tensor) -> 
 
 
 def _entropy_terms(probability: Tensor) -> Tensor:
-    """-p log p, 0 for p that rounding left at 0 or below."""
+    """Return -p log p, and 0 where rounding made p negative."""
     return -probability * probability.clamp_min(1e-30).log()
 
 
 def _value_at(critical: float, null: Tensor) -> Tensor:
-    """Value of an observation whose deviation from the mean of all n + 1, in their standard deviations, is critical.
+    """Return the value whose deviation from the mean of all n + 1 values is critical, in their standard deviations.
 
     Parameters
     ----------
     critical : float
     null : Tensor, shape (n, ...)
-        The other values.
+        The other n values.
     """
     n = len(null)
     spread, centre = torch.std_mean(null, dim=0, correction=0)
-    # The observation at centre + u spread moves mean and deviation: critical^2 = n u^2 / (n + 1 + u^2).
+    # An observation at centre + u spread changes mean and deviation: critical^2 = n u^2 / (n + 1 + u^2).
     if critical**2 >= n:
         return torch.full_like(centre, math.inf)
     return centre + spread * critical * math.sqrt((n + 1) / (n - critical**2))
 
 
 def aligned_label(information: LabelInformation) -> list[str | None]:
-    """For each factor the significant label of whose entropy it holds the largest share, None where there is none."""
+    """Return for each factor the significant label with the largest share of entropy, None where there is none."""
     share = torch.where(information.significant(), information.normalized, -1.0)
     best = share.max(dim=1)
     return [
@@ -318,17 +316,16 @@ def aligned_label(information: LabelInformation) -> list[str | None]:
 
 
 def discretized(values: Any, bins: int = 10) -> Tensor:
-    """Classes 0, 1, ... of numbers, equally frequent where ties, which stay together, allow.
+    """Cut numbers into equally frequent classes 0, 1, ...; equal numbers stay together.
 
-    A value's class is that of the mean of the ranks it takes, so a column of two values keeps them as two classes
-    however rare one is. The number of bins is a choice: the entropy of a cut continuous variable, by which
-    `LabelInformation.normalized` divides, grows with its logarithm.
+    A value's class follows from its average rank, so a column of two values keeps them as two classes, however rare one
+    is. The entropy of the result, by which `LabelInformation.normalized` divides, grows with the logarithm of `bins`.
 
     Parameters
     ----------
     values : array or tensor, shape (N,) or (N, F)
     bins : int
-        Most classes of a column, two or more.
+        Largest number of classes per column, two or more.
 
     Returns
     -------
@@ -346,49 +343,12 @@ def discretized(values: Any, bins: int = 10) -> Tensor:
         raise ValueError("values holds a number that is not finite: leave that row out.")
     if bins < 2:
         raise ValueError(f"bins is {bins}: give two or more.")
-    middle = (torch.from_numpy(rankdata(values.numpy(), axis=0)) - 0.5) / len(values)
-    classes = (middle * bins).long().view(len(values), -1)
-    columns = [column.unique(return_inverse=True)[1] for column in classes.T]
+    columns = [_discretized_column(column, bins) for column in values.view(len(values), -1).T]
     return torch.stack(columns, dim=1).view(values.shape)
 
 
-def correlated_groups(labels: Any, names: Sequence[str], least: float = 0.5) -> list[list[str]]:
-    """Groups of labels that go together, so that what holds one of them seems to hold the others.
-
-    Two labels are linked if their Cramér's V, which is the absolute phi for two classes each, is at least `least`;
-    groups are what links connect, directly or over others. Labels without a link are in no group.
-
-    Parameters
-    ----------
-    labels : array or tensor of integers or booleans, shape (M, A)
-    names : sequence of str, length A
-    least : float
-        Between 0 and 1.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the labels are no integers of that shape, or there is not one name a label.
-    """
-    labels = torch.as_tensor(labels)
-    labels = checked_labels(labels, len(labels))
-    names = checked_names(names, labels.shape[1])
-    _, group = connected_components(_cramers_v(labels).numpy() >= least, directed=False)
-    members: dict[int, list[str]] = {}
-    for name, g in zip(names, group.tolist(), strict=True):
-        members.setdefault(g, []).append(name)
-    return [together for together in members.values() if len(together) > 1]
-
-
-def _cramers_v(labels: Tensor) -> Tensor:
-    """Cramér's V of all pairs of labels (M, A), shape (A, A); 0 where one is constant."""
-    indicators = [one_hot(label.unique(return_inverse=True)[1]).double() for label in labels.T]
-    result = torch.zeros(len(indicators), len(indicators), dtype=torch.float64)
-    for a, first in enumerate(indicators):
-        for b, second in enumerate(indicators[:a]):
-            expected = first.mean(0)[:, None] * second.mean(0)
-            chi_squared = ((first.T @ second / len(labels)) ** 2 / expected).sum() - 1
-            freedom = min(first.shape[1], second.shape[1]) - 1
-            if freedom > 0:
-                result[a, b] = result[b, a] = (chi_squared / freedom).clamp_min(0).sqrt()
-    return result
+def _discretized_column(column: Tensor, bins: int) -> Tensor:
+    _, place, counts = column.unique(return_inverse=True, return_counts=True)
+    average_rank = counts.cumsum(0) - (counts - 1) / 2
+    classes = ((average_rank.double() - 0.5) / len(column) * bins).long()
+    return classes[place].unique(return_inverse=True)[1]

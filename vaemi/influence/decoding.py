@@ -1,6 +1,6 @@
-"""Vary one factor, keep some, drop one, and look at what the decoder makes of it.
+"""Vary one factor, keep some, remove one, and compare what the decoder makes of it.
 
-A factor is removed by setting it to 0, the prior's mean, as the paper does.
+A factor is removed by setting it to 0, the prior's mean, as in the paper.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from vaemi.errors import import_extra
 from vaemi.models import VAE, as_float
 
 from ._checks import check_factors
@@ -18,7 +18,7 @@ from ._checks import check_factors
 
 @torch.inference_mode()
 def decode(model: VAE, z: Tensor, batch_size: int = 1000) -> Tensor:
-    """Means of p(x|z) for all rows of z (N, H), shape (N, ...), on the CPU."""
+    """Return the means of p(x|z) for all rows of z (N, H), shape (N, ...), on the CPU."""
     device = next(model.parameters()).device
     return torch.cat([model.decode(batch.to(device)).cpu() for batch in z.split(batch_size)])
 
@@ -26,20 +26,21 @@ def decode(model: VAE, z: Tensor, batch_size: int = 1000) -> Tensor:
 def traverse(
     model: VAE, mean: Tensor, factors: Sequence[int], marginal_std: Tensor, span: float = 3.0, steps: int = 9
 ) -> Tensor:
-    """Pictures along chosen factors while all others stay where they are.
+    """Return pictures along some factors, while all others stay where they are.
 
     Parameters
     ----------
+    model : VAE
     mean : Tensor, shape (H,)
         Posterior mean of the picture to start from.
     factors : sequence of int
-        F factors to vary.
+        F factors to vary, one at a time.
     marginal_std : Tensor, shape (H,)
-        sigma*_h, the unit of the walk.
+        sigma*_h, the unit of the traversal.
     span : float
         Each factor runs over [-span, span] of its own sigma*.
     steps : int
-        Pictures on the way.
+        Number of pictures per factor.
 
     Returns
     -------
@@ -48,7 +49,7 @@ def traverse(
     Raises
     ------
     ValueError
-        If a factor is not one of the model's.
+        If a factor is out of range.
     """
     check_factors(factors, model.latent_dim)
     z = mean.repeat(len(factors), steps, 1)
@@ -58,7 +59,7 @@ def traverse(
 
 
 def keep(z: Tensor, factors: Sequence[int] | Tensor) -> Tensor:
-    """A copy of z (N, H) in which every factor but those named is 0."""
+    """Return a copy of z (N, H) in which every factor but the given ones is 0."""
     kept = torch.zeros_like(z)
     chosen = torch.as_tensor(factors, dtype=torch.long)
     kept[:, chosen] = z[:, chosen]
@@ -66,17 +67,21 @@ def keep(z: Tensor, factors: Sequence[int] | Tensor) -> Tensor:
 
 
 def reconstruction_error(model: VAE, images: Tensor, z: Tensor) -> float:
-    """Mean squared error a pixel between pictures (N, ...) and what z (N, H) decodes to, pixels in [0, 1]."""
+    """Return the mean squared error per pixel between pictures (N, ...) and the decoded z (N, H).
+
+    Pixels are in [0, 1]; bytes are divided by 255.
+    """
     return float((as_float(images) - decode(model, z)).square().mean())
 
 
 def keep_top_errors(
     model: VAE, images: Tensor, mean: Tensor, orders: Mapping[str, Tensor], counts: Sequence[int]
 ) -> dict[str, list[float]]:
-    """Reconstruction error when only the first k factors of an order are kept.
+    """Return the reconstruction error when only the first k factors of an order are kept.
 
     Parameters
     ----------
+    model : VAE
     images, mean : Tensor, shapes (N, ...) and (N, H)
     orders : mapping of name to Tensor, shape (H,)
         Factors from the first kept to the first dropped.
@@ -86,21 +91,24 @@ def keep_top_errors(
     Returns
     -------
     dict of name to list of float
-        One mean squared error a pixel for every k.
+        Mean squared error per pixel for every k.
     """
-    progress = tqdm(total=len(orders) * len(counts), desc="keeping the top factors", mininterval=2)
-    errors: dict[str, list[float]] = {}
-    for name, order in orders.items():
-        errors[name] = []
-        for count in counts:
-            errors[name].append(reconstruction_error(model, images, keep(mean, order[:count])))
-            progress.update()
-    progress.close()
-    return errors
+    progress = import_extra("tqdm", "influence").tqdm(orders.items(), desc="keeping the top factors", mininterval=2)
+    return {
+        name: [reconstruction_error(model, images, keep(mean, order[:count])) for count in counts]
+        for name, order in progress
+    }
 
 
 def removal_damage(model: VAE, images: Tensor, mean: Tensor) -> Tensor:
-    """Rise of the reconstruction error (a pixel) when one factor alone is removed, for every factor, shape (H,)."""
+    """Return the rise of the reconstruction error per pixel when one factor is removed, for every factor, shape (H,).
+
+    Parameters
+    ----------
+    model : VAE
+    images, mean : Tensor, shapes (N, ...) and (N, H)
+    """
+    tqdm = import_extra("tqdm", "influence").tqdm
     intact = reconstruction_error(model, images, mean)
     damage = torch.empty(mean.shape[1], dtype=torch.float64)
     for factor in tqdm(range(mean.shape[1]), desc="removing one factor", mininterval=2):
@@ -111,6 +119,6 @@ def removal_damage(model: VAE, images: Tensor, mean: Tensor) -> Tensor:
 
 
 def sample_posterior(mean: Tensor, log_variance: Tensor, seed: int = 0) -> Tensor:
-    """One draw of z ~ q(z|x) for every row, shape (N, H)."""
+    """Return one draw of z ~ q(z|x) for every row, shape (N, H)."""
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed), dtype=mean.dtype)
     return mean + (0.5 * log_variance).exp() * noise

@@ -1,4 +1,4 @@
-"""Scores of how factors and what generated the data go together, where that is known."""
+"""Disentanglement scores, for data with known generating factors."""
 
 from __future__ import annotations
 
@@ -22,23 +22,21 @@ class DisentanglementScores:
     Attributes
     ----------
     mig : float
-        Mutual information gap: mean of `gap`.
+        Mutual information gap: the mean of `gap`.
     dci_disentanglement : float
-        Whether a factor holds one generating factor only.
+        1 if each factor represents one generating factor only.
     dci_completeness : float
-        Whether a generating factor is held by one factor only.
+        1 if each generating factor is represented by one factor only.
     sap : float or None
-        Separated attribute predictability: mean of `predictability_gap`; None where values were not given.
-    captured : Tensor, shape (A,)
-        The largest share of the entropy of a generating factor that one factor holds.
-    captured_by : Tensor of int64, shape (A,)
-        That factor.
+        Separated attribute predictability: the mean of `predictability_gap`; None if no values were given.
+    captured, captured_by : Tensor, shape (A,)
+        The largest share of the entropy of a generating factor that one factor has, and that factor.
     gap : Tensor, shape (A,)
-        `captured` less the share that the next best factor holds.
+        `captured` less the second largest share.
     predictability_gap : Tensor, shape (A,), or None
-        Between the two factors from which the generating factor is best predicted.
+        Difference between the two factors that predict the generating factor best.
     names : tuple of str, length A
-        Of the generating factors.
+        Names of the generating factors.
     """
 
     mig: float
@@ -52,7 +50,7 @@ class DisentanglementScores:
     names: tuple[str, ...]
 
     def to_frame(self) -> pd.DataFrame:
-        """A row a generating factor, in the order given: name, captured, captured_by, gap, predictability_gap."""
+        """Return one row per generating factor: name, captured, captured_by, gap, predictability_gap."""
         import pandas as pd
 
         columns = {
@@ -69,24 +67,23 @@ class DisentanglementScores:
 def disentanglement_scores(
     information: LabelInformation, values: Any = None, mean: Any = None
 ) -> DisentanglementScores:
-    r"""Score factors against generating factors by their information matrix, and by how well one predicts the other.
+    r"""Score factors against generating factors: MIG, DCI and SAP.
 
     MIG is the mean over generating factors of the difference between the two largest
-    :math:`I(Z_h; Y_a) / H(Y_a)` (Chen et al. 2018). For DCI (Eastwood and Williams 2018) the importance of a factor
-    for a generating factor is not the weight of a regressor but its share of the entropy beyond the mean of the
-    permutations, :math:`R_{ha} = \max(0, I - I_0) / H(Y_a)`, so that factors that hold nothing weigh nothing.
-    Disentanglement is 1 less the entropy of :math:`R_{ha} / \sum_a R_{ha}` in units of log A, completeness 1 less that
-    of :math:`R_{ha} / \sum_h R_{ha}` in units of log H, both averaged with the sum of the importances as weight. SAP
-    (Kumar et al. 2018) is the mean difference between the two best predictions from one factor: for numbers the
-    coefficient of determination of a line; for two classes 2 b - 1, with b the balanced accuracy of the best threshold,
-    so that chance is 0 and perfection 1 for both.
+    :math:`I(Z_h; Y_a) / H(Y_a)` (Chen et al. 2018). For DCI (Eastwood and Williams 2018) the importance of a factor for
+    a generating factor is its share of the entropy above chance, :math:`R_{ha} = \max(0, I - I_0) / H(Y_a)` with
+    :math:`I_0` the mean of the permutations, instead of a regressor's weight. Disentanglement is 1 less the entropy of
+    :math:`R_{ha} / \sum_a R_{ha}` in units of log A, completeness 1 less that of :math:`R_{ha} / \sum_h R_{ha}` in
+    units of log H, both averaged with the sums as weights. SAP (Kumar et al. 2018) is the mean difference between the
+    two best predictions from one factor: the coefficient of determination of a line for numbers, and 2 b - 1 for two
+    classes, with b the balanced accuracy of the best threshold.
 
     Parameters
     ----------
     information : LabelInformation
-        Of the generating factors, continuous ones cut by `discretized`.
+        Information on the generating factors, continuous ones cut by `discretized`.
     values : array or tensor, shape (M, A), optional
-        The generating factors as numbers, not cut. A column of two values is taken for two classes.
+        The generating factors as numbers, not cut. A column of two values is treated as two classes.
     mean : array or tensor, shape (M, H), optional
         Posterior means. SAP needs values and mean.
 
@@ -97,8 +94,8 @@ def disentanglement_scores(
     Raises
     ------
     ValueError
-        If a generating factor is constant, if only one of values and mean is given, or if their shapes do not fit the
-        information or hold a number that is not finite.
+        If a generating factor is constant, if only one of values and mean is given, or if they are not finite or do not
+        fit the shape of the information.
 
     References
     ----------
@@ -128,13 +125,13 @@ def disentanglement_scores(
 
 
 def _gap(score: Tensor) -> Tensor:
-    """Difference of the two largest scores (H, A) over the factors, shape (A,); nothing is second to a single one."""
+    """Return the difference of the two largest scores (H, A) over the factors, shape (A,)."""
     best = score.sort(dim=0, descending=True).values
     return best[0] - best[1] if len(best) > 1 else best[0]
 
 
 def _concentration(importance: Tensor) -> float:
-    """One less the entropy of each row's shares in units of its maximum, averaged with the rows' sums as weights."""
+    """Return 1 less the normalized entropy of each row's shares, averaged with the rows' sums as weights."""
     of_row = importance.sum(1)
     if of_row.sum() == 0:
         return 0.0
@@ -146,10 +143,10 @@ def _concentration(importance: Tensor) -> float:
 
 
 def _predictability(values: Tensor, mean: Tensor, names: tuple[str, ...]) -> Tensor:
-    """How well each generating factor (M, A) is predicted from each factor (M, H) alone, shape (H, A)."""
+    """Return how well each generating factor (M, A) is predicted from each factor (M, H) alone, shape (H, A)."""
     _refuse_constant(names, values.amax(0) == values.amin(0))
     ascending, order = mean.sort(dim=0)
-    # A threshold parts what lies on its two sides, never equal numbers.
+    # A threshold cannot separate equal numbers.
     tied = torch.cat([ascending.diff(dim=0) == 0, torch.zeros(1, mean.shape[1], dtype=torch.bool)])
     columns = []
     for column in values.T:
@@ -162,13 +159,13 @@ def _predictability(values: Tensor, mean: Tensor, names: tuple[str, ...]) -> Ten
 
 
 def _best_threshold(positive: Tensor, order: Tensor, tied: Tensor) -> Tensor:
-    """Largest difference between the distribution functions of two classes over each factor, 2 b - 1, shape (H,)."""
+    """Return the largest difference between two classes' distribution functions over each factor, 2 b - 1, (H,)."""
     below = torch.stack([(chosen[order].double() / chosen.sum()).cumsum(0) for chosen in (positive, ~positive)])
     return (below[0] - below[1]).abs().masked_fill(tied, 0).amax(0)
 
 
 def _determination(column: Tensor, mean: Tensor) -> Tensor:
-    """Squared correlation of a vector (M,) with each factor (M, H), shape (H,); 0 for a factor that is constant."""
+    """Return the squared correlation of a vector (M,) with each factor (M, H), shape (H,); 0 for a constant factor."""
     x, y = mean - mean.mean(0), column - column.mean()
     power = x.square().sum(0)
     return torch.where(power > 0, (y @ x).square() / (power * y.square().sum()), 0.0)
@@ -181,7 +178,7 @@ def _checked_values(information: LabelInformation, values: Any, mean: Any) -> tu
     n_factors, n_labels = information.nats.shape
     if values.shape != (len(values), n_labels) or mean.shape != (len(values), n_factors):
         raise ValueError(
-            f"values has shape {tuple(values.shape)} and mean {tuple(mean.shape)}: the information asks for "
+            f"values has shape {tuple(values.shape)} and mean {tuple(mean.shape)}: the information needs "
             f"(M, {n_labels}) and (M, {n_factors})."
         )
     if not (values.isfinite().all() and mean.isfinite().all()):
@@ -192,4 +189,4 @@ def _checked_values(information: LabelInformation, values: Any, mean: Any) -> tu
 def _refuse_constant(names: tuple[str, ...], constant: Tensor) -> None:
     if constant.any():
         which = ", ".join(name for name, flag in zip(names, constant.tolist(), strict=True) if flag)
-        raise ValueError(f"{which} does not vary in these samples, so no share of it can be held: leave it out.")
+        raise ValueError(f"{which} does not vary in these samples: leave it out.")

@@ -1,9 +1,8 @@
-"""New pictures in which only some factors vary, and how much of the variety they have."""
+"""Pictures in which only some factors vary, and their share of the variance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,14 +20,17 @@ def sample_prior(
     seed: int = 0,
     marginal_std: Tensor | None = None,
 ) -> Tensor:
-    """Pictures from z ~ N(0, I) in which only the factors named vary and all others are 0.
+    """Return pictures decoded from z ~ N(0, I), in which only some factors vary and all others are 0.
 
     Parameters
     ----------
+    model : VAE
     n : int
-        Pictures. The same seed gives every factor the same values, whichever others vary.
+        Number of pictures.
     factors : sequence of int, optional
-        All if left out.
+        Factors that vary, by default all.
+    seed : int
+        The same seed gives every factor the same values, whichever others vary.
     marginal_std : Tensor, shape (H,), optional
         sigma*_h, to draw each factor with the width of its aggregated posterior instead of the prior's 1.
 
@@ -40,7 +42,7 @@ def sample_prior(
     Raises
     ------
     ValueError
-        If a factor is not one of the model's, or `marginal_std` has not one width for each.
+        If a factor is out of range or `marginal_std` has another shape.
     """
     z = torch.randn(n, model.latent_dim, generator=torch.Generator().manual_seed(seed))
     if marginal_std is not None:
@@ -54,10 +56,10 @@ def sample_prior(
 
 
 def variance_explained(pictures: Tensor, all_pictures: Tensor) -> float:
-    """Variance of pictures in which some factors vary over that of pictures in which all do.
+    """Return the variance of pictures in which some factors vary over that of pictures in which all vary.
 
-    Each is the variance over the pictures, summed over pixels and channels. The ratio may exceed 1, since factors
-    that vary together can undo each other in the picture.
+    The variance over the pictures is summed over pixels and channels. The ratio may exceed 1, since the effects of
+    factors can cancel in the picture.
 
     Parameters
     ----------
@@ -76,40 +78,5 @@ def variance_explained(pictures: Tensor, all_pictures: Tensor) -> float:
         )
     some, every = (float(as_float(of).double().var(dim=0).sum()) for of in (pictures, all_pictures))
     if every == 0:
-        raise ValueError("all_pictures holds the same picture again and again: there is no variance to explain.")
+        raise ValueError("all_pictures holds copies of one picture: there is no variance to explain.")
     return some / every
-
-
-def prediction_diversity(probabilities: Any) -> float:
-    r"""How much predictions of attributes differ between pictures, in nats.
-
-    :math:`\sum_a h_b(\bar p_a) - \overline{h_b(p_a)}`, bars for means over the pictures and :math:`h_b` for the binary
-    entropy: the information between which picture it is and each predicted attribute, summed over the attributes.
-    It is 0 where all pictures get the same predictions, and A log 2 where each attribute is surely there in half of the
-    pictures and surely not in the others. For one attribute it is the logarithm of the inception score (Salimans et
-    al. 2016).
-
-    Parameters
-    ----------
-    probabilities : array or tensor, shape (N, A)
-        Predicted probability that a picture has an attribute, as by `AttributeClassifier.probabilities`.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another or a value is not between 0 and 1.
-
-    References
-    ----------
-    Salimans et al., Improved Techniques for Training GANs, NeurIPS 2016.
-    """
-    probabilities = torch.as_tensor(probabilities).cpu().double()
-    if probabilities.ndim != 2 or len(probabilities) == 0:
-        raise ValueError(f"probabilities has shape {tuple(probabilities.shape)}: give (N, A), a row a picture.")
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError("probabilities holds a number that is not between 0 and 1.")
-    return float((_binary_entropy(probabilities.mean(0)) - _binary_entropy(probabilities).mean(0)).sum().clamp_min(0))
-
-
-def _binary_entropy(probability: Tensor) -> Tensor:
-    return torch.special.entr(probability) + torch.special.entr(1 - probability)

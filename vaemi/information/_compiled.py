@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .lattice import BANDS, BANDS_PER_NAT, BLOCK, BLOCK_SHIFT, FARTHEST_POINT, pack
+from .lattice import BANDS_PER_NAT, BANDS_PER_OCTAVE, BLOCK, BLOCK_SHIFT, FARTHEST_POINT, pack
 
 _LOWEST = -400
 # 2 ** octave for every octave that a key can hold.
@@ -34,10 +34,10 @@ def _place(mu: float, log_variance: float, points_per_sigma: int) -> tuple[int, 
     """Band, t and position of a component."""
     level = BANDS_PER_NAT * log_variance
     band = math.floor(level)
-    position = mu * _POWERS[-(band // BANDS) - _LOWEST] * points_per_sigma
+    position = mu * _POWERS[-(band // BANDS_PER_OCTAVE) - _LOWEST] * points_per_sigma
     if abs(position) > FARTHEST_POINT:
         octave = math.frexp(mu * (points_per_sigma / FARTHEST_POINT))[1]
-        return BANDS * octave, -1.0, mu * _POWERS[-octave - _LOWEST] * points_per_sigma
+        return BANDS_PER_OCTAVE * octave, -1.0, mu * _POWERS[-octave - _LOWEST] * points_per_sigma
     return band, 2 * (level - band) - 1, position
 
 

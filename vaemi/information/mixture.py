@@ -1,6 +1,7 @@
-"""The exact estimator: what the aggregated posterior, a mixture of Gaussians on a lattice, says of each factor.
+"""The exact estimator: information of each factor from components gathered on a lattice.
 
-Every octave of sigma has its own lattice. With q_b the density of the components in octave b and all broader ones,
+`lattice` defines the words, and the page `book/estimator.md` explains the method. Every octave of sigma has its own
+lattice. With q_b the density of the components in octave b and all broader ones,
 
     log q = log q_B + sum over b < B of (log q_b - log q_{b+1}),
 
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .lattice import BANDS, BLOCK, THINNING, Lattice, pack, unpack
+from .lattice import BANDS_PER_OCTAVE, BLOCK, THINNING, Lattice, pack, unpack
 from .spreading import Blocks
 
 # Density where no component reaches; its logarithm only meets weights of zero.
@@ -34,7 +35,7 @@ _BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 15, 1 << 12, 1 << 6
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the gathered components of H factors say; shapes are (H,) unless said otherwise.
+    """Information of H factors from gathered components; shapes are (H,) unless given.
 
     Attributes
     ----------
@@ -67,9 +68,9 @@ def evaluate_in_parts(blocks: Blocks, lattice: Lattice) -> Iterator[tuple[int, E
 
 
 def evaluate(blocks: Blocks, n_factors: int, lattice: Lattice) -> Evaluation:
-    """What the blocks of `n_factors` factors say."""
+    """Evaluate the blocks of `n_factors` factors."""
     factor, band, block = unpack(blocks.keys)
-    octave = band.div(BANDS, rounding_mode="floor")
+    octave = band.div(BANDS_PER_OCTAVE, rounding_mode="floor")
     nodal = blocks.values.unflatten(2, (lattice.width, lattice.levels)) @ lattice.level_weights.to(blocks.values)
     first, squares = nodal[:, 0].flatten(1), nodal[:, -1].flatten(1)
 
@@ -134,9 +135,9 @@ class _Octave:
     density: Tensor
 
     def parts(self, size: int) -> Iterator[tuple[int, Tensor]]:
-        """The octave's bands, and which of its own blocks lie in each, not more than `size` at a time."""
-        for side in range(BANDS):
-            for part in (self.band % BANDS == side).nonzero()[:, 0].split(size):
+        """Yield each band of the octave, 0 or 1, with at most `size` of its blocks at a time."""
+        for side in range(BANDS_PER_OCTAVE):
+            for part in (self.band % BANDS_PER_OCTAVE == side).nonzero()[:, 0].split(size):
                 yield side, part
 
 
@@ -144,7 +145,7 @@ def _densities(
     factor: Tensor, band: Tensor, block: Tensor, share: Tensor, n_factors: int, lattice: Lattice
 ) -> list[_Octave]:
     """The sweep from broad to narrow; the octaves come from narrow to broad."""
-    octave = band.div(BANDS, rounding_mode="floor")
+    octave = band.div(BANDS_PER_OCTAVE, rounding_mode="floor")
     first, last = lattice.neighbours
     around = torch.arange(first, last + 1, device=factor.device)
     lowest, highest = int(octave.min()), int(octave.max())
@@ -152,18 +153,18 @@ def _densities(
 
     octaves: list[_Octave] = []
     narrower = factor.new_empty(0)
-    for level in range(lowest, highest + 1):
-        own = (octave == level).nonzero()[:, 0]
+    for current in range(lowest, highest + 1):
+        own = (octave == current).nonzero()[:, 0]
         reached = pack(factor[own, None], 0, block[own, None] + around)
         wanted, _, place = unpack(narrower)
-        still = broadest[wanted] >= level
+        still = broadest[wanted] >= current
         parents = pack(wanted[still, None], 0, (place[still, None] >> 1) + around.new_tensor([-1, 0, 1]))
         places = torch.cat([reached.flatten(), parents.flatten()]).unique()
         reached = torch.searchsorted(places, reached)
         nothing = share.new_zeros(len(places), BLOCK)
         octaves.append(
             _Octave(
-                octave.new_tensor(level), own, factor[own], band[own], block[own], reached, places, nothing, nothing
+                octave.new_tensor(current), own, factor[own], band[own], block[own], reached, places, nothing, nothing
             )
         )
         narrower = places
@@ -218,7 +219,7 @@ def _divergences(octaves: list[_Octave], share: Tensor, lattice: Lattice) -> Ten
             carried = _coarsened(carried, below, here, lattice)
         field = log_density + carried
         for side, part in here.parts(_BLOCKS):
-            entropy = _ENTROPY + lattice.sigma(BANDS * here.octave + side).log().repeat(lattice.width)
+            entropy = _ENTROPY + lattice.sigma(BANDS_PER_OCTAVE * here.octave + side).log().repeat(lattice.width)
             cross_entropy = -field[here.reached[part]].flatten(1) @ kernel[side]
             result[here.own[part]] = cross_entropy - entropy
         carried = carried + log_density - here.broader.clamp_min(_TINY).log()

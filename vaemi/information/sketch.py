@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,6 @@ from .lattice import LATTICES, MOST_FACTORS, Lattice
 from .mixture import evaluate_in_parts
 from .result import FactorInformation
 from .spreading import Blocks, factor_groups, gather, joined, rows_of_factors, spread
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
 
 _FORMAT = "vaemi.InformationSketch/1"
 
@@ -203,9 +198,8 @@ class InformationSketch:
         return torch.cat(found).T
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as a safetensors file, which takes its name only when it is whole."""
-        from safetensors.torch import save_file
-
+        """Write the state to a safetensors file, atomically."""
+        save_file = _safetensors("safetensors.torch").save_file
         path = Path(path)
         about = {
             "format": _FORMAT,
@@ -214,9 +208,8 @@ class InformationSketch:
             "n_samples": str(self.n_samples),
         }
         state = {"keys": self.blocks.keys, "values": self.blocks.values}
-        with _scratch_folder(path) as folder:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, folder / path.name, about)
-            (folder / path.name).replace(path)
+        with _atomic_write(path) as scratch:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, scratch, about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InformationSketch:
@@ -229,17 +222,16 @@ class InformationSketch:
         OSError
             If it cannot be read.
         """
-        from safetensors import SafetensorError, safe_open
-
+        safetensors = _safetensors("safetensors")
         try:
-            with safe_open(path, framework="pt") as file:
+            with safetensors.safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 if about.get("format") != _FORMAT:
                     raise ValueError(f"{path} is no saved InformationSketch of this version.")
                 sketch = cls(int(about["n_factors"]), about["precision"])
                 sketch.n_samples = int(about["n_samples"])
                 sketch.blocks = Blocks(file.get_tensor("keys"), file.get_tensor("values"))
-        except SafetensorError as error:
+        except safetensors.SafetensorError as error:
             raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}.") from None
         return sketch
 
@@ -282,32 +274,15 @@ class InformationSketch:
 
 
 @contextmanager
-def _scratch_folder(path: Path) -> Iterator[Path]:
-    """A folder beside a file that is being written, since safetensors leaves files of any name when it is killed."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if leftover.suffix[1:].isdigit() and leftover.is_dir():
-            # A process that still writes holds its folder.
-            with suppress(OSError), _held(leftover):
-                shutil.rmtree(leftover)
-    folder = path.with_name(f".{path.name}.{os.getpid()}")
-    folder.mkdir(exist_ok=True)
-    try:
-        with ExitStack() as stack:
-            with suppress(OSError):  # Where there are no locks, nobody deletes a leftover either.
-                stack.enter_context(_held(folder))
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a scratch path in a folder beside `path`; it replaces `path` when the block ends without an error."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        yield Path(folder, path.name)
+        Path(folder, path.name).replace(path)
 
 
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """The system's lock on a folder, which ends with the process; an OSError if another has it, or there are none."""
-    if fcntl is None:
-        raise OSError("no locks on this system")
-    descriptor = os.open(folder, os.O_RDONLY)
+def _safetensors(name: str) -> Any:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+        return import_module(name)
+    except ModuleNotFoundError:
+        raise ImportError("Saving and loading a sketch needs safetensors: pip install 'vaemi[audit]'.") from None

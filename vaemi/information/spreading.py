@@ -1,30 +1,30 @@
-"""From samples to the blocks of a lattice, and from a function on the blocks back to samples.
+"""From samples to the blocks of a lattice (`spread`), and from a function on the blocks back to samples (`gather`).
 
-On a CPU both are compiled by numba if it is installed, which takes about a tenth of the time; else, and on other
-devices, they are torch operations with the same outcome up to rounding.
+On a CPU both are compiled by numba if it is installed. Otherwise, and on other devices, torch operations compute the
+same up to rounding, several times slower. The words are those of `lattice`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .lattice import Lattice, pack, renumber, stencils, unpack
+from .lattice import Lattice, Places, chebyshev_values, lagrange_weights, pack, places, renumber, unpack
 
-try:
-    from . import _compiled
-except ImportError:
-    _compiled = None  # type: ignore[assignment]
-
-# Components that the torch operations take at a time: their stencils stay in a CPU's cache, or in a GPU's memory.
-_AT_A_TIME = {"cpu": 1 << 14, "cuda": 1 << 20}
-# Components that are spread at a time, for the sake of memory, and samples that are turned into rows at a time.
-_COMPONENTS, _TURNED = 1 << 19, 1 << 12
+# Components per torch operation: their intermediate results stay in a CPU's cache, or in a GPU's memory.
+_AT_A_TIME = {"cpu": 1 << 13, "cuda": 1 << 20}
+# Components spread at a time, which bounds memory, and samples transposed at a time, which stay in a CPU's cache.
+_COMPONENTS, _TRANSPOSED = 1 << 19, 1 << 12
+# Most components of one block in a matrix product of `_spread_by_torch`.
+_LARGEST_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Blocks:
     Attributes
     ----------
     keys : Tensor of int64, shape (B,)
-        Of the blocks that hold something, in order.
+        Sorted keys of the blocks that hold components.
     values : Tensor of float64, shape (B, C, width * levels)
-        Sum over the components of weight * Lagrange weight * T_i(t) for every lattice point and moment i. If samples
-        were weighted, C is 2 and the same sum with the squares of the weights follows; else C is 1.
+        Sum over the components of weight * Lagrange weight * T_i(t), for every point and Chebyshev moment i. C is 2 if
+        samples were weighted, and the second channel has the squares of the weights; otherwise C is 1.
     """
 
     keys: Tensor
@@ -51,16 +51,16 @@ class Blocks:
     def __add__(self, other: Blocks) -> Blocks:
         channels = max(self.values.shape[1], other.values.shape[1])
         keys = torch.cat([self.keys, other.keys])
-        # Where all weights are one, their squares are too.
+        # Unweighted samples have weight one, and its square is the same.
         values = [blocks.values.expand(-1, channels, -1) for blocks in (self, other)]
         return sorted_blocks(keys, torch.cat(values))
 
     def to(self, device: Any) -> Blocks:
-        """The same on a device."""
+        """Return the blocks on a device."""
         return Blocks(self.keys.to(device), self.values.to(device))
 
     def add_in_place(self, other: Blocks) -> bool:
-        """Add blocks that are all here already; says whether that was so."""
+        """Add `other` in place if all its blocks exist here; return whether that was so."""
         if not len(self.keys):
             return False
         slot = torch.searchsorted(self.keys, other.keys).clamp_max(len(self.keys) - 1)
@@ -70,12 +70,11 @@ class Blocks:
         return True
 
     def by_factors(self, most: int) -> Iterator[tuple[int, int, Blocks]]:
-        """Consecutive factors, together not more than `most` blocks unless one has more: first, count, their blocks.
+        """Split into consecutive factors with at most `most` blocks together, or one factor with more.
 
-        The factors of each part are numbered from 0.
+        Yields the first factor, the number of factors, and their blocks with factors numbered from 0.
         """
-        factor = unpack(self.keys)[0]
-        counts = torch.bincount(factor).tolist()
+        counts = torch.bincount(unpack(self.keys)[0]).tolist()
         first = start = 0
         while first < len(counts):
             last, stop = first + 1, start + counts[first]
@@ -87,40 +86,37 @@ class Blocks:
 
 
 def sorted_blocks(keys: Tensor, values: Tensor) -> Blocks:
-    """Blocks in the order of their keys, those of the same key added up."""
+    """Return blocks sorted by key; values of equal keys are added."""
     ordered, order = keys.sort(stable=True)
-    new = torch.ones_like(ordered, dtype=torch.bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    if new.all():
+    distinct, slot = ordered.unique_consecutive(return_inverse=True)
+    if len(distinct) == len(ordered):
         return Blocks(ordered, values[order])
-    total = values.new_zeros(int(new.sum()), *values.shape[1:])
-    return Blocks(ordered[new], total.index_add_(0, new.cumsum(0) - 1, values[order]))
+    return Blocks(distinct, values.new_zeros(len(distinct), *values.shape[1:]).index_add_(0, slot, values[order]))
 
 
 def joined(parts: list[Blocks], counts: list[int]) -> Blocks:
-    """Blocks of consecutive groups of so many factors, each numbered from 0, as those of all factors."""
+    """Join the blocks of consecutive groups of factors, each numbered from 0; `counts` are the sizes of the groups."""
     first = [sum(counts[:index]) for index in range(len(counts))]
     keys = [renumber(part.keys, start) for part, start in zip(parts, first, strict=True)]
     return Blocks(torch.cat(keys), torch.cat([part.values for part in parts]))
 
 
 def factor_groups(mean: Tensor, log_variance: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Samples (M, H) as float64 rows (h, M) of h consecutive factors at a time, in the same memory each time."""
+    """Yield samples (M, H) as float64 rows (h, M) of h consecutive factors, in the same memory each time."""
     size = min(max(torch.get_num_threads(), _COMPONENTS // len(mean)), mean.shape[1])
     space = torch.empty(2, size, len(mean), dtype=torch.float64, device=mean.device)
     for means, log_variances in zip(mean.split(size, dim=1), log_variance.split(size, dim=1), strict=True):
         count = means.shape[1]
-        yield _turned(means, space[0, :count]), _turned(log_variances, space[1, :count])
+        yield _transposed(means, space[0, :count]), _transposed(log_variances, space[1, :count])
 
 
 def rows_of_factors(samples: Tensor) -> Tensor:
-    """Samples (M, h) as contiguous float64 rows (h, M)."""
-    return _turned(samples, torch.empty(*samples.T.shape, dtype=torch.float64, device=samples.device))
+    """Return samples (M, h) as contiguous float64 rows (h, M)."""
+    return _transposed(samples, torch.empty(*samples.T.shape, dtype=torch.float64, device=samples.device))
 
 
-def _turned(samples: Tensor, rows: Tensor) -> Tensor:
-    """Fill rows (h, M) from samples (M, h), in parts that stay in a CPU's cache."""
-    for source, target in zip(samples.split(_TURNED), rows.split(_TURNED, dim=1), strict=True):
+def _transposed(samples: Tensor, rows: Tensor) -> Tensor:
+    for source, target in zip(samples.split(_TRANSPOSED), rows.split(_TRANSPOSED, dim=1), strict=True):
         target.copy_(source.T)
     return rows
 
@@ -132,16 +128,17 @@ def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: L
     ----------
     mean, log_variance : Tensor of float64, shape (H, M), contiguous
     weight : Tensor of float64, shape (M,), optional
-        Of each sample; one if left out.
+        Weight of each sample; one by default.
     lattice : Lattice
     """
-    if _compiled is None or mean.device.type != "cpu":
+    compiled = compiled_for(mean)
+    if compiled is None:
         return _spread_by_torch(mean, log_variance, weight, lattice)
     arrays = [tensor.numpy() for tensor in (mean, log_variance, mean.new_empty(0) if weight is None else weight)]
     settings = _compiled_settings(lattice)
 
     def part(first: int, last: int) -> Blocks:
-        keys, values = _compiled.spread(*arrays, first, last, *settings)
+        keys, values = compiled.spread(*arrays, first, last, *settings)
         return sorted_blocks(torch.from_numpy(keys), torch.from_numpy(values).flatten(2))
 
     parts = _on_all_threads(part, len(mean))
@@ -154,9 +151,9 @@ def gather(field: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, latt
     Parameters
     ----------
     field : Tensor, shape (B, width * levels)
-        Values at the points and Chebyshev nodes of every block.
+        Values at the points and levels of every block.
     keys : Tensor, shape (B,)
-        In order; they include every block that the components lie in.
+        Sorted keys, which include every block that the components lie in.
     mean, log_variance : Tensor of float64, shape (H, M), contiguous
 
     Returns
@@ -164,13 +161,29 @@ def gather(field: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, latt
     Tensor, shape (H, M)
     """
     moments = field.unflatten(1, (lattice.width, lattice.levels)) @ lattice.level_weights.to(field).T
-    if _compiled is None or mean.device.type != "cpu":
+    compiled = compiled_for(mean)
+    if compiled is None:
         return _gather_by_torch(moments, keys, mean, log_variance, lattice)
     result = torch.empty_like(mean)
     arrays = [tensor.contiguous().numpy() for tensor in (mean, log_variance, keys, moments, result)]
     settings = _compiled_settings(lattice)
-    _on_all_threads(lambda first, last: _compiled.gather(*arrays, first, last, *settings), len(mean))
+    _on_all_threads(lambda first, last: compiled.gather(*arrays, first, last, *settings), len(mean))
     return result
+
+
+def compiled_for(tensor: Tensor) -> ModuleType | None:
+    """Return the compiled functions for a tensor, None if it is not on the CPU or numba is missing."""
+    return _compiled() if tensor.device.type == "cpu" else None
+
+
+@cache
+def _compiled() -> ModuleType | None:
+    try:
+        from . import _compiled
+    except ImportError as error:
+        warnings.warn(f"the estimator runs several times slower ({error}): pip install 'vaemi[fast]'", stacklevel=2)
+        return None
+    return _compiled
 
 
 def _compiled_settings(lattice: Lattice) -> tuple[Any, ...]:
@@ -178,7 +191,7 @@ def _compiled_settings(lattice: Lattice) -> tuple[Any, ...]:
 
 
 def _on_all_threads(task: Callable[[int, int], Any], n_factors: int) -> list[Any]:
-    """The outcomes of task(first, last) over consecutive factors, one part for each of torch's threads."""
+    """Return the results of task(first, last) over consecutive factors, one part for each of torch's threads."""
     threads = min(torch.get_num_threads(), n_factors)
     edges = [n_factors * part // threads for part in range(threads + 1)]
     if threads == 1:
@@ -188,56 +201,60 @@ def _on_all_threads(task: Callable[[int, int], Any], n_factors: int) -> list[Any
 
 
 def _spread_by_torch(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: Lattice) -> Blocks:
-    factor, sample = _flat_indices(mean)
-    keys = torch.cat([_keys(*part, lattice) for part in _parts(factor, mean, log_variance)])
-    blocks, slot = keys.unique(return_inverse=True)
+    """Add the outer products of Lagrange weights and T_i(t) as matrix products over the components of a block."""
+    n_samples = mean.shape[1]
+    parts = [_keyed(*part, lattice) for part in _parts(mean, log_variance)]
+    keys, order = torch.cat([key for key, _ in parts]).sort()
+    keys, counts = keys.unique_consecutive(return_counts=True)
+    first, u, t = (torch.cat([getattr(place, name) for _, place in parts])[order] for name in ("first", "u", "t"))
+
+    # Batches of `size` components of one block. Half of them full on average, so that padding at most doubles the work.
+    size = int(min(max(len(order) // len(keys), 1), _LARGEST_BATCH))
+    batches = (counts + size - 1) // size
+    slot = torch.arange(len(keys), device=mean.device).repeat_interleave(batches)
+    nth = torch.arange(len(slot), device=mean.device) - (batches.cumsum(0) - batches)[slot]
+    within = torch.arange(size, device=mean.device)
+    member = nth[:, None] * size + within
+    padding = member >= counts[slot, None]
+    member = (member + (counts.cumsum(0) - counts)[slot, None]).clamp_max_(len(order) - 1)
+
     channels = 1 if weight is None else 2
-    values = mean.new_zeros(len(blocks) * channels * lattice.cells)
-    start = 0
-    for part_factor, mu, log_var in _parts(factor, mean, log_variance):
-        stop = start + len(part_factor)
-        target, product = _stencil_products(slot[start:stop], mu, log_var, lattice, channels)
-        if weight is None:
-            values.index_add_(0, target.flatten(), product.flatten())
-        else:
-            of_sample = weight[sample[start:stop], None, None]
-            values.index_add_(0, target.flatten(), (of_sample * product).flatten())
-            values.index_add_(0, (target + lattice.cells).flatten(), (of_sample.square() * product).flatten())
-        start = stop
-    return Blocks(blocks, values.view(len(blocks), channels, lattice.cells))
+    values = mean.new_zeros(len(keys), channels * lattice.cells)
+    points = torch.arange(lattice.order, device=mean.device)
+    at_a_time = max(1, _AT_A_TIME.get(mean.device.type, 1 << 13) // size)
+    for rows, absent, of_block in zip(*(part.split(at_a_time) for part in (member, padding, slot)), strict=True):
+        chosen = rows.flatten()
+        stencil = mean.new_zeros(len(chosen), lattice.width)
+        stencil.scatter_(1, first[chosen, None] + points, lagrange_weights(u[chosen], lattice))
+        moments = chebyshev_values(t[chosen], lattice).masked_fill_(absent.flatten()[:, None], 0)
+        stencil = stencil.view(len(rows), size, lattice.width).mT
+        for channel in range(channels):
+            if weight is not None:  # once for the weights, twice for their squares
+                moments = moments * weight[order[chosen] % n_samples, None]
+            made = stencil @ moments.view(len(rows), size, lattice.levels)
+            columns = slice(channel * lattice.cells, (channel + 1) * lattice.cells)
+            values[:, columns].index_add_(0, of_block, made.flatten(1))
+    return Blocks(keys, values.view(len(keys), channels, lattice.cells))
 
 
 def _gather_by_torch(moments: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:
-    factor, _ = _flat_indices(mean)
+    points = torch.arange(lattice.order, device=mean.device)
     found = []
-    for part_factor, mu, log_var in _parts(factor, mean, log_variance):
-        slot = torch.searchsorted(keys, _keys(part_factor, mu, log_var, lattice))
-        source, product = _stencil_products(slot, mu, log_var, lattice, channels=1)
-        found.append((moments.flatten()[source] * product).sum((1, 2)))
+    for part in _parts(mean, log_variance):
+        key, place = _keyed(*part, lattice)
+        rows = torch.searchsorted(keys, key)[:, None] * lattice.width + place.first[:, None] + points
+        at_points = (moments.flatten(0, 1)[rows] @ chebyshev_values(place.t, lattice)[..., None])[..., 0]
+        found.append((at_points * lagrange_weights(place.u, lattice)).sum(1))
     return torch.cat(found).view_as(mean)
 
 
-def _flat_indices(mean: Tensor) -> tuple[Tensor, Tensor]:
-    flat = torch.arange(mean.numel(), device=mean.device)
-    return flat // mean.shape[1], flat % mean.shape[1]
+def _parts(mean: Tensor, log_variance: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the factors, means and log-variances of consecutive components."""
+    factor = torch.arange(len(mean), device=mean.device).repeat_interleave(mean.shape[1])
+    size = _AT_A_TIME.get(mean.device.type, 1 << 13)
+    yield from zip(*(tensor.flatten().split(size) for tensor in (factor, mean, log_variance)), strict=True)
 
 
-def _parts(factor: Tensor, mean: Tensor, log_variance: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    size = _AT_A_TIME.get(mean.device.type, 1 << 14)
-    return list(zip(*(tensor.flatten().split(size) for tensor in (factor, mean, log_variance)), strict=True))
-
-
-def _keys(factor: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:
-    band, block, *_ = stencils(mean, log_variance, lattice)
-    return pack(factor, band, block)
-
-
-def _stencil_products(
-    slot: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice, channels: int
-) -> tuple[Tensor, Tensor]:
-    """Places in flat block values and what goes there, both (components, order, levels)."""
-    _, _, first, weights, chebyshev = stencils(mean, log_variance, lattice)
-    points = torch.arange(lattice.order, device=slot.device)
-    levels = torch.arange(lattice.levels, device=slot.device)
-    places = slot[:, None] * (channels * lattice.cells) + (first[:, None] + points) * lattice.levels
-    return places[:, :, None] + levels, weights[:, :, None] * chebyshev[:, None, :]
+def _keyed(factor: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> tuple[Tensor, Places]:
+    place = places(mean, log_variance, lattice)
+    return pack(factor, place.band, place.block), place

@@ -1,15 +1,14 @@
-"""Drawn faces: every factor changes what it should and nothing else, and the files are CelebA's."""
+"""Drawn faces: each factor changes what it should and nothing else, and the files have CelebA's layout."""
 
 import colorsys
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from companion.data import DataError, _face_drawing, drawn_faces
+from companion.data import DataError, drawn_faces
 from companion.data.drawn_faces import (
     ATTRIBUTE_FACTORS,
     ATTRIBUTE_NAMES,
@@ -104,15 +103,6 @@ def test_a_continuous_factor_acts_all_along_its_range(name):
     assert steps.max() < 2.5 * steps.mean()
 
 
-@pytest.mark.parametrize("name", ["eye_openness", "smile", "mouth_open"])
-def test_expressions_are_seen_under_everything_else(name):
-    factor, (region, least) = FACTORS[column(name)], REGIONS[name]
-    difference = change(
-        **{name: [factor.low, factor.high]}, glasses=[1], beard=[1], fringe=[1], skin_tone=[1], hair_colour=[0]
-    )
-    assert difference[region].mean() > least / 2.5
-
-
 def test_the_eyes_and_the_mouth_lie_where_celeba_has_them():
     picture = render(faces(eye_openness=[1.0], mouth_open=[0.0]), "celeba")[0].float().mean(0)
     cheek = picture[130, 62]
@@ -176,25 +166,6 @@ def test_the_crop_is_the_middle_of_the_frame():
     assert shifted.mean() > 3 * difference.mean()
 
 
-def test_a_ray_meets_an_ellipsoid_where_geometry_says():
-    face = drawn_faces._faces(faces())[0]
-    ball = (10.0, 10.0, 10.0), (0.0, 0.0, 0.0)
-    # Through the middle; 8 beside it, where the half chord is 6; past it by 5.
-    for x, inside, half_chord in ((0.0, 10.0, 10.0), (8.0, 2.25, 6.0), (15.0, -4.17, 0.0)):
-        found = _face_drawing._ellipsoid(face, (x, 0.0, 0.0), *ball)
-        assert found == pytest.approx((inside, half_chord, -half_chord), abs=0.01)
-
-
-def test_the_slopes_are_those_of_the_relief():
-    table = _face_drawing._RELIEF
-    down, across = np.gradient(table[..., 0])
-    assert np.abs(across - table[..., 1])[:, 1:-1].max() < 0.15 * np.abs(table[..., 1]).max()
-    assert np.abs(down - table[..., 2])[1:-1].max() < 0.15 * np.abs(table[..., 2]).max()
-    # Compact: at the table's edges the relief has ended, so that there is no step.
-    assert not table[[0, -1]].any()
-    assert not table[:, -1].any()
-
-
 def test_factors_have_the_law_they_say():
     n = 20_000
     factors = sample_factors(n, seed=1)
@@ -221,10 +192,9 @@ def test_the_seed_decides_and_more_faces_leave_the_first_ones_alone():
     assert torch.equal(images, draw(9, seed=3)[0][:5])
 
 
-def test_threads_and_chunks_do_not_matter(monkeypatch):
-    scene = sample_factors(9, seed=2)
-    expected = render(scene)
-    monkeypatch.setattr(drawn_faces, "_CHUNK", 2)
+def test_threads_do_not_matter(monkeypatch):
+    scene = sample_factors(150, seed=2)
+    expected = torch.cat([render(scene[:70]), render(scene[70:])])
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert torch.equal(render(scene), expected)
 
@@ -333,49 +303,36 @@ def test_files_are_celebas(tmp_path):
     assert torch.equal(torch.tensor([[float(value) for value in row[1:]] for row in rows]), factors)
 
 
-@pytest.mark.parametrize("present", ["img_align_celeba", "list_attr_celeba.txt", "generating_factors.csv"])
+@pytest.mark.parametrize("present", ["img_align_celeba", "notes.txt"])
 def test_what_is_there_is_left_alone(tmp_path, present):
     (tmp_path / present).write_text("mine")
-    with pytest.raises(DataError, match=f"already holds {present}"):
+    with pytest.raises(DataError, match="is not empty: choose another folder"):
         write(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == [present]
     assert (tmp_path / present).read_text() == "mine"
 
 
-def test_an_interruption_leaves_nothing_half_written(tmp_path, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
+def test_what_a_killed_process_left_is_replaced_and_an_interruption_leaves_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / "celeba"
+    left = tmp_path / ".celeba.partial" / "img_align_celeba" / "000009.jpg"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half a picture")
+    save = Image.Image.save
 
-    monkeypatch.setattr(drawn_faces, "_factor_lines", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write(tmp_path, 2)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("moves", range(6))
-def test_stopped_between_its_last_steps_the_same_call_goes_on(tmp_path, monkeypatch, moves):
-    """As after a kill, which deletes nothing: the folder of the drawing is whole, and some of it has been moved."""
-
-    def files(folder):
-        return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
-
-    write(tmp_path / "undisturbed", 2)
-    folder = tmp_path / "killed"
-    rename, calls = Path.rename, []
-
-    def stopping(self, target):
-        if len(calls) == moves:
+    def interrupted(picture, path, **how):
+        if path.name == "000002.jpg":
             raise KeyboardInterrupt
-        calls.append(1)
-        return rename(self, target)
+        save(picture, path, **how)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", stopping)
+        patch.setattr(Image.Image, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             write(folder, 2)
-    (folder / ".drawing-killed").mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [".celeba.lock"]
+    folder.mkdir()
     write(folder, 2)
-    assert files(folder) == files(tmp_path / "undisturbed")
+    assert len(list((folder / "img_align_celeba").iterdir())) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".celeba.lock", "celeba"]
 
 
 def test_a_strip_for_every_factor_shows_that_factor():

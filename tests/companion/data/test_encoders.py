@@ -1,4 +1,4 @@
-"""Simulated encoders: what they draw has the density and the information that they state."""
+"""Simulated encoders: their draws have the stated density and information."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Simulated counts have the law that they say, and the dimensions that are planted."""
+"""Simulated counts have the documented distribution and number of dimensions."""
 
 import numpy as np
 import pytest

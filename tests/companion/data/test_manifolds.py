@@ -1,4 +1,4 @@
-"""Synthetic data have the law that they say."""
+"""Synthetic data have the documented distribution."""
 
 import pytest
 import torch

@@ -104,7 +104,9 @@ def test_a_clean_encoder_is_measured_and_gets_no_remark(x):
         lambda mean, variance: {"qz": Normal(mean, variance.sqrt()), "z": mean},
         lambda mean, variance: OrderedDict(embedding=mean, log_covariance=variance.log()),
         lambda mean, variance: SimpleNamespace(mean=mean, var=variance),
-        lambda mean, variance: SimpleNamespace(latent_dist=SimpleNamespace(mean=mean, logvar=variance.log(), std=variance.sqrt())),
+        lambda mean, variance: SimpleNamespace(
+            latent_dist=SimpleNamespace(mean=mean, logvar=variance.log(), std=variance.sqrt())
+        ),
     ],
 )
 def test_every_form_of_answer_is_read(x, answer):

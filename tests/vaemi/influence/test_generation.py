@@ -1,6 +1,4 @@
-"""Pictures of a decoder that shows each factor as one pixel, and predictions that can be counted."""
-
-import math
+"""Pictures of a decoder that shows each factor as one pixel."""
 
 import pytest
 import torch
@@ -32,20 +30,6 @@ def test_variance_explained_is_the_pixels_share():
     assert influence.variance_explained(bytes_and_floats, bytes_and_floats.float() / 255) == pytest.approx(1)
 
 
-def test_diversity_of_predictions_by_hand():
-    sure = torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
-    quarter = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
-    assert influence.prediction_diversity(sure) == pytest.approx(math.log(2) + 0 + quarter)
-    assert influence.prediction_diversity(torch.full((5, 4), 0.3)) == pytest.approx(0, abs=1e-12)
-    soft = torch.tensor([[0.1], [0.9]]).double()
-    truth = math.log(2) + 0.1 * math.log(0.1) + 0.9 * math.log(0.9)
-    assert influence.prediction_diversity(soft) == pytest.approx(truth)
-    # The inception score: exp of the mean KL of a picture's classes from all pictures'.
-    both = torch.cat([soft, 1 - soft], dim=1)
-    score = (both * (both / both.mean(0)).log()).sum(1).mean().exp()
-    assert math.exp(influence.prediction_diversity(soft)) == pytest.approx(float(score))
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -54,8 +38,6 @@ def test_diversity_of_predictions_by_hand():
         (lambda: influence.variance_explained(torch.rand(1, 4), torch.rand(5, 4)), "two or more"),
         (lambda: influence.variance_explained(torch.rand(2, 3), torch.rand(5, 4)), "of one size"),
         (lambda: influence.variance_explained(torch.rand(2, 4), torch.ones(5, 4)), "no variance"),
-        (lambda: influence.prediction_diversity([[0.5, 1.1]]), "between 0 and 1"),
-        (lambda: influence.prediction_diversity([0.5, 0.1]), "a row a picture"),
     ],
 )
 def test_what_is_refused(call, words):

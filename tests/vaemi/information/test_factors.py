@@ -73,7 +73,7 @@ def test_other_things_than_real_numbers_are_refused(wrong):
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="'mixture', 'gaussian'"):
+    with pytest.raises(ValueError, match="'mixture', 'dense', 'gaussian'"):
         vaemi.factor_information(MEAN, LOG_VARIANCE, method="knn")
 
 

@@ -123,22 +123,6 @@ def test_a_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before
 
 
-def test_what_a_killed_save_left_is_removed_and_a_living_one_is_not(tmp_path):
-    sketch = InformationSketch(3)
-    sketch.update(*samples())
-    path = tmp_path / "shard.safetensors"
-    dead, alive = tmp_path / f".{path.name}.4000000", tmp_path / f".{path.name}.4000001"
-    dead.mkdir()
-    (dead / ".tmpXyz").write_bytes(b"half")
-    alive.mkdir()
-    with sketch_module._held(alive):
-        sketch.save(path)
-        assert sorted(tmp_path.iterdir()) == [alive, path]
-    sketch.save(path)
-    assert list(tmp_path.iterdir()) == [path]
-    assert InformationSketch.load(path).n_samples == sketch.n_samples
-
-
 def test_divergences_of_the_gathered_samples_average_to_the_information():
     mean, log_variance = samples()
     sketch = InformationSketch(3)

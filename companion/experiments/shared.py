@@ -1,0 +1,69 @@
+"""Steps that several chapters share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from companion import claims
+from vaemi.information import InformationSketch, standard_error
+
+if TYPE_CHECKING:
+    from companion.runs import Run
+    from vaemi.information import FactorInformation
+    from vaemi.models import ConvVAE
+
+
+def spectrum_values(information: FactorInformation, threshold: float = claims.THRESHOLD) -> dict[str, Any]:
+    """Return what a run's `values` hold of a spectrum."""
+    influential = information.influential(threshold)
+    share = float(information.nats[influential].sum()) / information.total if information.total else 0.0
+    left_out = information.leave_one_out
+    return {
+        "information_nats": information.nats.tolist(),
+        "information_stderr_nats": information.stderr.tolist(),
+        "information_leave_one_out_nats": None if left_out is None else left_out.tolist(),
+        "information_samples": information.n_samples,
+        "sigma_star": information.marginal_std.tolist(),
+        "total_information_nats": information.total,
+        "influential_factors": len(influential),
+        "influential_share_of_total": share,
+    }
+
+
+def total_standard_error(mean: Tensor, log_variance: Tensor) -> float:
+    """Return the standard error of the information of all factors together, in nats.
+
+    Inputs with a large divergence in one factor have one in others, so the errors of the factors do not add up in
+    quadrature.
+    """
+    sketch = InformationSketch(mean.shape[1])
+    sketch.update(mean, log_variance)
+    return float(standard_error(sketch.divergences(mean, log_variance).sum(1, keepdim=True)))
+
+
+def nth_of_each(labels: Tensor, n: int = 0) -> list[int]:
+    """Return the index of the n-th sample of each class, in the order of the classes."""
+    return [int(torch.where(labels == label)[0][n]) for label in labels.unique()]
+
+
+def keep_for_explorer(run: Run, model: ConvVAE, mean: Tensor, described: Sequence[str] | None = None) -> None:
+    """Keep the decoder and some posterior means beside the result, for the sliders of the page.
+
+    Parameters
+    ----------
+    run : Run
+    model : ConvVAE
+    mean : Tensor, shape (N, H)
+        Posterior means to start from.
+    described : sequence of str, length N, optional
+        Descriptions of the pictures.
+    """
+    about: Mapping[str, Any] = model.hyperparameters
+    if described is not None:
+        about = {**about, "described": list(described)}
+    decoder = {f"decoder.{name}": weights for name, weights in model.decoder.state_dict().items()}
+    run.keep_tensors({"mean": mean, **decoder}, about=about)

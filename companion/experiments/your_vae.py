@@ -1,0 +1,322 @@
+"""Steps of the chapter on other libraries: the price of a smaller code, relative to what all factors save."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.linear_model import LinearRegression
+from torch import Tensor
+
+from vaemi.influence import sample_posterior
+from vaemi.information import FactorInformation, kl_to_prior
+
+if TYPE_CHECKING:
+    from vaemi.auditing import Audit
+
+# Quantile of the standard normal: the upper end of a 95 % interval.
+_UPPER = 1.96
+
+
+@dataclass(frozen=True)
+class LossChange:
+    """Change of a loss on the same held-out inputs, with standard errors over the inputs.
+
+    Attributes
+    ----------
+    rise, rise_stderr : float
+        Mean loss afterwards less the mean loss before.
+    worth : float
+        What all factors together save: mean reconstruction loss with every factor at 0, less that with all factors.
+    share, share_stderr : float
+        ``rise / worth``, which does not depend on the unit of the loss or on constants in it. The standard error is
+        that of a ratio of two means over the same inputs (delta method).
+    """
+
+    rise: float
+    rise_stderr: float
+    worth: float
+    share: float
+    share_stderr: float
+
+    def within(self, margin: float) -> bool:
+        """Return whether the upper end of the 95 % interval of the share is below `margin`."""
+        return self.share + _UPPER * self.share_stderr < margin
+
+    def __str__(self) -> str:
+        percent, error = 100 * self.share, 100 * self.share_stderr
+        # Two digits of the error, which is 0 where nothing was removed.
+        decimals = min(max(1 - math.floor(math.log10(error)), 0), 6) if error > 0 else 1
+        return f"{percent:+.{decimals}f}\u00a0±\u00a0{error:.{decimals}f}\u00a0%"
+
+
+def loss_change(before: Tensor, after: Tensor, worth: Tensor) -> LossChange:
+    """Compare two losses of the same inputs.
+
+    Parameters
+    ----------
+    before, after : Tensor, shape (N,)
+        Loss of each input, N >= 2.
+    worth : Tensor, shape (N,)
+        What all factors together save on each input.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or the factors save nothing.
+    """
+    if before.ndim != 1 or len(before) < 2 or not before.shape == after.shape == worth.shape:
+        raise ValueError(
+            f"The losses have shapes {tuple(before.shape)}, {tuple(after.shape)} and {tuple(worth.shape)}: give one "
+            "number for each of the same two or more inputs."
+        )
+    rise, worth = (part.detach().cpu().double() for part in (after - before, worth))
+    if not worth.mean() > 0:
+        raise ValueError(
+            f"The factors save nothing (with all of them at 0 the mean loss changes by {worth.mean():.3g}): train "
+            "longer, or lower the weight of the KL term."
+        )
+    share = rise.mean() / worth.mean()
+    root = len(rise) ** 0.5
+    return LossChange(
+        rise=float(rise.mean()),
+        rise_stderr=float(rise.std() / root),
+        worth=float(worth.mean()),
+        share=float(share),
+        share_stderr=float((rise - share * worth).std() / worth.mean() / root),
+    )
+
+
+def squared_error_of(
+    decode: Callable[[Tensor], Tensor], target: Tensor, sigma: float = 1.0, batch_size: int = 500
+) -> Callable[[Tensor], Tensor]:
+    r"""Return the loss of a Gaussian decoder in nats, :math:`\|x - \mathrm{decode}(z)\|^2 / 2 \sigma^2`.
+
+    Parameters
+    ----------
+    decode : callable
+        From codes (B, ...) to pictures (B, ...).
+    target : Tensor, shape (N, ...)
+        Inputs that the codes belong to.
+    sigma : float
+        Standard deviation of a pixel.
+    batch_size : int
+        Number of codes decoded at once.
+
+    Returns
+    -------
+    callable
+        From codes (N, ...) to losses (N,).
+    """
+
+    def loss(z: Tensor) -> Tensor:
+        pairs = zip(z.split(batch_size), target.split(batch_size), strict=True)
+        return torch.cat([(decode(codes) - x).square().flatten(1).sum(1) for codes, x in pairs]) / (2 * sigma**2)
+
+    return loss
+
+
+@torch.no_grad()
+def pruning_change(loss: Callable[[Tensor], Tensor], code: Tensor, kept: Tensor) -> LossChange:
+    """Return the cost of setting all factors but some to 0, the mean of the prior.
+
+    Parameters
+    ----------
+    loss : callable
+        From codes (N, ...) to the reconstruction loss of each input (N,).
+    code : Tensor, shape (N, ...)
+        Posterior means, spatial latents included.
+    kept : Tensor of bool
+        Factors that are kept, in the shape of one input's code, as `Audit.kept`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or the factors save nothing.
+    """
+    if kept.dtype != torch.bool or kept.shape != code.shape[1:]:
+        raise ValueError(
+            f"kept is {kept.dtype} of shape {tuple(kept.shape)}: give truth values of shape {tuple(code.shape[1:])}."
+        )
+    before, nothing = loss(code), loss(torch.zeros_like(code))
+    return loss_change(before, loss(code * kept.to(code.device)), nothing - before)
+
+
+@torch.no_grad()
+def objectives_of_inputs(
+    loss: Callable[[Tensor], Tensor], mean: Tensor, log_variance: Tensor, beta: float = 1.0, seed: int = 0
+) -> Tensor:
+    """Return the training objective of each input: the loss of one draw from its posterior plus beta times the KL term.
+
+    Parameters
+    ----------
+    loss : callable
+        From codes to the loss of each input, in nats, (N, ...) to (N,).
+    mean, log_variance : Tensor, shape (N, ...)
+    beta : float
+        Weight of the KL term.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    Tensor, shape (N,)
+    """
+    kl = kl_to_prior(mean.flatten(1), log_variance.flatten(1)).sum(1)
+    return loss(sample_posterior(mean, log_variance, seed)) + beta * kl
+
+
+def shrinking_change(
+    losses: Sequence[Callable[[Tensor], Tensor]],
+    codes: Sequence[tuple[Tensor, Tensor]],
+    beta: float = 1.0,
+    seed: int = 0,
+) -> LossChange:
+    """Return the cost of training again with fewer latents: the rise of the objective of both trainings.
+
+    The worth is that of the first model's factors, as in `pruning_change`.
+
+    Parameters
+    ----------
+    losses : two callables
+        Reconstruction losses of the first model and of the smaller one, in nats.
+    codes : two pairs of Tensor
+        Posterior means and log-variances of the same held-out inputs in both models.
+    beta, seed
+        As for `objectives_of_inputs`.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of inputs differ, or the factors of the first model save nothing.
+    """
+    before, after = (
+        objectives_of_inputs(loss, mean, log_variance, beta, seed)
+        for loss, (mean, log_variance) in zip(losses, codes, strict=True)
+    )
+    with torch.no_grad():
+        mean = codes[0][0]
+        worth = losses[0](torch.zeros_like(mean)) - losses[0](mean)
+    return loss_change(before, after, worth)
+
+
+def activity_scores(
+    draws: np.ndarray, kept: np.ndarray, activity: np.ndarray, library_size: np.ndarray
+) -> dict[tuple[str, str], float]:
+    """Return how well planted activities are predicted: R^2 of a linear regression, by target and source.
+
+    The regression learns from every other cell and is scored on the rest.
+
+    Parameters
+    ----------
+    draws : array, shape (N, H)
+        Draws z ~ q(z|x).
+    kept : array of bool, shape (H,)
+        The influential factors.
+    activity : array, shape (N, P)
+        Activity of each planted gene program.
+    library_size : array, shape (N, 1)
+    """
+    common = activity.mean(1, keepdims=True)
+    targets = {
+        "activity of each program": activity,
+        "their mean": common,
+        "differences from the mean": activity - common,
+    }
+    sources = {
+        "influential factors": draws * kept,
+        "other factors": draws * ~kept,
+        "library size": np.log(library_size),
+    }
+    return {
+        (target, source): LinearRegression().fit(x[::2], y[::2]).score(x[1::2], y[1::2])
+        for target, y in targets.items()
+        for source, x in sources.items()
+    }
+
+
+@dataclass(frozen=True)
+class Story:
+    """An audited model, and the cost of a smaller code.
+
+    Attributes
+    ----------
+    library : str
+        Package that the model comes from.
+    found, small : Audit
+        Audits of the model as built and of the one trained again with fewer latents.
+    own : FactorInformation
+        Estimated from the library's own encoder, without the adapters of the audit.
+    pruned, shrunk : LossChange
+    weights : tuple of int
+        Number of weights as built and trained again.
+    """
+
+    library: str
+    found: Audit
+    small: Audit
+    own: FactorInformation
+    pruned: LossChange
+    shrunk: LossChange
+    weights: tuple[int, int]
+
+    @property
+    def agreement(self) -> float:
+        """Largest difference between the audit and the library's own encoder, in nats."""
+        return float((self.own.nats - self.found.information.nats).abs().max())
+
+    def values(self, name: str, margin: float) -> dict[str, Any]:
+        """Return what the run's `values` hold of this story, with names that begin with its own."""
+        values: dict[str, Any] = {
+            "information_nats": self.found.information.nats.tolist(),
+            "latents_given": self.found.kept.numel(),
+            "latents_kept": int(self.found.kept.sum()),
+            "latents_after_shrinking": self.small.kept.numel(),
+            "latent_dim_recommended": self.found.latent_dim,
+            "remarks": len(self.found.remarks),
+            "weights": list(self.weights),
+        }
+        for change, of in {"pruning": self.pruned, "shrinking": self.shrunk}.items():
+            values[change] = asdict(of) | {"within_margin": int(of.within(margin))}
+        return {f"{name}_{key}": value for key, value in values.items()}
+
+
+def agreement_table(stories: Iterable[Story]) -> pd.DataFrame:
+    """Return one row per story: what the audit recommends, and whether it agrees with the library's encoder."""
+    return pd.DataFrame(
+        {
+            "library": f"{story.library} {version(story.library)}",
+            "model": story.found.source,
+            "the audit recommends": f"{story.found.latent_dim} of {story.found.latent_shape[0]}",
+            "remarks": len(story.found.remarks),
+            "largest difference (nats)": f"{story.agreement:.1e}",
+        }
+        for story in stories
+    )
+
+
+def price_table(stories: Iterable[Story], margin: float) -> pd.DataFrame:
+    """Return two rows per story: the code's size and its price, pruned and trained again."""
+    rows = []
+    for story in stories:
+        given, (before, after) = story.found.kept.numel(), story.weights
+        for name, change, left, weights in (
+            ("pruned", story.pruned, int(story.found.kept.sum()), "same"),
+            ("shrunk", story.shrunk, story.small.kept.numel(), f"{before:,} to {after:,}"),
+        ):
+            rows.append(
+                {
+                    "model": f"{story.found.source}, {name}",
+                    "numbers": f"{given} to {left}",
+                    "price": str(change),
+                    "lost": "nothing" if change.within(margin) else "too much",
+                    "weights": weights,
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,227 @@
+"""What book/build.py stages, from the committed reference run, and how it replaces a site."""
+
+import json
+import math
+import os
+import shutil
+import sys
+import types
+
+import nbformat
+import pytest
+from conftest import ROOT
+
+from companion.errors import CompanionError
+
+sys.path.append(str(ROOT / "book"))
+import build
+import checks
+import exercises
+
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><path d="M0 0h10"/></svg>'
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The results of the reference run, with notebooks that show a picture in each cell that draws a figure."""
+    results = tmp_path_factory.mktemp("reference") / "results"
+    shutil.copytree(ROOT / "results" / "paper", results / "paper", ignore=shutil.ignore_patterns("weights"))
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if "figure" in cell.metadata.get("mystnb", {}):
+                cell.outputs = [nbformat.v4.new_output("display_data", data={"image/svg+xml": PICTURE})]
+        nbformat.write(notebook, results / "paper" / path.name)
+    return results
+
+
+@pytest.fixture(scope="module")
+def source(results, tmp_path_factory):
+    """Everything that Jupyter Book would read to show the reference run."""
+    source = tmp_path_factory.mktemp("staged") / "source"
+    build.stage("paper", results, source)
+    return source
+
+
+def test_every_number_that_the_pages_name_is_in_the_reference_run(source):
+    assert checks.missing_numbers(source) == []
+
+
+def test_every_page_is_staged(source):
+    for page in build.pages(source):
+        assert (source / f"{page}.md").exists() or (source / f"{page}.ipynb").exists(), page
+
+
+def test_the_bibliography_holds_what_is_cited(source):
+    assert checks.uncited_references(source) == []
+
+
+def test_the_landing_page_shows_all_claims(source, results):
+    found = [claim for path in (results / "paper").glob("*.json") for claim in json.loads(path.read_text())["claims"]]
+    rows = (source / "book" / "_generated" / "claims.md").read_text().splitlines()[2:]
+    assert len(rows) == len(found) >= 9
+    for row, claim in zip(rows, sorted(found, key=lambda claim: claim["id"]), strict=True):
+        assert f"(#claim-{claim['id'].lower()})" in row
+        assert ("does not hold" in row) != claim["holds"]
+
+
+def test_notebooks_get_their_run_box_and_exercises(source):
+    cells = nbformat.read(source / "notebooks" / "mnist.ipynb", as_version=4).cells
+    assert "$ .venv/bin/vaemi run mnist\n" in cells[1].source
+    assert "</book/exercises/mnist>" in cells[-1].source
+    assert (source / "downloads" / "mnist.ipynb").read_bytes() == (ROOT / "notebooks" / "mnist.ipynb").read_bytes()
+
+
+def test_the_changelog_is_staged(source):
+    assert (source / "book" / "_generated" / "changelog.md").read_text().startswith("## ")
+
+
+def solutions_only():
+    """Lines that only solutions hold."""
+    all_exercises = [exercise for page in exercises.PAGES for exercise in exercises.read(page)]
+    pages = [
+        *(ROOT / "book").glob("*.md"),
+        *(ROOT / "book" / "api").glob("*.md"),
+        *(ROOT / "notebooks").glob("*.ipynb"),
+    ]
+    elsewhere = "\n".join([exercise.text for exercise in all_exercises] + [page.read_text() for page in pages])
+    lines = {line for exercise in all_exercises for line in exercise.solution.splitlines() if len(line) > 20}
+    return {line for line in lines if line not in elsewhere}
+
+
+def staged_text(folder):
+    kinds = (".md", ".ipynb", ".json", ".yaml", ".yml")
+    return "\n".join(path.read_text() for path in sorted(folder.rglob("*")) if path.suffix in kinds)
+
+
+def test_the_student_edition_has_no_line_of_a_solution(source, results, tmp_path):
+    whole = staged_text(source)
+    assert [line for line in solutions_only() if line not in whole] == []
+    build.stage("paper", results, tmp_path / "source", student=True)
+    student = staged_text(tmp_path / "source")
+    assert [line for line in solutions_only() if line in student] == []
+    assert "solution}" not in student
+    assert "sol-" not in student
+    assert "without the solutions" in student
+    for page in exercises.PAGES:
+        for exercise in exercises.read(page):
+            assert f":label: ex-{exercise.name}\n" in student
+            asked = f'check("{exercise.name}", your_number)' in student
+            assert asked == (exercise.name in exercises.checks())
+
+
+def test_a_notebook_with_an_error_stops_the_build(results, tmp_path):
+    broken = tmp_path / "results"
+    shutil.copytree(results, broken)
+    path = broken / "paper" / "mnist.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    code = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    code.outputs = [nbformat.v4.new_output("error", ename="KeyError", evalue="'x'", traceback=[])]
+    nbformat.write(notebook, path)
+    with pytest.raises(CompanionError, match="mnist has a KeyError in cell"):
+        build.stage("paper", broken, tmp_path / "source")
+
+
+def test_a_missing_run_is_one_sentence(tmp_path, capsys):
+    assert build.main(["--profile", "smoke", "--results", str(tmp_path), "--build", str(tmp_path / "build")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("book: ")
+    assert "vaemi run theory --profile smoke" in error
+    assert error.count("\n") == 1
+
+
+@pytest.fixture
+def without_jupyter_book(monkeypatch):
+    """Builds of a site that is one page; the attributes are its text and its faults."""
+    words = types.SimpleNamespace(now="old", faults=[])
+
+    def jupyter_book(source, work, *options):
+        made = work / "_build" / "html"
+        made.mkdir(parents=True)
+        (made / "index.html").write_text(words.now)
+        return types.SimpleNamespace(returncode=0, stdout="", stderr="")
+
+    monkeypatch.setattr(build, "stage", lambda *arguments: None)
+    monkeypatch.setattr(checks, "jupyter_book", jupyter_book)
+    monkeypatch.setattr(checks, "problems", lambda *folders: words.faults)
+    return words
+
+
+def test_a_new_site_replaces_the_old_one_unless_it_has_a_fault(without_jupyter_book, tmp_path, capsys):
+    index = tmp_path / "html" / "index.html"
+    for words in ("old", "new"):
+        without_jupyter_book.now = words
+        assert build.main(["--build", str(tmp_path)]) == 0
+        assert index.read_text() == words
+    without_jupyter_book.now, without_jupyter_book.faults = "newer", ["book/idea.md: a fault."]
+    assert build.main(["--build", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "book: book/idea.md: a fault.\n"
+    assert index.read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["html", "work"]
+
+
+def test_a_full_disk_is_one_sentence_and_the_site_stays(without_jupyter_book, tmp_path, monkeypatch, capsys):
+    assert build.main(["--build", str(tmp_path)]) == 0
+
+    def full(*arguments):
+        raise OSError(28, os.strerror(28), "source")
+
+    monkeypatch.setattr(build, "stage", full)
+    assert build.main(["--build", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "book: source: No space left on device. The site is unchanged.\n"
+    assert (tmp_path / "html" / "index.html").read_text() == "old"
+
+
+@pytest.mark.parametrize(("switch", "student"), [([], False), (["--student"], True)])
+def test_the_switch_of_the_student_edition(without_jupyter_book, monkeypatch, tmp_path, switch, student):
+    asked = []
+    monkeypatch.setattr(build, "stage", lambda profile, results, source, student: asked.append(student))
+    assert build.main(["--build", str(tmp_path), *switch]) == 0
+    assert asked == [student]
+
+
+@pytest.mark.parametrize("nats", [0.1, 0.5])
+def test_the_smallest_group_above_a_threshold(nats):
+    share = build.smallest_share(nats)
+    assert 0 < share < 0.5
+    assert -share * math.log(share) - (1 - share) * math.log(1 - share) == pytest.approx(nats, abs=1e-7)
+
+
+# --- finished pages ---------------------------------------------------------------------------------------------------
+
+FORMULA = r'<span class="math notranslate nohighlight">\(x &lt; 1\)</span>'
+ARROW = '<summary><span class="toctree-toggle" role="presentation">'
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            f'<a class="reference internal" href="b.html">The <code>vaemi</code> package</a><details>{ARROW}',
+            '<a class="reference internal" href="b.html">The <code>vaemi</code> package</a><details>'
+            '<summary aria-label="The vaemi package, its pages"><span class="toctree-toggle" aria-hidden="true">',
+        ),
+        (
+            '<th></th><th class="head"><p></p></th><th>beta</th><th><p>one</p></th>',
+            "<td></td><td></td><th>beta</th><th><p>one</p></th>",
+        ),
+        (
+            '<div role="list" class="citation-list"><div class="citation" id="x" role="doc-biblioentry">X</div></div>',
+            '<div class="citation-list"><div class="citation" id="x">X</div></div>',
+        ),
+        (
+            f"Is {FORMULA}? The {FORMULA}-th ({FORMULA}), and {FORMULA} here.",
+            f'Is <span class="glued">{FORMULA}?</span> The <span class="glued">{FORMULA}-th</span> '
+            f'(<span class="glued">{FORMULA}),</span> and {FORMULA} here.',
+        ),
+        ('<link rel="preload" as="font" href="x.woff2"><script src="fontawesome.js"></script>', ""),
+        ('<ul role="list"><li>one</li></ul><details><summary>Proof</summary></details>', None),
+    ],
+)
+def test_finished_pages_are_accessible(tmp_path, before, after):
+    page = tmp_path / "part" / "page.html"
+    page.parent.mkdir()
+    page.write_text(before)
+    for _ in range(2):  # a second time changes nothing
+        build.finish(tmp_path)
+        assert page.read_text() == (before if after is None else after)
