@@ -43,10 +43,8 @@ def test_without_a_clone_the_companions_commands_say_what_is_missing(command):
         "from vaemi.cli import main\n"
         f"with contextlib.redirect_stderr(sys.stdout): assert main([{command!r}, 'mnist', '-p', 'beta=4']) == 1"
     )
-    assert (
-        printed
-        == f"vaemi: vaemi {command} needs a clone of the project: clone it, and run pip install -e '.[companion]' in it.\n"
-    )  # noqa: E501 - fmt: skip
+    assert printed.startswith(f"vaemi: vaemi {command} needs a clone of the project: clone it, and run pip install")
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize(
