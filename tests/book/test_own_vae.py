@@ -1,4 +1,4 @@
-"""The page on one's own VAE: every block of code runs as it stands, and says what the page says it does."""
+"""The page on one's own VAE: every block of code runs unchanged, with the results that the page states."""
 
 import math
 import re
@@ -16,7 +16,7 @@ LATENT, USED, INPUTS = 6, 3, 600
 
 
 class SomebodysVAE(nn.Module):
-    """Three factors that copy a coordinate each with little noise, and three that do not look; dropout and all."""
+    """Three factors copy a coordinate each with little noise, three are unused; with dropout and batch normalization."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,7 @@ class SomebodysVAE(nn.Module):
 
 
 class SpatialEncoder:
-    """The first channel copies the first coordinates to four places, the second says nothing."""
+    """The first channel copies the first coordinates to four places, the second is unused."""
 
     def encode(self, x):
         mean, log_variance = torch.zeros(len(x), 2, 2, 2), torch.zeros(len(x), 2, 2, 2)
@@ -75,7 +75,7 @@ def ran(tmp_path_factory):
         "module": SomebodysModule(model),
         "loader": torch.utils.data.DataLoader(x, batch_size=100),
     }
-    assert model.training  # the page must switch it off
+    assert model.training  # the page switches it off
     with pytest.MonkeyPatch.context() as patch:
         namespace["folder"] = tmp_path_factory.mktemp("own")
         patch.chdir(namespace["folder"])
@@ -83,7 +83,7 @@ def ran(tmp_path_factory):
             warnings.simplefilter("always")
             for number, block in enumerate(blocks()):
                 exec(compile(block, f"block {number} of book/own_vae.md", "exec"), namespace)
-    # Lightning's, about its own use of torch and about loaders without workers.
+    # Lightning warns of its own use of torch and of loaders without workers.
     known = ("treespec", "does not have many workers")
     assert [str(w.message) for w in caught if not any(words in str(w.message) for words in known)] == []
     return namespace
@@ -101,7 +101,7 @@ def test_the_five_lines_find_the_factors(ran):
     assert torch.all((ran["low"] <= ran["info"].nats) & (ran["info"].nats <= ran["high"]))
 
 
-def test_a_deviation_is_converted_and_the_trap_shows(ran):
+def test_a_deviation_is_converted_and_the_mistake_shows(ran):
     for name in ("from_std", "from_variance"):
         torch.testing.assert_close(ran[name].nats, ran["info"].nats, atol=1e-5, rtol=0)
     assert abs(ran["wrong"].total - ran["info"].total) > 1
@@ -115,7 +115,7 @@ def test_a_deviation_is_converted_and_the_trap_shows(ran):
 
 @pytest.mark.parametrize("part", ["drop", "normalize"])
 def test_the_check_for_training_mode_fails_in_training_mode(ran, part):
-    """The block that asserts must notice either part alone."""
+    """The check notices either part alone."""
     (check,) = (block for block in blocks() if "dropout is on" in block)
     model = SomebodysVAE().eval()
     getattr(model, part).train()
@@ -145,7 +145,7 @@ def test_maps(ran):
     assert ran["owner"][:5].tolist() == [0, 0, 0, 0, 1]
 
 
-def test_an_audit_says_the_same_and_notices_the_trap(ran):
+def test_an_audit_gives_the_same_and_notices_the_mistake(ran):
     for name in ("audit", "audit_of_deviations"):
         torch.testing.assert_close(ran[name].information.nats, ran["info"].nats, atol=1e-5, rtol=0)
         assert ran[name].remarks == []
