@@ -1,5 +1,6 @@
 """The commands of `vaemi`. Their modules are imported when they run: `vaemi --help` imports neither torch nor numpy."""
 
+import importlib
 import importlib.util
 import logging
 import sys
@@ -127,10 +128,9 @@ def _needs_the_companion(ctx: typer.Context) -> None:
     )
 
 
+# By name, as the library must not depend on the companion.
 if importlib.util.find_spec("companion") is not None:
-    from companion.cli import COMMANDS
-
-    for command in COMMANDS:
+    for command in importlib.import_module("companion.cli").COMMANDS:
         app.command()(command)
 else:
     for name in ("run", "sweep", "data", "claims"):
