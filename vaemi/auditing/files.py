@@ -101,7 +101,8 @@ def audit_files(
         total = _Total(precision, max_bytes)
         for path in states.values():
             total.add_state(path)
-        _check_alike(shards, total.sums)
+        for shard in shards:
+            total.check_alike(str(shard.mean), shard.shape[1:], shard.scale)
         _count(shards, total, state, client, progress)
     if total.sums is None or total.sums.sketch.n_samples < 2:
         raise AuditError("The files hold fewer than two inputs: information about the input needs two or more.")
@@ -152,6 +153,7 @@ class _Total:
         self.precision, self.max_bytes = precision, max_bytes
         self.sums: Sums | None = None
         self.done: dict[str, str] = {}
+        self.first: tuple[str, tuple[int, ...], str] | None = None
 
     def add(self, sums: Sums, done: dict[str, str], name: str) -> None:
         if self.sums is None:
@@ -164,18 +166,24 @@ class _Total:
 
     def add_state(self, path: Path) -> None:
         sums, done = _load_state(path, self.max_bytes)
-        if sums.sketch.precision != self.precision:
-            raise AuditError(
-                f"{path} has precision {sums.sketch.precision!r}, not {self.precision!r}: use that, or another state."
-            )
+        self.check_alike(str(path), sums.shape, sums.scale)
         if twice := next((digest for digest in done if digest in self.done), None):
             raise AuditError(
                 f"{path} has counted {done[twice]}, and so was {self.done[twice]} with the same content: a sample "
                 "counts once; leave one of them out."
             )
-        if self.sums is not None and (sums.shape, sums.scale) != (self.sums.shape, self.sums.scale):
-            raise AuditError(f"{path} has latents of shape {sums.shape}, not {self.sums.shape}: all must be alike.")
         self.add(sums, done, str(path))
+
+    def check_alike(self, name: str, shape: tuple[int, ...], scale: str) -> None:
+        """Raise an AuditError unless the latents in a file are like those in the first file."""
+        if self.first is None:
+            self.first = (name, shape, scale)
+        first, *expected = self.first
+        if [shape, scale] != expected:
+            raise AuditError(
+                f"{name} holds latents of shape {shape} with their {scale}, and {first} latents of shape "
+                f"{expected[0]} with their {expected[1]}: all files must be alike."
+            )
 
     def uncounted(
         self, shards: Iterable[tuple[_Shard, str]], skip: Callable[[int], Any]
@@ -201,18 +209,18 @@ class _Total:
 
 
 def _count(shards: list[_Shard], total: _Total, state: Path | None, client: Client | None, progress: bool) -> None:
-    saved, unsaved = time.monotonic(), total.sums is not None
+    """Add the new shards to the total, and save it from time to time and at the end."""
+    saved = time.monotonic()
     inputs = sum(shard.shape[0] for shard in shards)
     with progress_bar(progress, total=inputs, unit=" inputs", unit_scale=True) as advance:
         try:
             for shard, digest, sums in _counted(shards, total, client, advance):
                 total.add(sums, {digest: str(shard.mean)}, str(shard.mean))
-                unsaved = True
                 if state is not None and time.monotonic() > saved + _SECONDS_BETWEEN_SAVES:
                     _save_state(state, total)
-                    saved, unsaved = time.monotonic(), False
+                    saved = time.monotonic()
         finally:
-            if state is not None and unsaved:
+            if state is not None and total.sums is not None:
                 _save_state(state, total)
 
 
@@ -246,7 +254,7 @@ def _counted(
 def _save_state(path: Path, total: _Total) -> None:
     save_file = import_extra("safetensors.torch", "audit").save_file
     sums = total.sums
-    assert sums is not None
+    assert sums is not None  # nothing is saved before the first file
     metadata = {
         "format": _FORMAT,
         "precision": total.precision,
@@ -277,7 +285,7 @@ def _load_state(path: Path, max_bytes: int) -> tuple[Sums, dict[str, str]]:
 
 
 def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], dict[str, Path]]:
-    """Read the heads of all files, and return shards and states by real path, each once."""
+    """Read the heads of all files, and return shards, and states by real path, each once."""
     shards: dict[str, _Shard] = {}
     states: dict[str, Path] = {}
     for path in files:
@@ -285,10 +293,10 @@ def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], 
             raise AuditError(f"{path} cannot be read as posteriors: use {' or '.join(KINDS)} files.")
         if not path.exists():
             raise AuditError(f"There is no {path}: name files with the arrays mean and log_variance.")
-        if path.suffix == ".safetensors" and _is_state(path):
+        shard = _npy_pair(path) if path.suffix == ".npy" else _safetensors_shard(path)
+        if shard is None:
             states.setdefault(os.path.realpath(path), path)
             continue
-        shard = _npy_pair(path) if path.suffix == ".npy" else _safetensors_shard(path)
         if scale is not None and scale != shard.scale:
             raise AuditError(
                 f"{shard.mean} names its second array {shard.scale}, and scale says {scale}: rename the array, or "
@@ -298,13 +306,11 @@ def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], 
     return list(shards.values()), states
 
 
-def _is_state(path: Path) -> bool:
+def _safetensors_shard(path: Path) -> _Shard | None:
+    """Return the posteriors in a file, or None if it is a state."""
     with _readable(path), _opened(path) as file:
-        return (file.metadata() or {}).get("format") == _FORMAT
-
-
-def _safetensors_shard(path: Path) -> _Shard:
-    with _readable(path), _opened(path) as file:
+        if (file.metadata() or {}).get("format") == _FORMAT:
+            return None
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     second = next((name for name in SCALES if name in shapes), None)
     if "mean" not in shapes or second is None:
@@ -341,21 +347,6 @@ def _shard(mean: Path, second: Path, scale: str, shape: tuple[int, ...], second_
             f"{mean} holds a mean of shape {shape}: it must be (inputs, factors), or (inputs, channels, ...)."
         )
     return _Shard(mean, second, scale, shape)
-
-
-def _check_alike(shards: list[_Shard], counted: Sums | None) -> None:
-    """Raise an AuditError if latents differ, before anything is counted."""
-    if not shards:
-        return
-    name, shape, scale = str(shards[0].mean), shards[0].shape[1:], shards[0].scale
-    if counted is not None:
-        name, shape, scale = "the state", counted.shape, counted.scale
-    for shard in shards:
-        if (shard.shape[1:], shard.scale) != (shape, scale):
-            raise AuditError(
-                f"{shard.mean} holds latents of shape {shard.shape[1:]} with their {shard.scale}, and {name} latents "
-                f"of shape {shape} with their {scale}: all files must be alike."
-            )
 
 
 def _rows(path: Path, name: str, start: int, stop: int) -> Tensor:
