@@ -29,7 +29,9 @@ def run(
     notebook: _Notebook,
     profile: _Profile = "quick",
     parameters: _Parameters = None,
-    force: Annotated[bool, typer.Option("--force", help="Train anew, even if a finished training has these settings.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train anew, even if a finished training has these settings.")
+    ] = False,
 ) -> None:
     """Run an experiment's notebook and keep its results."""
     from companion import runs

@@ -71,7 +71,7 @@ def test_versions_agree():
 
 
 def test_torchvision_torchmetrics_and_lightning_import_beside_any_torch():
-    run_python("import companion, torchvision, torchmetrics, lightning; from torchvision.datasets import MNIST")
+    run_python("import companion.data, torchvision, torchmetrics, lightning; from torchvision.datasets import MNIST")
 
 
 @pytest.mark.parametrize(
