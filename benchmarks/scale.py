@@ -1,17 +1,17 @@
-"""Posteriors in files, up to 10,000,000 samples of 128 factors: time, memory and error of `audit_shards`.
+"""Posteriors in files, up to 10,000,000 samples of 128 factors: time, memory and error of `vaemi.audit_files`.
 
     .venv/bin/python benchmarks/scale.py --json scale.json      (10 GB in the temporary folder, some ten minutes)
 
 The truth is known: sigma is drawn log-uniformly between a and b, and mu from N(0, 1 - sigma^2), so that q(z_h) is
-N(0, 1) whatever a and b, and I(X; Z_h) = -E log sigma = -(log a + log b) / 2. 24 factors are used, 104 tell less than
+N(0, 1) whatever a and b, and I(X; Z_h) = -E log sigma = -(log a + log b) / 2. 24 factors are used, 104 carry less than
 a hundredth of a nat.
 
-The samples lie in shards of 100,000, float32. Every measurement is a process of its own, on one thread for each process
-that counts. Memory is the highest resident set during the audit above the one before it; with several processes the
-sum over them, each at its highest. Beside the shards, `factor_information` is given the same samples as two tensors in
-memory.
+The samples are in files of 100,000, in float32. Every measurement is a process of its own, with one thread for each
+process that counts; several processes are the workers of a local Dask cluster, whose start is included. Memory is the
+highest resident set during the audit minus that before it; with several processes the sum of their highest ones. For
+comparison, `factor_information` gets the same samples as two tensors in memory.
 
-The second part measures what a sampler does that repeats samples to give every process as many.
+The second part measures the effect of a sampler that repeats samples to give all processes equally many.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DistributedSampler
 
 import vaemi
-from vaemi.auditing.files import audit_shards
 
 _specification = importlib.util.spec_from_file_location("estimators", Path(__file__).with_name("estimators.py"))
 assert _specification is not None
@@ -46,7 +45,7 @@ _specification.loader.exec_module(estimators)
 
 H, USED = 128, 24
 SHARD = 100_000
-# Samples by number, with the processes that count them; the last also in memory.
+# Numbers of samples, with the processes that count them.
 FULL = [(100_000, 1), (1_000_000, 1), (1_000_000, 2), (10_000_000, 1)]
 IN_MEMORY = [100_000, 1_000_000]
 # Samples and processes of the padded sampler.
@@ -82,11 +81,11 @@ def write(folder: Path, samples: int, shard: int) -> None:
 
 
 def measure(folder: Path, samples: int, shard: int, processes: int, in_memory: bool) -> dict[str, Any]:
-    """Count the first samples of a folder in this process, and say what it took."""
+    """Count the first samples of a folder from this process, and return what it took."""
     torch.set_num_threads(1)
     vaemi.factor_information(torch.randn(50, 2), torch.zeros(50, 2))  # compiles
     files = sorted(folder.glob("*.safetensors"))[: samples // shard]
-    # What is in memory from the start is not counted in time, but in memory it is.
+    # Loading the tensors counts as memory, not as time.
     before = estimators._resident_before()
     if in_memory:
         parts = [load_file(file) for file in files]
@@ -95,8 +94,10 @@ def measure(folder: Path, samples: int, shard: int, processes: int, in_memory: b
     usage, wall = _cpu(), time.perf_counter()
     if in_memory:
         found = vaemi.factor_information(mean, log_variance)
+    elif processes == 1:
+        found = vaemi.audit_files(files, progress=False).information
     else:
-        found = audit_shards(files, processes=processes, progress=False).information
+        found = count_with_dask(files, processes)
     wall = time.perf_counter() - wall
     cpu = _cpu() - usage
     peak = None if before is None else (estimators._highest_resident() - before) / 1e6
@@ -120,6 +121,14 @@ def measure(folder: Path, samples: int, shard: int, processes: int, in_memory: b
     }
 
 
+def count_with_dask(files: list[Path], processes: int) -> vaemi.FactorInformation:
+    from distributed import Client, LocalCluster
+
+    cluster = LocalCluster(n_workers=processes, threads_per_worker=1, dashboard_address=None)
+    with cluster, Client(cluster) as client:
+        return vaemi.audit_files(files, client=client, progress=False).information
+
+
 def _cpu() -> float:
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, who))
@@ -140,7 +149,7 @@ def measure_apart(folder: Path, samples: int, shard: int, processes: int, in_mem
 
 
 def padded(samples: int, processes: int) -> dict[str, Any]:
-    """What repeated samples change, against every sample once."""
+    """Return what repeated samples change, compared with every sample once."""
     mean, log_variance = draw(samples, seed=10**6)
     shares = [
         list(DistributedSampler(range(samples), num_replicas=processes, rank=rank, shuffle=False))  # type: ignore[arg-type]
@@ -162,7 +171,7 @@ def padded(samples: int, processes: int) -> dict[str, Any]:
 
 
 def make_ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Time and memory of each number of samples over those of the fewest; of processes and memory over one process."""
+    """Return time and memory relative to the fewest samples, and relative to one process that reads files."""
     streamed = {row["samples"]: row for row in rows if row["processes"] == 1 and not row["in_memory"]}
     least = streamed[min(streamed)]
 
@@ -185,8 +194,8 @@ def make_ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Posteriors in files, up to 10,000,000 samples.")
-    parser.add_argument("--quick", action="store_true", help="tiny data: checks this file, says nothing on speed")
-    parser.add_argument("--folder", type=Path, help="where the shards are written, if not in the temporary folder")
+    parser.add_argument("--quick", action="store_true", help="tiny data: checks this file, not the speed")
+    parser.add_argument("--folder", type=Path, help="folder for the files, instead of the temporary one")
     parser.add_argument("--json", type=Path, help="write rows, ratios and the machine to this file")
     parser.add_argument("--other-work", default="", metavar="WORDS", help="what else the machine does meanwhile")
     parser.add_argument("--task", help=argparse.SUPPRESS)

@@ -29,9 +29,7 @@ def run(
     notebook: _Notebook,
     profile: _Profile = "quick",
     parameters: _Parameters = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Train anew, even if a finished training has these settings.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train again instead of loading a finished training.")] = False,
 ) -> None:
     """Run an experiment's notebook and keep its results."""
     from companion import runs
@@ -81,10 +79,11 @@ def sweep(
         notebook, sweeps.parse_grid(grid or []), profile, _assignments(parameters), name, over, many=yes
     )
     if dry_run:
+        missing = planned.missing
         for point in planned.points:
             words = ", ".join(f"{name} = {value}" for name, value in point.items())
-            print(f"{words}: {'to be made' if point in planned.missing else 'exists'}")
-        print(f"{len(planned.points)} runs, {len(planned.missing)} to be made.")
+            print(f"{words}: {'to be made' if point in missing else 'exists'}")
+        print(f"{len(planned.points)} runs, {len(missing)} to be made.")
         return
     complete = sweeps.make(planned, jobs, threads, force, cluster)
     if planned.file(".csv").exists():
@@ -140,34 +139,17 @@ COMMANDS: tuple[Callable[..., None], ...] = (run, sweep, data, claims)
 
 
 def _assignments(texts: Sequence[str] | None) -> dict[str, Any]:
-    return {name: _value(value) for name, value in _named(texts, "NAME=VALUE", "-p beta=4")}
+    """Return the parameters in texts such as ``"beta=4"``; values are YAML."""
+    import yaml
 
-
-def _named(texts: Sequence[str] | None, form: str, example: str) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
+    found: dict[str, Any] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"{text!r} is not of the form {form}, such as {example}.")
-        if name in dict(pairs):
-            raise typer.BadParameter(f"{name} is given twice: write it once.")
-        pairs.append((name, value))
-    return pairs
-
-
-def _value(text: str) -> Any:
-    return _as_number(_yaml(text))
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise typer.BadParameter(f"the value {text!r} cannot be read: put quotes around a text with signs.") from None
-
-
-def _as_number(value: Any) -> Any:
-    # YAML 1.1 takes 1e-3 for a text.
-    return float(value) if isinstance(value, str) and _WITH_EXPONENT.fullmatch(value) else value
+            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE, such as beta=4.")
+        try:
+            # YAML 1.1 takes 1e-3 for a text.
+            found[name] = float(value) if _WITH_EXPONENT.fullmatch(value) else yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise typer.BadParameter(f"the value in {text!r} is not YAML: quote a text with signs.") from None
+    return found

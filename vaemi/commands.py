@@ -26,7 +26,7 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             # A notebook's client would still complain that its kernel died.
             logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-            message, status = "interrupted; earlier results are unchanged, and the same command continues.", 130
+            message, status = "interrupted; earlier results are unchanged.", 130
         print(f"vaemi: {message}", file=sys.stderr)
         raise typer.Exit(status)
 

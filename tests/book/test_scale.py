@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import pickle
 import re
 import subprocess
 import sys
@@ -18,10 +17,10 @@ from vaemi.models import ConvVAE, as_float
 
 
 def blocks():
-    """Scripts, which begin with their name, and other blocks of code of the page."""
-    text = (ROOT / "book" / "scale.md").read_text()
+    """The page's blocks of code by their first line: `# NAME.py` for scripts, `# with NAME` for other frameworks."""
+    text = (ROOT / "book" / "scale.md").read_text(encoding="utf-8")
     found = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    named = {match[1]: block for block in found if (match := re.match(r"# (\w+\.py)\n", block))}
+    named = {match[1]: block for block in found if (match := re.match(r"# (\w+\.py|with \w+)\n", block))}
     return named, [block for block in found if block not in named.values()]
 
 
@@ -39,7 +38,7 @@ def run(*command, folder):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """The folder in which the scripts ran one after the other, what they printed, and the other blocks' names."""
+    """The folder in which the scripts ran one after the other, what they printed, and the names of the other blocks."""
     folder = tmp_path_factory.mktemp("scale")
     generator = torch.Generator().manual_seed(0)
     # Pictures with two bright bars here or there; a number of them that two do not divide.
@@ -52,18 +51,21 @@ def ran(tmp_path_factory):
     torch.save(pictures[600:], folder / "held_out.pt")
     scripts, others = blocks()
     for name, script in scripts.items():
-        (folder / name).write_text(script)
+        if name.endswith(".py"):
+            (folder / name).write_text(script)
     run("train.py", folder=folder)
     printed = run("-m", "torch.distributed.run", "--nproc-per-node", "2", "evaluate.py", folder=folder)
     model = ConvVAE((1, 28, 28), latent_dim=16).eval()
     model.load_state_dict(torch.load(folder / "model.pt"))
-    namespace = {"torch": torch, "model": model, "batches": as_float(pictures[600:]).split(100)}
+    batches = as_float(pictures[600:]).split(100)
+    namespace = {"__name__": "__main__", "torch": torch, "vaemi": vaemi, "model": model, "batches": batches}
     with contextlib.chdir(folder):
         for number, block in enumerate(others):
             exec(compile(block, f"block {number} of book/scale.md", "exec"), namespace)
     return folder, printed, namespace
 
 
+@pytest.mark.slow
 def test_the_scripts_evaluate_every_sample_once(ran):
     folder, printed, _ = ran
     count, total = printed.split()
@@ -77,6 +79,7 @@ def test_the_scripts_evaluate_every_sample_once(ran):
     assert expected.total > 0.01
 
 
+@pytest.mark.slow
 def test_the_blocks_agree(ran):
     folder, _, names = ran
     assert names["audit"].information.n_samples == names["info_of_all"].n_samples == 301
@@ -84,11 +87,24 @@ def test_the_blocks_agree(ran):
     assert (folder / "counted.safetensors").exists()
 
 
-def test_a_sketch_can_be_pickled(ran):
-    sketch = ran[2]["whole"]
-    again = pickle.loads(pickle.dumps(sketch))
-    again.merge(sketch)
-    assert again.n_samples == 602
+@pytest.mark.slow
+def test_dask_counts_every_sample(ran):
+    pytest.importorskip("distributed")
+    assert "from 301 inputs" in run("workers.py", folder=ran[0])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("name", "package"), [("with Spark", "pyspark"), ("with Ray", "ray")])
+def test_other_frameworks_merge_to_the_same(ran, name, package):
+    pytest.importorskip(package)
+    folder, _, names = ran
+    expected = names["info_of_all"]
+    with contextlib.chdir(folder):
+        names = {**names, "paths": [str(folder / path) for path in names["paths"]]}
+        exec(compile(blocks()[0][name], name, "exec"), names)
+    assert names["info_of_all"].n_samples == 301
+    torch.testing.assert_close(names["info_of_all"].nats, expected.nats, atol=1e-12, rtol=0)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +130,7 @@ def test_the_truth_of_the_benchmark_is_that_of_its_draws(bench):
     torch.testing.assert_close(found.marginal_std, torch.ones(bench.H, dtype=torch.float64), atol=0.03, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_quick_run_of_the_benchmark(bench, tmp_path, capsys):
     bench.main(["--quick", "--json", str(tmp_path / "scale.json")])
     made = json.loads((tmp_path / "scale.json").read_text())

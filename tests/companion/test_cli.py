@@ -1,12 +1,14 @@
-"""The command: what is right prints where the result is, what is wrong is one sentence and a non-zero exit."""
+"""The companion's commands: a result is named, and a mistake is one sentence and a non-zero exit status."""
 
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, vaemi_command
 
+from companion import runs
 from vaemi import cli
 
 
@@ -37,22 +39,36 @@ def test_a_users_mistake_is_one_sentence(arguments, words, capsys, monkeypatch):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["run"], ["run", "mnist", "-p", "beta"], ["data", "get", "imagenet"], []])
-def test_a_malformed_command_is_refused_with_its_usage(arguments, capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(arguments)
-    assert stop.value.code == 2
-    assert "usage: vaemi" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "Missing argument"),
+        (["run", "mnist", "-p", "beta"], "'beta' is not of the form NAME=VALUE"),
+        (["run", "mnist", "-p", "beta=[1"], "is not YAML"),
+        (["run", "mnist", "--forse"], "--force"),
+        (["data", "get", "imagenet"], "is not one of 'mnist'"),
+        (["sweep", "mnist", "--jobs", "0"], "--jobs"),
+    ],
+)
+def test_a_malformed_command_is_refused_with_its_usage(arguments, words, capsys):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "Usage: vaemi" in error
+    assert words in error
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("4", 4), ("1e-3", 1e-3), ("0.5", 0.5), ("true", True), ("auto", "auto"), ("32-true", "32-true")],
+    [("4", 4), ("1e-3", 1e-3), ("0.5", 0.5), ("true", True), ("auto", "auto"), ("32-true", "32-true"), ("a=b", "a=b")],
 )
-def test_values_are_read_as_a_person_means_them(text, value):
-    name, read = cli._assignment(f"x={text}")
-    assert (name, read) == ("x", value)
-    assert type(read) is type(value)
+def test_parameters_are_yaml(text, value, monkeypatch, capsys):
+    given = []
+    outcome = SimpleNamespace(result="result.json")
+    monkeypatch.setattr(runs, "run", lambda *arguments: given.append(arguments) or outcome)
+    assert cli.main(["run", "mnist", "-p", f"x={text}", "--profile", "smoke", "--force"]) == 0
+    assert given == [("mnist", "smoke", {"x": value}, True)]
+    assert type(given[0][2]["x"]) is type(value)
+    assert "is done: result.json" in capsys.readouterr().out
 
 
 def test_data_status_and_check(capsys, own_data_root):
@@ -94,7 +110,7 @@ def test_ctrl_c_is_one_sentence_and_leaves_the_results(smoke_results, ctrl_c_wor
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error.rstrip().endswith("vaemi: interrupted; earlier results are untouched, and the same command goes on.")
+    assert error.rstrip().endswith("vaemi: interrupted; earlier results are unchanged.")
     assert "Traceback" not in error
     assert (smoke_results / "smoke" / "mnist.json").read_bytes() == before
     assert not list((smoke_results / "smoke").glob(".mnist.*/"))

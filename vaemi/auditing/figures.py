@@ -1,7 +1,7 @@
 """Figures of the report, and the style of all figures.
 
-The colours are those of Okabe and Ito; the ground is transparent and the text mid-grey, which reads on a light and on a
-dark page.
+The colours are close to those of Okabe and Ito. The background is transparent and the text mid-grey, to be read on
+light and on dark pages.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import io
 import itertools
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import numpy as np
-import seaborn as sns
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure, FigureBase
@@ -23,52 +22,55 @@ from torch import Tensor
 
 from vaemi.information import FactorInformation
 
-if TYPE_CHECKING:
-    pass
-
 BLUE, ORANGE, GREEN, PURPLE = "#2b8fd0", "#d9661f", "#109a72", "#b0699a"
 GREY = "#7d8389"
-
-
+#: Width of a figure in inches.
 WIDTH = 5.4
-
-
-# Of a JPEG in which no eye finds a difference at the size that a figure is shown in.
+# JPEG quality at which no difference is visible at the size of a figure.
 _QUALITY = 90
+
+_TICKS = {
+    f"{axis}tick.{name}": value
+    for axis in "xy"
+    for name, value in {
+        "color": GREY, "labelsize": 10, "major.size": 6, "major.width": 1.25, "minor.size": 4, "minor.width": 1,
+    }.items()
+}  # fmt: skip
+_STYLE: Any = {
+    **_TICKS,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "savefig.bbox": "tight",
+    "figure.dpi": 110,
+    "text.color": GREY,
+    "axes.labelcolor": GREY,
+    "axes.edgecolor": GREY,
+    "axes.titlecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 1.25,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, PURPLE]),
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "legend.fontsize": 10,
+    "legend.title_fontsize": 12,
+    "legend.frameon": False,
+    "grid.color": ".8",
+    "grid.linewidth": 1,
+    "image.cmap": "gray",
+    "lines.solid_capstyle": "round",
+    "patch.edgecolor": "w",
+    "patch.force_edgecolor": True,
+    "svg.hashsalt": "vaemi",  # the same figure gives the same file
+}
 
 
 def use_style(image_format: str = "svg") -> None:
-    """Set the book's style for all figures from here on; in a notebook also the format they are stored in."""
-    sns.set_theme(
-        context="notebook",
-        style="ticks",
-        rc={
-            "figure.facecolor": "none",
-            "axes.facecolor": "none",
-            "savefig.facecolor": "none",
-            "savefig.bbox": "tight",
-            "figure.dpi": 110,
-            "text.color": GREY,
-            "axes.labelcolor": GREY,
-            "axes.edgecolor": GREY,
-            "axes.titlecolor": GREY,
-            "xtick.color": GREY,
-            "ytick.color": GREY,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, PURPLE]),
-            "font.size": 11,
-            "axes.titlesize": 11,
-            "axes.labelsize": 11,
-            "xtick.labelsize": 10,
-            "ytick.labelsize": 10,
-            "legend.fontsize": 10,
-            "legend.frameon": False,
-            "image.cmap": "gray",
-            # The same figure gives the same file.
-            "svg.hashsalt": "vaemi",
-        },
-    )
+    """Set the style of all figures that follow; in a notebook also the format in which they are stored."""
+    plt.rcParams.update(_STYLE)
     try:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -83,10 +85,10 @@ def use_style(image_format: str = "svg") -> None:
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as text of an SVG whose pictures take few bytes; the same figure gives the same text.
+    """Return the figure as an SVG whose pictures take few bytes; the same figure gives the same text.
 
-    Matplotlib stores every picture as a PNG with an opacity for each pixel, which of photographs is four times what a
-    JPEG takes that looks the same.
+    Matplotlib stores every picture as a PNG with an opacity per pixel. For photographs that takes four times the bytes
+    of a JPEG that looks the same.
     """
     stored = io.StringIO()
     figure.savefig(stored, format="svg", bbox_inches="tight", metadata={"Date": None})
@@ -94,7 +96,7 @@ def as_svg(figure: Figure) -> str:
 
 
 def _lighter(png: str) -> str:
-    """Address that holds a picture, given as base64 of a PNG, in few bytes: grey as one channel, or all as a JPEG."""
+    """Return a data URL for a PNG in base64: the smaller of a PNG, in one channel if it is grey, and a JPEG."""
     stored = Image.open(io.BytesIO(base64.b64decode(png)))
     if stored.mode == "RGBA" and min(stored.getchannel("A").tobytes()) < 255:
         return f"data:image/png;base64,{png}"
@@ -111,7 +113,7 @@ def _lighter(png: str) -> str:
 
 
 def spectrum_and_deviations(information: FactorInformation, threshold: float = 0.1) -> Figure:
-    """The upper part of `spectrum`: information of every factor, and sigma* below it."""
+    """Draw the information of every factor, and sigma* below it."""
     figure = plt.figure(figsize=(WIDTH, 3.4), layout="constrained")
     draw_spectrum_and_deviations(figure, information, threshold, [])
     return figure
@@ -120,7 +122,7 @@ def spectrum_and_deviations(information: FactorInformation, threshold: float = 0
 def draw_spectrum_and_deviations(
     figure: FigureBase, information: FactorInformation, threshold: float, drawn: Sequence[int]
 ) -> None:
-    """Draw the information of every factor over its marginal standard deviation."""
+    """Draw the information of every factor above its sigma*; the factors in `drawn` are circled."""
     stems, deviations = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
     ranks = np.arange(1, len(information) + 1)
     nats, marginal_std, errors = (
@@ -142,26 +144,26 @@ def draw_spectrum_and_deviations(
     stems.set(ylabel=r"$I(X;Z_h)$ (nats)", ylim=(0, None))
     stems.legend(loc="upper right")
     deviations.axhline(1, color=GREY, lw=0.8, ls=":")
-    # 1.5 holds what a prior has pulled to 1; of other models more is to be seen.
+    # A prior pulls sigma* to 1; models that it does not pull need more room.
     deviations.set(
         xlabel="factor, ranked by information", ylabel=r"$\sigma^*_h$", ylim=(0, max(1.5, 1.05 * marginal_std.max()))
     )
 
 
 def information_maps(maps: Tensor, shown: int = 8) -> Figure:
-    """Information of spatial latents at every place, a heat map for each channel, the most informative ones first.
+    """Draw a heat map of the information at every place for each channel, the most informative channels first.
 
     Parameters
     ----------
     maps : Tensor, shape (channels, height, width) or (channels, length)
         In nats, as `Audit.maps`.
     shown : int
-        Number of channels at most.
+        Largest number of channels.
 
     Raises
     ------
     ValueError
-        If the latents have no places, or more than two dimensions of them.
+        If `maps` has another shape.
     """
     if maps.ndim not in (2, 3):
         raise ValueError(f"maps has shape {tuple(maps.shape)}: give (channels, height, width) or (channels, length).")

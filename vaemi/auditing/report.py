@@ -1,10 +1,9 @@
-"""An audit as one page of HTML that needs no other file: figure, table, remarks, and where the numbers come from."""
+"""Render an audit as one HTML page that needs no other file: figure, table, remarks and provenance."""
 
 from __future__ import annotations
 
 import html
 import platform
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +13,12 @@ import torch
 
 from vaemi._files import atomic_write
 from vaemi._version import __version__
+from vaemi.errors import import_extra
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from vaemi.auditing.result import Audit
 
-    from vaemi.auditing.encoder import Audit
-
-# More rows help nobody on a page; the command's table and `Audit.to_frame` have them all.
+# `Audit.to_frame` and the command's table have all rows.
 _MOST_ROWS = 200
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -36,50 +34,41 @@ caption { text-align: left; padding-bottom: .5rem; }
 
 
 def write(audit: Audit, path: Path | str, about: Mapping[str, str] | None = None) -> Path:
-    """Write the page of an audit; the file is there whole or not at all.
+    """Write the page of an audit as an HTML file.
 
     Parameters
     ----------
     audit : Audit
     path : path
-        Of the HTML file; what was there before is replaced.
+        The HTML file; an existing one is replaced.
     about : mapping, optional
-        More about where the numbers come from, such as the names of files: shown as rows of the last table.
+        More rows for the table of provenance, such as the names of files.
 
     Returns
     -------
     Path
-        Of the file.
+        The HTML file.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If the file cannot be written; an existing one is then unchanged.
     """
     path = Path(path)
-    with atomic_write(Path(path)) as scratch:
-        scratch.write_text(page(audit, about))
+    with atomic_write(path) as scratch:
+        scratch.write_text(page(audit, about), encoding="utf-8")
     return path
 
 
-def figure(audit: Audit) -> Figure:
-    """The page's figure: the spectrum with error bars over sigma*, or a map for each channel of spatial latents."""
-    from vaemi.auditing import figures
-
-    if audit.is_spatial and len(audit.latent_shape) <= 3:
-        return figures.information_maps(audit.maps)
-    return figures.spectrum_and_deviations(audit.information, audit.threshold)
-
-
 def page(audit: Audit, about: Mapping[str, str] | None = None) -> str:
-    """The page of an audit as text, see `write`."""
+    """Return the page of an audit as text, see `write`."""
     title = f"Audit of {audit.source}"
     remarks = "".join(f"<li>{html.escape(remark)}</li>\n" for remark in audit.remarks)
     warned = (
         f'<section class="remarks" aria-labelledby="remarks"><h2 id="remarks">Read this first</h2>\n'
         f"<p>Something may have made the numbers wrong.</p>\n<ul>\n{remarks}</ul></section>"
         if remarks
-        else "<p>None of the known traps was noticed.</p>"
+        else "<p>None of the known mistakes was noticed.</p>"
     )
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -107,37 +96,32 @@ def page(audit: Audit, about: Mapping[str, str] | None = None) -> str:
 
 
 def _drawn(audit: Audit) -> str:
-    import matplotlib
-
-    # No window is asked for, and the caller's figures keep their style.
-    from matplotlib import pyplot as plt
-
+    """Return the figure: a map per channel of spatial latents, otherwise the spectrum above sigma*."""
+    plt = import_extra("matplotlib.pyplot", "audit")
     from vaemi.auditing import figures
 
-    backend = matplotlib.get_backend()
-    with plt.rc_context():
+    backend = plt.get_backend()
+    with plt.rc_context():  # the caller's figures keep their style
         plt.switch_backend("agg")
         figures.use_style()
-        drawn = figure(audit)
+        if audit.is_spatial and len(audit.latent_shape) <= 3:
+            drawn = figures.information_maps(audit.maps)
+            what = "Heat maps of the information of each channel at every place"
+        else:
+            drawn = figures.spectrum_and_deviations(audit.information, audit.threshold)
+            what = "Stems show the information of every factor, ranked, with 95 % error bars; dots below its sigma*"
         svg = figures.as_svg(drawn)
         plt.close(drawn)
     plt.switch_backend(backend)
-    # Without the XML declaration, which has no place inside HTML.
-    svg = svg[svg.index("<svg") :]
-    best = int(audit.information.ranking[0])
-    what = (
-        "Heat maps of the information of each channel at every place"
-        if audit.is_spatial
-        else "Stems show the information of every factor, ranked, with 95 % error bars; dots below show its sigma*"
-    )
-    alt = f"{what}. {audit.summary} The most informative factor knows {audit.information.nats[best]:.2f} nats."
-    svg = re.sub("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', svg, count=1)
+    best = float(audit.information.nats.max())
+    alt = html.escape(f"{what}. {audit.summary} The most informative factor carries {best:.2f} nats.")
+    # An XML declaration has no place inside HTML.
+    svg = svg[svg.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
     return f"<figure>\n{svg}\n<figcaption>{what}.</figcaption>\n</figure>"
 
 
 def _table(audit: Audit) -> str:
     frame = audit.to_frame()
-    # Ids, whole numbers and words as they are, measured numbers to a thousandth of a nat.
     cells = [
         [f"{value:.3f}" if isinstance(value, float) else str(value) for value in row]
         for row in frame.head(_MOST_ROWS).astype(object).itertuples(index=False)

@@ -1,22 +1,19 @@
-"""Auditing any encoder: what is accepted, each trap set and caught, and a clean model without a remark."""
+"""Auditing any encoder: what is accepted, each known mistake is noticed, and a clean model gets no remark."""
 
 import itertools
 import math
-import subprocess
-import sys
 from collections import OrderedDict
+from functools import partial
+from types import SimpleNamespace
 
-import lightning
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from torch import nn
 from torch.distributions import Independent, Laplace, Normal
 
 import vaemi
-from vaemi.auditing import encoder as auditing
-from vaemi.auditing.encoder import AuditError
+from vaemi.auditing import SCALES, AuditError
 
 N, H = 4000, 6
 # Variances of the posteriors of the three factors that are used; the means have what is left to 1.
@@ -53,7 +50,7 @@ def audit(encode, batches, **settings):
 
 
 class Model(nn.Module):
-    """With dropout and batch normalization, which in eval mode do nothing."""
+    """A model with dropout and batch normalization, which in eval mode do nothing."""
 
     def __init__(self):
         super().__init__()
@@ -66,14 +63,16 @@ class Model(nn.Module):
         return encode(self.drop(self.normalize(x)))
 
 
-class Module(lightning.LightningModule):
+class Module(nn.Module):
+    """A module with the VAE inside, as in Lightning."""
+
     def __init__(self, model):
         super().__init__()
         self.model = model
 
 
-def assert_as_it_is(found, x):
-    """The numbers of `factor_information`, and none of the traps."""
+def assert_clean(found, x):
+    """The numbers are those of `factor_information`, and there is no remark."""
     expected = vaemi.factor_information(*encode(x))
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-4, rtol=0)
     assert found.remarks == []
@@ -82,19 +81,14 @@ def assert_as_it_is(found, x):
 
 def test_a_clean_encoder_is_measured_and_gets_no_remark(x):
     found = audit(encode, x)
-    assert_as_it_is(found, x)
+    assert_clean(found, x)
     assert torch.all((found.information.nats - NATS).abs() < 4 * found.information.stderr + 1e-6)
     assert found.influential.tolist() == [0, 1, 2]
     assert (found.latent_dim, found.latent_dim_range, found.uncertain.tolist()) == (3, (3, 3), [])
     assert (found.scale, found.n_batches, found.latent_shape, found.is_spatial) == ("log_variance", 16, (H,), False)
     assert found.source == "encode"
-    assert "3 of 6 factors know more than 0.1 nats, from 4,000 inputs" in str(found)
+    assert "3 of 6 factors carry more than 0.1 nats, from 4,000 inputs" in str(found)
     assert found.to_frame()["influential"].tolist() == ["yes"] * 3 + ["no"] * 3
-
-
-class Named:
-    def __init__(self, **parts):
-        self.__dict__.update(parts)
 
 
 @pytest.mark.parametrize(
@@ -109,18 +103,20 @@ class Named:
         lambda mean, variance: {"loc": mean, "scale": variance.sqrt(), "z": mean},
         lambda mean, variance: {"qz": Normal(mean, variance.sqrt()), "z": mean},
         lambda mean, variance: OrderedDict(embedding=mean, log_covariance=variance.log()),
-        lambda mean, variance: Named(mean=mean, var=variance),
-        lambda mean, variance: Named(latent_dist=Named(mean=mean, logvar=variance.log(), std=variance.sqrt())),
+        lambda mean, variance: SimpleNamespace(mean=mean, var=variance),
+        lambda mean, variance: SimpleNamespace(
+            latent_dist=SimpleNamespace(mean=mean, logvar=variance.log(), std=variance.sqrt())
+        ),
     ],
 )
 def test_every_form_of_answer_is_read(x, answer):
-    assert_as_it_is(audit(lambda batch: answer(*posterior(batch)), x), x)
+    assert_clean(audit(lambda batch: answer(*posterior(batch)), x), x)
 
 
-@pytest.mark.parametrize("scale", auditing.SCALES)
-def test_every_scale_is_read_as_it_is_said(x, scale):
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_is_read_as_given(x, scale):
     found = audit(lambda batch: (posterior(batch)[0], FROM_VARIANCE[scale](posterior(batch)[1])), x, scale=scale)
-    assert_as_it_is(found, x)
+    assert_clean(found, x)
     assert found.scale == scale
 
 
@@ -137,12 +133,12 @@ def test_every_scale_is_read_as_it_is_said(x, scale):
     ],
 )
 def test_every_form_of_batches_is_taken(x, form):
-    assert_as_it_is(audit(encode, form(x)), x)
+    assert_clean(audit(encode, form(x)), x)
 
 
 def test_a_batch_is_handed_over_whole_if_asked(x):
     pairs = [(part, part + 1) for part in x.split(500)]
-    assert_as_it_is(audit(lambda pair: encode(pair[1] - 1), pairs, whole_batch=True), x)
+    assert_clean(audit(lambda pair: encode(pair[1] - 1), pairs, whole_batch=True), x)
 
 
 @pytest.mark.parametrize("wrap", [lambda m: m, Module, lambda m: m.encode])
@@ -153,15 +149,7 @@ def test_a_model_is_put_into_eval_mode_and_back(x, wrap):
     assert model.modes == {False}
     assert (model.training, model.drop.training, model.normalize.training) == (True, True, False)
     torch.testing.assert_close(model.normalize.running_mean, torch.zeros(8))
-    assert_as_it_is(found, x)
-
-
-def test_the_mode_comes_back_after_an_error(x):
-    model = Model()
-    with pytest.raises(AuditError, match="encode failed in batch 1 of shape"):
-        audit(model.encode, x[:, :2])
-    assert model.training
-    assert torch.is_grad_enabled()
+    assert_clean(found, x)
 
 
 def test_the_books_own_model_takes_pictures_as_they_are_stored(tiny_model, tiny_images):
@@ -171,31 +159,14 @@ def test_the_books_own_model_takes_pictures_as_they_are_stored(tiny_model, tiny_
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-6, rtol=0)
 
 
-def test_memory_does_not_grow_with_the_batches(x, monkeypatch):
-    sizes = []
-    update = vaemi.InformationSketch.update
-
-    def watched(self, *arguments):
-        update(self, *arguments)
-        sizes.append(self.nbytes)
-
-    monkeypatch.setattr(vaemi.InformationSketch, "update", watched)
-    audit(encode, (x[:200] for _ in range(50)))
-    assert len(sizes) == 50
-    assert sizes[-1] == sizes[0]
-
-
-# The traps.
-
-
-@pytest.mark.parametrize(("true", "said"), list(itertools.permutations(auditing.SCALES, 2)))
+@pytest.mark.parametrize(("true", "said"), list(itertools.permutations(SCALES, 2)))
 def test_a_wrong_scale_is_noticed_and_the_right_one_named(x, true, said):
     def wrong(batch):
         mean, variance = posterior(batch)
         return mean, FROM_VARIANCE[true](variance)
 
     if true.startswith("log_") and not said.startswith("log_"):
-        with pytest.raises(AuditError, match=r"must be greater than 0: it is probably a logarithm \(scale='log"):
+        with pytest.raises(AuditError, match=r"must be greater than 0: it is probably a logarithm"):
             audit(wrong, x, scale=said)
         return
     # Too narrow posteriors look as if there were too few samples, too.
@@ -205,13 +176,8 @@ def test_a_wrong_scale_is_noticed_and_the_right_one_named(x, true, said):
     assert all("too few to measure" in other for other in others)
 
 
-def test_a_variance_given_to_a_normal_as_its_scale_is_noticed(x):
-    remark, *_ = audit(lambda batch: Normal(*posterior(batch)), x).remarks
-    assert "as if it were the variance" in remark
-
-
 def test_a_name_is_believed_unless_sigma_star_is_far_off(x):
-    """Such a departure is that of a model that has not been trained to the end."""
+    """A model that was not trained to the end has such a departure."""
 
     def deviations(batch):
         mean, log_variance = encode(batch)
@@ -222,8 +188,8 @@ def test_a_name_is_believed_unless_sigma_star_is_far_off(x):
     (remark,) = audit(lambda batch: dict(zip(("mu", "logvar"), posterior(batch), strict=True)), x).remarks
     assert "scale='variance'" in remark
     # The advice can be followed.
-    assert_as_it_is(audit(deviations, x, scale="log_std"), x)
-    assert_as_it_is(audit(lambda batch: Normal(*posterior(batch)), x, scale="variance"), x)
+    assert_clean(audit(deviations, x, scale="log_std"), x)
+    assert_clean(audit(lambda batch: Normal(*posterior(batch)), x, scale="variance"), x)
 
 
 @pytest.mark.parametrize("width", [0.97, 1.0, 1.03])
@@ -243,12 +209,12 @@ def test_the_right_scale_is_seen_on_a_model_whose_factors_are_all_used(x):
 
 
 def test_a_log_variance_that_is_never_negative_is_doubted(x):
-    """sigma* does not tell, as the means are wide."""
+    """sigma* does not help, as the means are wide."""
     (remark,) = audit(lambda batch: (3 * batch, 0.3 + 0.5 * batch[:, :1].abs().expand_as(batch)), x).remarks
     assert "is never negative" in remark
 
 
-def test_a_prior_that_does_not_pull_is_said(x):
+def test_a_prior_that_does_not_pull_is_noticed(x):
     (remark,) = audit(lambda batch: (5 * batch, torch.full_like(batch, -0.1)), x[:, :2]).remarks
     assert "sigma* is far from 1 (median 5." in remark
     assert "however the second output is read" in remark
@@ -260,9 +226,9 @@ def test_eval_mode_forgotten_in_a_function(x):
     found = audit(lambda batch: model.encode(batch), x)
     mode, repetition = found.remarks[:2]
     assert "In training mode while encoding: drop (Dropout)" in mode
-    assert "encoded twice gives other answers" in repetition
+    assert "encoded twice gives different answers" in repetition
     assert model.training, "what a function calls is left as it is"
-    assert_as_it_is(audit(lambda batch: model.eval().encode(batch), x), x)
+    assert_clean(audit(lambda batch: model.eval().encode(batch), x), x)
 
 
 def test_batch_normalization_left_on(x):
@@ -271,27 +237,11 @@ def test_batch_normalization_left_on(x):
     found = audit(lambda batch: model.encode(batch), [*(x * 3 + 1).split(50)])
     mode, repetition = found.remarks[:2]
     assert "normalize (BatchNorm1d)" in mode
-    assert "drop" not in mode
-    assert "Half a batch gives other answers" in repetition
-
-
-def test_functional_dropout_is_seen_in_the_answers(x):
-    found = audit(lambda batch: encode(nn.functional.dropout(batch)), x)
-    assert any("encoded twice" in remark for remark in found.remarks)
-
-
-def test_a_module_that_refuses_eval_mode_is_seen(x):
-    class Stubborn(Model):
-        def encode(self, x):
-            self.drop.train()
-            return super().encode(x)
-
-    assert "drop (Dropout)" in audit(Stubborn(), x).remarks[0]
+    assert "drop (" not in mode
+    assert "Half a batch gives different answers" in repetition
 
 
 def test_modules_are_found_where_a_function_has_them(x):
-    from functools import partial
-
     class Holder:
         def __init__(self, model):
             self.model = model
@@ -327,7 +277,7 @@ def test_a_value_that_is_not_finite_is_an_error_with_the_batch(x, part):
         answer[part] = answer[part] + batch[:, :1] * 0
         return tuple(answer)
 
-    with pytest.raises(AuditError, match=r"answered in batch 3 with 6 value\(s\) in the .* not finite.* input 188"):
+    with pytest.raises(AuditError, match=r"returned in batch 3 6 value\(s\) in the .* not finite.* input 188"):
         audit(broken, x)
 
 
@@ -362,7 +312,7 @@ def test_spatial_latents_channel_by_channel_and_place_by_place(x):
     frame = found.to_frame()
     assert frame["channel"].tolist() == [1, 2, 0]
     assert frame["places_above_threshold"].tolist() == [4, 1, 0]
-    assert "2 of 3 channels know more than 0.1 nats at one of their 2 x 2 places" in found.summary
+    assert "2 of 3 channels carry more than 0.1 nats at one or more of their 2 x 2 places" in found.summary
 
 
 @pytest.mark.parametrize(
@@ -376,12 +326,12 @@ def test_spatial_latents_channel_by_channel_and_place_by_place(x):
         (encode, torch.zeros(4, 8), {"scale": "sigma"}, "scale is 'sigma': choose one of 'log_variance'"),
         (encode, torch.zeros(4, 8), {"threshold": -1}, "threshold is -1"),
         (encode, torch.zeros(4, 8), {"batch_size": 0}, "batch_size is 0"),
-        (lambda x: x, torch.zeros(4, 8), {}, "answers with a Tensor, in which no mean"),
-        (lambda x: (x, x, x), torch.zeros(4, 8), {}, "answers with 3 things"),
-        (lambda x: {"z": x}, torch.zeros(4, 8), {}, "answers with a dict with z, in which"),
-        (lambda x: Laplace(x, 1 + x), torch.zeros(4, 8), {}, "answers with a Laplace: only normal"),
+        (lambda x: x, torch.zeros(4, 8), {}, "returns a Tensor, in which no mean"),
+        (lambda x: (x, x, x), torch.zeros(4, 8), {}, "returns 3 objects"),
+        (lambda x: {"z": x}, torch.zeros(4, 8), {}, "returns a dict with z, in which"),
+        (lambda x: Laplace(x, 1 + x), torch.zeros(4, 8), {}, "returns a Laplace: only normal"),
         (lambda x: (x, x[:, :2]), torch.zeros(4, 8), {}, r"shapes \(4, 8\) and \(4, 2\)"),
-        (lambda x: (x.T, x.T), torch.zeros(4, 8), {}, "for 8 inputs and was given 4"),
+        (lambda x: (x.T, x.T), torch.zeros(4, 8), {}, "8 posteriors for 4 inputs"),
         (lambda x: (x, x * 0), torch.zeros(4, 8), {"scale": "std"}, "std of 0, .*: a deterministic encoder"),
         (lambda x: (x, x + 300), torch.zeros(4, 8), {}, r"Batch 1: log_variance holds 300 .* pass log\(sigma"),
         (
@@ -393,14 +343,8 @@ def test_spatial_latents_channel_by_channel_and_place_by_place(x):
     ],
 )
 def test_what_cannot_be_audited_is_refused_in_a_sentence(encode, batches, settings, words):
-    with pytest.raises(AuditError, match=words) as raised:
+    with pytest.raises(AuditError, match=words):
         audit(encode, batches, **settings)
-    assert "\n" not in str(raised.value)
-
-
-def test_the_public_name_is_the_function_even_after_the_modules_import():
-    code = "import vaemi.auditing, vaemi.cli; import vaemi; assert callable(vaemi.audit) and 'audit' in vaemi.__all__"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)
 
 
 def test_progress_is_shown_unless_it_is_not_wanted(x, capsys):

@@ -1,0 +1,283 @@
+"""`vaemi audit` and its report: from files to a table and a page, and one sentence for every mistake."""
+
+import html.parser
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import vaemi_command
+from safetensors.torch import save_file
+
+import vaemi
+from vaemi import cli
+from vaemi.auditing import report
+from vaemi.auditing.command import load_encoder
+
+SCRIPT = """
+import torch
+from beside import FACTORS
+
+def encode(x):
+    mean = x[:, :FACTORS] * torch.tensor([0.9, 0.6, 0.0])
+    return mean, torch.tensor([0.19, 0.64, 1.0]).log().expand(len(x), FACTORS)
+
+def spread(x):
+    mean, log_variance = encode(x)
+    return mean, (0.5 * log_variance).exp()
+
+def maps(x):
+    return tuple(part[:, :, None, None].expand(-1, -1, 2, 2) for part in encode(x))
+
+class Model(torch.nn.Module):
+    def encode(self, x):
+        return encode(x)
+
+model = Model()
+number = 3
+"""
+
+
+@pytest.fixture
+def users_folder(tmp_path, monkeypatch):
+    """A working folder with an encoder, inputs in every kind of file, and posteriors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("my_vae", "beside", "_audited_my_vae"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "my_vae.py").write_text(SCRIPT)
+    (tmp_path / "beside.py").write_text("FACTORS = 3\n")
+    x = torch.randn(600, 5, generator=torch.Generator().manual_seed(0))
+    np.save("x.npy", x.numpy())
+    np.savez("x.npz", data=x.numpy(), labels=np.array(["a", "b"]))
+    torch.save({"x": x, "y": torch.zeros(600)}, "x.pt")
+    save_file({"anything": x}, "x.safetensors")
+    for folder in ("inputs", "posteriors"):
+        (tmp_path / folder).mkdir()
+    mean, log_variance = x[:, :3] * torch.tensor([0.9, 0.6, 0.0]), torch.tensor([0.19, 0.64, 1.0]).log().expand(600, 3)
+    for number, (inputs, one) in enumerate(zip(x.split(250), mean.split(250), strict=True)):
+        np.save(f"inputs/{number}.npy", inputs.numpy())
+        posteriors = {"mean": one.contiguous(), "log_variance": log_variance[: len(one)].contiguous()}
+        save_file(posteriors, f"posteriors/{number}.safetensors")
+    return tmp_path
+
+
+def test_ctrl_c_is_one_sentence(users_folder, capsys):
+    (users_folder / "stop.py").write_text("def encode(x):\n    raise KeyboardInterrupt\n")
+    assert cli.main(["audit", "stop.py:encode", "x.npy"]) == 130
+    assert capsys.readouterr().err.endswith("vaemi: interrupted; earlier results are unchanged.\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["my_vae.py:encode", "x.npy"],
+        ["my_vae.py:encode", "x.npz"],
+        ["my_vae.py:encode", "x.pt"],
+        ["my_vae.py:encode", "x.safetensors"],
+        ["my_vae.py:encode", "inputs"],
+        ["my_vae:encode", "x.npy"],
+        ["my_vae.py:model", "x.npy", "--batch-size", "7", "--device", "cpu"],
+        ["my_vae.py:spread", "x.npy", "--scale", "std"],
+        ["posteriors"],
+        ["posteriors/*.safetensors", "--state", "state.safetensors"],
+        ["posteriors/0.safetensors", "posteriors/1.safetensors", "posteriors/2.safetensors"],
+    ],
+)
+def test_a_table_of_the_factors_is_printed(users_folder, arguments, capsys):
+    assert cli.main(["audit", *arguments]) == 0
+    printed = capsys.readouterr()
+    x = torch.from_numpy(np.load("x.npy"))[:, :3]
+    log_variance = torch.tensor([0.19, 0.64, 1.0]).log().expand(600, 3)
+    expected = vaemi.factor_information(x * torch.tensor([0.9, 0.6, 0.0]), log_variance)
+    rows = [line.split() for line in printed.out.splitlines()[1:4]]
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    assert [float(row[1]) for row in rows] == pytest.approx(expected.nats.tolist(), abs=1e-4)
+    assert "2 of 3 factors carry more than 0.1 nats, from 600 inputs" in printed.out
+    assert "Remark" not in printed.out
+    assert ("running my_vae.py, which may do anything" in printed.err) == (arguments[0].startswith("my_vae.py"))
+
+
+def test_the_command_from_outside(users_folder):
+    arguments = ("my_vae.py:encode", "x.npy", "--threshold", "0.4", "--html", "r.html")
+    done = vaemi_command("audit", *arguments, cwd=users_folder)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 factors carry more than 0.4 nats" in done.stdout
+    assert "Report: r.html" in done.stdout
+    assert "my_vae.py:encode" in (users_folder / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_dask_scheduler_is_named_by_its_address(users_folder, capsys):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, dashboard_address=None) as cluster:
+        assert cli.main(["audit", str(users_folder / "posteriors"), "--dask", cluster.scheduler_address]) == 0
+    assert "from 600 inputs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["my_vae.py:encode"], "There are no inputs for my_vae.py:encode"),
+        (["my_vae.py", "x.npy"], "'my_vae.py' is not an encoder: write FILE.py:NAME"),
+        (["other.py:encode", "x.npy"], "There is no file other.py"),
+        (["no_such_module:encode", "x.npy"], "no_such_module cannot be run: ModuleNotFoundError"),
+        (["my_vae.py:encoder", "x.npy"], "my_vae.py has no encoder: it has encode, spread, maps, Model"),
+        (["broken.py:encode", "x.npy"], "broken.py cannot be run: ZeroDivisionError"),
+        (["my_vae.py:number", "x.npy"], "encode is a int"),
+        (["my_vae.py:encode", "y.npy"], "There is no y.npy"),
+        (["my_vae.py:encode", "my_vae.py"], "my_vae.py cannot be read as inputs: use .npy"),
+        (["my_vae.py:encode", "empty"], "empty holds or matches no .npy"),
+        (["my_vae.py:encode", "damaged.safetensors"], "damaged.safetensors cannot be read"),
+        (["my_vae.py:encode", "damaged.npz"], "damaged.npz cannot be read"),
+        (["my_vae.py:encode", "two.npz"], "two.npz holds a, b: name the inputs x or data"),
+        (["my_vae.py:encode", "single.npy"], "single.npy holds an array without inputs"),
+        (["my_vae.py:encode", "x.npy", "--threshold", "-1"], "threshold is -1"),
+        (["my_vae.py:encode", "x.npy", "--device", "nowhere"], "The audit of my_vae.py:encode failed"),
+        (["my_vae.py:encode", "x.npy", "--html", "no/such/report.html"], "report.html"),
+        (["my_vae.py:encode", "x.npy", "--state", "s.safetensors"], "--state and --dask are for posteriors in files"),
+        (["posteriors/*.npy"], "posteriors/*.npy holds or matches no .npy, .safetensors file"),
+        (["posteriors", "--scale", "std"], "names its second array log_variance, and scale says std"),
+        (["x.safetensors"], "x.safetensors holds anything: posteriors are arrays named mean and log_variance"),
+        (["two.npz"], "two.npz cannot be read as posteriors: use .npy or .safetensors files"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(users_folder, arguments, words, capsys):
+    (users_folder / "broken.py").write_text("1 / 0\n")
+    (users_folder / "empty").mkdir()
+    np.save("single.npy", np.float64(3))
+    (users_folder / "damaged.safetensors").write_bytes(b"nonsense")
+    (users_folder / "damaged.npz").write_bytes(b"PK\x03\x04 nonsense")
+    np.savez("two.npz", a=np.zeros((4, 5)), b=np.zeros((4, 5)))
+    assert cli.main(["audit", *arguments]) == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vaemi: ")]
+    assert words in error[-1]
+    assert not (users_folder / "report.html").exists()
+
+
+class Trap:
+    """A pickle that makes a folder where it is loaded."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "pt"])
+def test_a_file_of_inputs_runs_nothing(users_folder, kind, capsys):
+    objects = np.array([Trap()], dtype=object)
+    if kind == "npy":
+        np.save("trap.npy", objects, allow_pickle=True)
+    elif kind == "npz":
+        np.savez("trap.npz", x=objects)
+    else:
+        torch.save({"x": Trap()}, "trap.pt")
+    assert cli.main(["audit", "my_vae.py:encode", f"trap.{kind}"]) == 1
+    assert f"trap.{kind} cannot be read as arrays of numbers" in capsys.readouterr().err
+    assert not (users_folder / "ran").exists()
+
+
+def test_a_file_of_posteriors_runs_nothing(users_folder, capsys):
+    np.save("mean.npy", np.array([[Trap()]], dtype=object), allow_pickle=True)
+    np.save("log_variance.npy", np.zeros((1, 1)))
+    assert cli.main(["audit", "mean.npy"]) == 1
+    assert "mean.npy cannot be read as arrays of numbers" in capsys.readouterr().err
+    assert not (users_folder / "ran").exists()
+
+
+def test_a_state_that_another_program_wrote_is_refused(users_folder, capsys):
+    save_file({"x": torch.zeros(1)}, "other.safetensors")
+    assert cli.main(["audit", "posteriors", "--state", "other.safetensors"]) == 1
+    assert "other.safetensors is not the state of an audit of files" in capsys.readouterr().err
+
+
+class Page(html.parser.HTMLParser):
+    """The elements of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def audited(name):
+    return vaemi.audit(load_encoder(f"my_vae.py:{name}"), torch.from_numpy(np.load("x.npy")), progress=False)
+
+
+@pytest.mark.parametrize("name", ["encode", "maps", "spread"])
+def test_the_report_is_one_accessible_file(users_folder, name):
+    found = audited(name)
+    path = report.write(found, "report.html", {"data": "x.npy"})
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert page.all("html") == [{"lang": "en"}]
+    assert f"<title>Audit of {name}</title>" in text
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("caption")) == 1
+    (drawn,) = page.all("svg")
+    assert drawn["role"] == "img"
+    assert found.summary in drawn["aria-label"]
+    assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
+    # Nothing is fetched: no scripts, and addresses are within the page or data.
+    assert page.all("script") == page.all("link") == []
+    addresses = [value for _, found in page.tags for key, value in found.items() if key.endswith(("href", "src"))]
+    assert all(address.startswith(("#", "data:")) for address in addresses)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for words in ("x.npy", "600 in 3 batches", vaemi.__version__, torch.__version__):
+        assert words in text
+    # A deviation read as a log-variance is a mistake, which the page shows before the figure.
+    assert ("Read this first" in text) == (name == "spread")
+    assert ("None of the known mistakes" in text) == (name != "spread")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["spread", "maps"])
+def test_axe_finds_nothing_in_the_report_and_it_fits_on_a_phone(users_folder, name, browser):
+    from axe_playwright_python.sync_playwright import Axe
+
+    report.write(audited(name), "report.html", {"data": f"/{'a-long-folder/' * 20}x.npy"})
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.goto((users_folder / "report.html").as_uri())
+        violations = Axe().run(page, None, {"resultTypes": ["violations"]}).response["violations"]
+        assert [(rule["id"], rule["nodes"][0]["target"]) for rule in violations] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.close()
+
+
+def test_the_table_has_the_numbers_and_names_are_escaped(users_folder):
+    found = audited("encode")
+    text = report.page(found, {"data": "<b>&.npy"})
+    assert "&lt;b&gt;&amp;.npy" in text
+    rows = re.findall(r'<tr><th scope="row">(\d)</th><td>([\d.]+)</td>', text)
+    assert [int(row[0]) for row in rows] == found.information.ranking.tolist()
+    assert [float(row[1]) for row in rows] == pytest.approx(found.to_frame()["nats"].tolist(), abs=6e-4)
+
+
+def test_drawing_leaves_the_callers_style_alone(users_folder):
+    from matplotlib import pyplot as plt
+
+    backend = plt.get_backend()
+    with plt.rc_context({"font.size": 3, "backend": "svg"}):
+        plt.switch_backend("svg")
+        report.page(audited("maps"))
+        assert (plt.rcParams["font.size"], plt.get_backend()) == (3, "svg")
+    plt.switch_backend(backend)

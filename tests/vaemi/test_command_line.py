@@ -1,0 +1,68 @@
+"""The command `vaemi`: help without heavy imports, and one sentence for what is missing or mistyped."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+import vaemi
+from vaemi import cli
+
+
+def python(code):
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["audit", "--help"], ["run", "--help"]])
+def test_help_and_version_import_nothing_heavy(arguments):
+    printed = python(
+        f"import sys; from vaemi.cli import main; assert main({arguments}) == 0\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'matplotlib', 'tqdm', 'yaml'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    assert (vaemi.__version__ if arguments == ["--version"] else "Usage: vaemi") in printed
+
+
+def test_without_typer_the_extra_is_named():
+    printed = python(
+        "import sys, contextlib; sys.modules['typer'] = None; from vaemi.cli import main\n"
+        "with contextlib.redirect_stderr(sys.stdout): assert main(['--help']) == 1"
+    )
+    assert printed == "vaemi: typer is not installed: pip install 'vaemi[audit]'.\n"
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "data", "claims"])
+def test_without_a_clone_the_companions_commands_say_what_is_missing(command):
+    printed = python(
+        "import sys, contextlib, importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'companion' else find(name, *rest)\n"
+        "from vaemi.cli import main\n"
+        f"with contextlib.redirect_stderr(sys.stdout): assert main([{command!r}, 'mnist', '-p', 'beta=4']) == 1"
+    )
+    assert printed.startswith(f"vaemi: vaemi {command} needs a clone of the project: clone it, and run pip install")
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ""),
+        (["audti"], "Did you mean 'audit'?"),
+        (["audit"], "Missing argument"),
+        (["audit", "x.npy", "--htlm", "r.html"], "No such option: --htlm"),
+        (["audit", "x.npy", "--scale", "sigma"], "is not one of 'log_variance'"),
+    ],
+)
+def test_a_malformed_command_is_refused_with_its_usage(arguments, words, capsys):
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert "Usage: vaemi" in printed.err + printed.out
+
+
+def test_the_audit_stays_a_function_after_its_modules_are_imported():
+    python("import vaemi.auditing, vaemi.cli, vaemi; assert callable(vaemi.audit) and 'audit' in vaemi.__all__")
