@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from companion.errors import RunError
+from vaemi._checkpoints import fingerprint
 from vaemi._files import atomic_write
 
 if TYPE_CHECKING:
@@ -205,8 +206,6 @@ def _portable_settings(model: VAE, label: str, arguments: Mapping[str, Any]) -> 
 
 
 def _file(folder: Path, identity: Mapping[str, Any]) -> Path:
-    from vaemi.training import fingerprint
-
     return folder / f"{identity['label'] or identity['model'].lower()}-{fingerprint(dict(identity))}.safetensors"
 
 

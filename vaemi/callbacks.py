@@ -18,7 +18,7 @@ declare_missing_operators()
 lightning = import_extra("lightning", "train")
 
 
-class SpectrumLogger(lightning.Callback):  # type: ignore[name-defined, misc]
+class SpectrumLogger(lightning.Callback):  # type: ignore[name-defined]
     """Log the information of each factor at the end of each validation of any Lightning module.
 
     Logs `information/total`, `information/influential` (the number of factors above the threshold) and

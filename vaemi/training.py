@@ -6,15 +6,12 @@ therefore ends with the same weights as an undisturbed one.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
-import pickle
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaemi._files import atomic_write, exclusive_lock
+from vaemi._checkpoints import checksum, fingerprint, load, save, sole_process
 from vaemi._torchvision import declare_missing_operators
 from vaemi.errors import TrainingError, import_extra
 from vaemi.information.gaussian import gaussian_information
@@ -257,11 +254,11 @@ def train(
             if os.getpid() != caller:
                 # A fork of a notebook's kernel inherits torch's thread pool without its threads, and would hang.
                 torch.set_num_threads(1)
-            with _sole_trainer(path, fabric, fresh):
+            with sole_process(path, fresh) if fabric.is_global_zero else nullcontext():
                 finished.update(_loop(fabric, model, samples, held_out, settings, path, checkpoint_seconds, progress))
 
         fabric.launch(fit)
-        state = finished or _load(path)  # forked processes leave the model in the file only
+        state = finished or load(path)  # forked processes leave the model in the file only
     model.load_state_dict(state["model"])
     columns = {name: torch.stack([row[name] for row in state["history"]]) for name in state["history"][0]}
     return Training(
@@ -296,7 +293,7 @@ def _loop(
     first_step, seconds_before = 0, 0.0
 
     # The first process decides whether there is a checkpoint: only its machine need have the folder.
-    state = fabric.broadcast(_load(path) if fabric.is_global_zero and path.exists() else None)
+    state = fabric.broadcast(load(path) if fabric.is_global_zero and path.exists() else None)
     if state is None:
         history.append(_measure(module, held_out, settings, 0, len(samples)))
     else:
@@ -345,10 +342,12 @@ def _loop(
             if done in record_after:
                 history.append(_measure(module, held_out, settings, done, len(samples)))
             due = done == settings.steps or time.monotonic() - saved >= checkpoint_seconds
-            if due and fabric.is_global_zero:
-                _save(current_state(done), path)
+            if due:
+                state = current_state(done)
+                if fabric.is_global_zero:
+                    save(state, path)
                 saved = time.monotonic()
-    return current_state(settings.steps) if first_step < settings.steps else state
+    return state
 
 
 class _Loss(nn.Module):
@@ -489,48 +488,6 @@ def _quiet_fabric(devices: Any, precision: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _sole_trainer(path: Path, fabric: Any, fresh: bool) -> Iterator[None]:
-    """Wait until no other process runs the same training. Its checkpoint is then used."""
-    with ExitStack() as stack:
-        if fabric.is_global_zero:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                waiting = f"training: another process runs the training of {path}; waiting for it."
-                stack.enter_context(exclusive_lock(path.with_name(f".{path.name}.lock"), waiting))
-                if fresh:
-                    path.unlink(missing_ok=True)
-            except OSError as error:
-                raise TrainingError(
-                    f"The checkpoint folder {path.parent} cannot be written to ({error.strerror}): choose another one."
-                ) from None
-        yield
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    try:
-        with atomic_write(path) as scratch:
-            torch.save(state, scratch)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise TrainingError(
-            f"The checkpoint {path} cannot be written ({error}): make room or choose another folder. The same call "
-            "resumes from the checkpoint before."
-        ) from None
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["name"] == path.name:
-            return state
-    except (RuntimeError, EOFError, OSError, KeyError, TypeError, pickle.UnpicklingError):
-        pass
-    raise TrainingError(
-        f"The checkpoint {path} is damaged or of another training: move it away, or start over (fresh=True, or vaemi "
-        "run --force)."
-    )
-
-
-@contextmanager
 def _out_of_memory_in_one_sentence(batch_size: int) -> Iterator[None]:
     try:
         yield
@@ -569,20 +526,6 @@ def _check_samples(settings: Settings, n_samples: int, n_held_out: int, processe
 def _seed(*parts: int) -> int:
     """Combine numbers into a 64-bit seed; different numbers give unrelated streams."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-
-
-def checksum(*tensors: Tensor) -> str:
-    """Return the BLAKE2b checksum (32 hexadecimal digits) of the tensors' shapes, dtypes and values."""
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def fingerprint(settings: dict[str, Any]) -> str:
-    """Return 16 hexadecimal digits that identify settings (JSON values)."""
-    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def fastest_precision() -> str:
