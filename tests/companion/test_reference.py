@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from vaemi.training import train
+from companion.weights import train_or_load
 
 specification = importlib.util.spec_from_file_location("workflow_reference", ROOT / "workflow" / "reference.py")
 reference = importlib.util.module_from_spec(specification)
@@ -35,7 +35,7 @@ def test_a_forecast_scales_what_was_measured_there(tmp_path, monkeypatch):
     (tmp_path / "theory.json").write_text(result("theory", 600.0))
     (tmp_path / "sweeps").mkdir()
     for name, seeds in (("mnist-seeds", [0, 1, 2]), ("mnist-beta", [0])):
-        runs_of = [{"fingerprint": f"ab{seed}", "duration_seconds": 6000, "training_seconds": 60} for seed in seeds]
+        runs_of = [{"beta": 6.0, "seed": seed, "duration_seconds": 6000, "training_seconds": 60} for seed in seeds]
         pd.DataFrame(runs_of).to_csv(tmp_path / "sweeps" / f"{name}.csv")
     monkeypatch.setattr(reference, "_times_slower", lambda path: {"celeba": 1.0, "mnist": 3.0}[path.stem[:-3]])
     head, *lines, in_all = reference.forecast(tmp_path)
@@ -52,9 +52,10 @@ def test_a_forecast_scales_what_was_measured_there(tmp_path, monkeypatch):
 
 
 def test_a_step_here_is_timed_with_the_model_of_the_file(tmp_path, tiny_model, tiny_images):
-    made = train(
-        tiny_model, tiny_images, tiny_images[:50], steps=20, batch_size=20, records=1, progress=False, weights=tmp_path
-    )
+    made = train_or_load(
+        tiny_model, tiny_images, tiny_images[:50],
+        checkpoints=tmp_path, weights=tmp_path, steps=20, batch_size=20, records=1, progress=False,
+    )  # fmt: skip
     assert reference._times_slower(made.weights) > 0
 
 
@@ -69,7 +70,17 @@ def test_a_run_that_was_set_aside_is_not_written_over(tmp_path, monkeypatch, cap
 
 def planned(tmp_path, profile):
     """What Snakemake would do in a project without results but those that a test has put there."""
-    for name in ("Snakefile", "notebooks", "vaemi", "book", "benchmarks", "_config.yml", "_toc.yml", "CHANGELOG.md"):
+    for name in (
+        "Snakefile",
+        "notebooks",
+        "vaemi",
+        "companion",
+        "book",
+        "benchmarks",
+        "_config.yml",
+        "_toc.yml",
+        "CHANGELOG.md",
+    ):
         (tmp_path / name).symlink_to(ROOT / name)
     return subprocess.run(
         [
@@ -85,7 +96,10 @@ def planned(tmp_path, profile):
 
 @pytest.mark.parametrize("profile", ["paper", "reference"])
 def test_the_reference_profile_trains_nothing(tmp_path, profile):
-    for name in ("weights/mnist-0.safetensors", "sweeps/mnist-seeds.csv", "sweeps/mnist-beta.csv"):
+    for name in (
+        *("weights/mnist-0.safetensors", "sweeps/mnist-seeds.csv", "sweeps/mnist-beta.csv"),
+        *(f"{name}.json" for name in ("theory", "estimators", "sparsity", "objectives", "your_vae")),
+    ):
         path = tmp_path / "results" / "paper" / name
         if profile == "reference":
             path.parent.mkdir(parents=True, exist_ok=True)
