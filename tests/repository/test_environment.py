@@ -1,5 +1,6 @@
 """What is installed: the lock, the extras, the wheel, and what the library does without."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -54,8 +55,12 @@ def test_the_licences_are_those_of_the_lock():
 
 
 def test_the_wheel_holds_the_library_only(tmp_path):
-    arguments = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", tmp_path]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *arguments, ROOT], check=True, timeout=120)
+    for name in ("vaemi", "companion"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    arguments = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", tmp_path, tmp_path]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *arguments], check=True, timeout=120)
     (wheel,) = tmp_path.glob("vaemi-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"vaemi", f"vaemi-{vaemi.__version__}.dist-info"}
