@@ -34,7 +34,7 @@ from templates import ROOT
 
 from companion import claims, figures, runs
 from companion.errors import CompanionError
-from companion.experiments import pages
+from companion.experiments import pages as page_numbers
 from vaemi._files import exclusive_lock
 
 # Figures that another page than their notebook shows, by their name in the cell metadata.
@@ -218,17 +218,17 @@ def _profiles() -> dict[str, Any]:
 def _idea(generated: Path) -> dict[str, float]:
     """Draw the figure of book/idea.md and return its numbers."""
     _save(figures.used_and_ignored_factor(), generated / "fig-idea.svg")
-    return {"used_nats": pages.used_factor_nats()}
+    return {"used_nats": page_numbers.used_factor_nats()}
 
 
 def _limits(generated: Path) -> dict[str, Any]:
     """Draw the figure of book/beyond.md and return its numbers."""
-    codes = pages.rotated_codes()
+    codes = page_numbers.rotated_codes()
     _save(figures.rotated_code(codes), generated / "fig-beyond-turned.svg")
     shares = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}
     return {
-        "turned": pages.rotated_numbers(codes),
-        "flag_nats": {name: pages.rare_flag(share) for name, share in shares.items()},
+        "turned": page_numbers.rotated_numbers(codes),
+        "flag_nats": {name: page_numbers.rare_flag(share) for name, share in shares.items()},
         "smallest_flag_percent": 100 * smallest_share(claims.THRESHOLD),
     }
 

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import build
 import jinja2
 import matplotlib as mpl
 import nbformat
@@ -30,6 +29,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from templates import ROOT, render
 
+import build
 from companion import figures
 from companion.errors import CompanionError
 

@@ -13,8 +13,8 @@ import pandas as pd
 from templates import markdown_table, render
 
 from companion import claims, runs
-from companion.words import duration_in_words, ratio_in_words
 from companion.errors import RunError
+from companion.words import duration_in_words, ratio_in_words
 
 NO_BREAK_SPACE = "\u00a0"
 STAND_IN = f"{NO_BREAK_SPACE}†"

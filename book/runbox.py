@@ -20,8 +20,8 @@ import pandas as pd
 from templates import markdown_table, render
 
 from companion import claims, runs
-from companion.words import duration_in_words
 from companion.errors import CompanionError
+from companion.words import duration_in_words
 
 _ON_GITHUB = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+?)(?:\.git)?/?")
 # A manifest names a CPU with its threads, "AMD EPYC, 2 threads", and a GPU without.

@@ -1,7 +1,9 @@
-"""Trained weights that can be passed on: one small safetensors file a training, in half precision."""
+"""Committed weights: one small safetensors file per training, in half precision."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from companion.errors import RunError
-from vaemi._files import written_whole
+from vaemi._checkpoints import fingerprint
+from vaemi._files import atomic_write
 
 if TYPE_CHECKING:
     from vaemi.models import VAE
@@ -22,18 +25,18 @@ _FORMAT = "vaemi.weights/1"
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds.
+    """Content of a weights file.
 
     Attributes
     ----------
     path : Path
-        The file.
     state_dict : dict of str to Tensor
-        The model's, float32.
+        Of the model, float32.
     history : dict of str to Tensor
         Columns of the training's history.
     about : dict
-        How the training came about, as JSON holds it; `hyperparameters` are the model's.
+        JSON values: the model's `hyperparameters`, the `settings` of the training, a summary of its `samples`, and
+        `seconds`, `precision` and `device`.
     """
 
     path: Path
@@ -42,58 +45,92 @@ class Weights:
     about: dict[str, Any]
 
     def put_into(self, model: nn.Module) -> None:
-        """Give a model these weights.
+        """Load the weights into a model.
 
         Raises
         ------
         RunError
-            If they are of another model, or not finite.
+            If they belong to another model or are not finite.
         """
-        theirs = {name: value.shape for name, value in self.state_dict.items()}
-        whole = all(value.isfinite().all() for value in self.state_dict.values())
-        if not whole or theirs != {name: value.shape for name, value in model.state_dict().items()}:
+        shapes = {name: value.shape for name, value in self.state_dict.items()}
+        finite = all(value.isfinite().all() for value in self.state_dict.values())
+        if not finite or shapes != {name: value.shape for name, value in model.state_dict().items()}:
             raise RunError(f"{self.path} holds weights of another model: fetch it again, or train anew.")
         model.load_state_dict(self.state_dict)
 
 
-def rounded(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as a file has them, float32: matrices and kernels rounded to half precision, the rest as it is."""
-    return {name: value.float() for name, value in _as_kept(state_dict).items()}
-
-
-def _as_kept(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.half() if value.ndim > 1 else value.float() for name, value in state_dict.items()}
-
-
-def save(path: Path, model: nn.Module, history: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write a file whole or not at all.
+def train_or_load(
+    model: VAE,
+    samples: Tensor,
+    held_out: Tensor,
+    *,
+    checkpoints: Path,
+    fresh: bool = False,
+    weights: Path | str | None = None,
+    trained_only: bool = False,
+    label: str = "",
+    **settings: Any,
+) -> Training:
+    """Train a model, or load the weights that a training with the same settings has left in a folder.
 
     Parameters
     ----------
-    path : Path
-        In a folder that exists.
-    model : Module
-        Its matrices and kernels lose all but 11 binary digits; biases and scalars, of which there are few, keep all.
-    history, about
-        As in `Weights`.
+    model, samples, held_out, **settings
+        See `vaemi.training.train`.
+    checkpoints : Path
+        Folder of the training's checkpoints.
+    fresh : bool
+        Train anew.
+    weights : path, optional
+        Folder of committed weights. Weights of a training with these settings and such samples are loaded from it;
+        otherwise the trained ones are saved there. In both cases the returned model has the saved weights, which are
+        rounded to half precision.
+    trained_only : bool
+        Raise an error instead of training.
+    label : str
+        Prefix of the file's name, which also tells apart trainings that differ in their samples only.
+
+    Returns
+    -------
+    Training
 
     Raises
     ------
-    OSError
-        If it cannot be written.
-    ValueError
-        If a weight is too large for half precision (above 65,504).
+    RunError
+        If a file cannot be read or written, or `trained_only` and there is none.
+    TrainingError
+        See `vaemi.training.train`.
     """
-    import safetensors.torch
+    from vaemi.training import train
 
-    tensors = {f"model.{name}": value.cpu().contiguous() for name, value in _as_kept(model.state_dict()).items()}
-    for name, value in tensors.items():
-        if not value.isfinite().all():
-            raise ValueError(f"{name} does not fit into half precision: it is not finite there.")
-    tensors |= {f"history.{name}": value.cpu().contiguous() for name, value in history.items()}
-    content = safetensors.torch.save(tensors, {"format": _FORMAT, "about": json.dumps(dict(about), sort_keys=True)})
-    with written_whole(path) as scratch:
-        scratch.write_bytes(content)
+    if weights is None:
+        return train(model, samples, held_out, checkpoints=checkpoints, fresh=fresh, **settings)
+    identity = _portable_settings(model, label, settings)
+    path = _file(Path(weights), identity)
+    summary = _summary(samples)
+    if not fresh and path.exists() and _similar((held := load(path)).about["samples"], summary):
+        return _as_training(held, model)
+    if trained_only:
+        raise RunError(
+            f"{weights} holds no weights of this training ({label or identity['model']}) on these samples: use the "
+            "parameters and data that they were trained with, or train (vaemi run --profile paper)."
+        )
+    made = train(model, samples, held_out, checkpoints=checkpoints, fresh=fresh, **settings)
+    model.load_state_dict({name: value.float() for name, value in _rounded(model).items()})
+    about = {
+        "hyperparameters": model.hyperparameters,
+        "settings": identity,
+        "samples": summary,
+        "seconds": made.seconds,
+        "precision": made.precision,
+        "device": made.device,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(path, model, made.history.to_columns(), about)
+    except (OSError, ValueError) as error:
+        raise RunError(f"The weights {path} cannot be saved: {error}") from None
+    return dataclasses.replace(made, weights=path)
 
 
 def load(path: Path) -> Weights:
@@ -116,76 +153,94 @@ def load(path: Path) -> Weights:
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise RunError(f"{path} cannot be read ({reason}): fetch it again, or train anew.") from None
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "history": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = value.float() if part == "model" else value
-    return Weights(path, parts["model"], parts["history"], about)
+    return Weights(
+        path,
+        state_dict={name: value.float() for name, value in _with_prefix(tensors, "model.").items()},
+        history=_with_prefix(tensors, "history."),
+        about=about,
+    )
 
 
-def likeness(samples: Tensor) -> dict[str, Any]:
-    """What tells data apart, and is the same for the same data drawn on another machine to within rounding.
+def save(path: Path, model: nn.Module, history: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write a weights file.
 
     Parameters
     ----------
-    samples : Tensor, shape (N, ...)
+    path : Path
+        In a folder that exists.
+    model : Module
+        Its matrices and kernels are rounded to half precision (11 binary digits); biases and scalars are not.
+    history, about
+        As in `Weights`.
 
-    Returns
-    -------
-    dict
-        `shape`, and `mean` and `std` of the first thousand samples, in units of theirs.
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    ValueError
+        If a weight is too large for half precision (above 65,504).
     """
+    import safetensors.torch
+
+    tensors = {f"model.{name}": value.cpu().contiguous() for name, value in _rounded(model).items()}
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name} does not fit into half precision.")
+    tensors |= {f"history.{name}": value.cpu().contiguous() for name, value in history.items()}
+    content = safetensors.torch.save(tensors, {"format": _FORMAT, "about": json.dumps(dict(about), sort_keys=True)})
+    with atomic_write(path) as scratch:
+        scratch.write_bytes(content)
+
+
+def _portable_settings(model: VAE, label: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that identify a training on any machine.
+
+    Precision is not among them, nor are samples and initial weights, whose last bits differ between machines.
+    """
+    from vaemi.training import Settings, train
+
+    bound = inspect.signature(train).bind(model, None, None, **arguments)
+    bound.apply_defaults()
+    chosen = Settings(**{field.name: bound.arguments[field.name] for field in dataclasses.fields(Settings)})
+    return chosen.to_dict(model) | {"label": label}
+
+
+def _file(folder: Path, identity: Mapping[str, Any]) -> Path:
+    return folder / f"{identity['label'] or identity['model'].lower()}-{fingerprint(dict(identity))}.safetensors"
+
+
+def _as_training(held: Weights, model: VAE) -> Training:
+    from vaemi.training import History, Training
+
+    held.put_into(model)
+    return Training(
+        model=model.to("cpu").eval(),
+        history=History.from_columns(held.history),
+        steps=held.about["settings"]["steps"],
+        seconds=held.about["seconds"],
+        precision=held.about["precision"],
+        device=held.about["device"],
+        weights=held.path,
+    )
+
+
+def _rounded(model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights with matrices and kernels in half precision and the others in float32."""
+    return {name: value.half() if value.ndim > 1 else value.float() for name, value in model.state_dict().items()}
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _summary(samples: Tensor) -> dict[str, Any]:
+    """Return the shape of samples, and mean and standard deviation of the first thousand."""
     first = samples[:1000].float()
     return {"shape": list(samples.shape), "mean": float(first.mean()), "std": float(first.std(correction=0))}
 
 
-def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two descriptions by `likeness` can be of the same data."""
+def _similar(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two summaries can be of the same data, drawn on machines that round differently."""
     scale = max(abs(one["mean"]), one["std"])
-    same = all(abs(one[name] - other[name]) <= 1e-3 * scale for name in ("mean", "std"))
-    return list(one["shape"]) == list(other["shape"]) and same
-
-
-def train_or_load(
-    model: VAE,
-    samples: Tensor,
-    held_out: Tensor,
-    *,
-    checkpoints: Path,
-    fresh: bool = False,
-    weights: Path | str | None = None,
-    trained_only: bool = False,
-    label: str = "",
-    **settings: Any,
-) -> Training:
-    """Train a model, or take its weights from a folder of weights that are committed.
-
-    Parameters
-    ----------
-    model, samples, held_out, **settings
-        See `vaemi.training.train`.
-    checkpoints : Path
-        Folder of the training's checkpoints.
-    fresh : bool
-        Train anew.
-    weights : path, optional
-        Folder of committed weights: those of a training with these settings are taken from it; otherwise the trained
-        ones, rounded to half precision, are put there.
-    trained_only : bool
-        Raise an error where there are no such weights, instead of training.
-    label : str
-        Begins the name of the weights' file.
-    """
-    from vaemi.training import train
-
-    return train(
-        model,
-        samples,
-        held_out,
-        checkpoints=checkpoints,
-        fresh=fresh,
-        weights=weights,
-        trained_only=trained_only,
-        label=label,
-        **settings,
-    )
+    close = all(abs(one[name] - other[name]) <= 1e-3 * scale for name in ("mean", "std"))
+    return list(one["shape"]) == list(other["shape"]) and close

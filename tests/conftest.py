@@ -168,16 +168,21 @@ def assert_ignored_by_git(paths):
     assert found.stdout.split() == paths
 
 
+def session_folder(tmp_path_factory):
+    """Return a folder that all workers of one session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session")
 def smoke_results(embedded_digits, tmp_path_factory):
     """The results folder after a smoke run of every notebook, made once for all test workers."""
-    shared = tmp_path_factory.getbasetemp().parent / "smoke-results"
-    with FileLock(f"{shared}.lock"):
-        for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-            if not (done := shared / notebook.stem).exists():
+    shared = session_folder(tmp_path_factory)
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        with FileLock(shared / f"{notebook.stem}.lock"):
+            if not (done := shared / f"{notebook.stem}.done").exists():
                 ran = vaemi_command("run", notebook.stem, "--profile", "smoke")
                 assert ran.returncode == 0, ran.stderr[-3000:]
-                shared.mkdir(exist_ok=True)
                 done.touch()
     return ROOT / "results"
 
@@ -185,7 +190,7 @@ def smoke_results(embedded_digits, tmp_path_factory):
 @pytest.fixture(scope="session")
 def site(smoke_results, tmp_path_factory):
     """The book built from the smoke run, once for all test workers."""
-    target = tmp_path_factory.getbasetemp().parent / "site"
+    target = session_folder(tmp_path_factory) / "site"
     with FileLock(f"{target}.lock"):
         if not target.exists():
             built = subprocess.run(

@@ -14,9 +14,10 @@ from conftest import ROOT
 from companion.errors import CompanionError
 
 sys.path.append(str(ROOT / "book"))
-import build
 import checks
 import exercises
+
+import build
 
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><path d="M0 0h10"/></svg>'
 

@@ -13,7 +13,7 @@ def deap_root(tmp_path_factory):
     """A data root with three recordings in DEAP's layout, the last of them cut off."""
     root = tmp_path_factory.mktemp("deap-root")
     made, folder = root / "made", root / "deap" / "data_preprocessed_python"
-    simulated_eeg.simulate(made, subjects=3, seed=5, say=lambda sentence: None)
+    simulated_eeg.write(made, subjects=3, seed=5)
     folder.mkdir(parents=True)
     for number, name in enumerate(("Anna (copy).dat", "s07 new.dat", "s31.dat"), start=1):
         shutil.move(made / f"s{number:02}.dat", folder / name)
@@ -22,6 +22,7 @@ def deap_root(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_on_a_users_recordings(deap_root, tmp_path):
     result, page = run_on_users_data("deap", deap_root, tmp_path)
     assert result["data"]["n"] == 2 * 40 * 60

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from vaemi.training import train
+from companion.weights import train_or_load
 
 specification = importlib.util.spec_from_file_location("workflow_reference", ROOT / "workflow" / "reference.py")
 reference = importlib.util.module_from_spec(specification)
@@ -52,9 +52,10 @@ def test_a_forecast_scales_what_was_measured_there(tmp_path, monkeypatch):
 
 
 def test_a_step_here_is_timed_with_the_model_of_the_file(tmp_path, tiny_model, tiny_images):
-    made = train(
-        tiny_model, tiny_images, tiny_images[:50], steps=20, batch_size=20, records=1, progress=False, weights=tmp_path
-    )
+    made = train_or_load(
+        tiny_model, tiny_images, tiny_images[:50],
+        checkpoints=tmp_path, weights=tmp_path, steps=20, batch_size=20, records=1, progress=False,
+    )  # fmt: skip
     assert reference._times_slower(made.weights) > 0
 
 

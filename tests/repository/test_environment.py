@@ -1,5 +1,6 @@
 """What is installed: the lock, the extras, the wheel, and what the library does without."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -54,8 +55,12 @@ def test_the_licences_are_those_of_the_lock():
 
 
 def test_the_wheel_holds_the_library_only(tmp_path):
-    arguments = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", tmp_path]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *arguments, ROOT], check=True, timeout=120)
+    for name in ("vaemi", "companion"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    arguments = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", tmp_path, tmp_path]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *arguments], check=True, timeout=120)
     (wheel,) = tmp_path.glob("vaemi-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"vaemi", f"vaemi-{vaemi.__version__}.dist-info"}
@@ -71,7 +76,7 @@ def test_versions_agree():
 
 
 def test_torchvision_torchmetrics_and_lightning_import_beside_any_torch():
-    run_python("import companion, torchvision, torchmetrics, lightning; from torchvision.datasets import MNIST")
+    run_python("import companion.data, torchvision, torchmetrics, lightning; from torchvision.datasets import MNIST")
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,13 @@
 
 import os
 import pickle
-from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from companion.data import DataError, deap, eeg_frames, simulated_eeg
-from companion.data.eeg_frames import BANDS
+from companion.data.deap import BANDS
 
 SECONDS = np.arange(8064) / 128
 
@@ -43,12 +41,6 @@ def write(folder, names, trials=2):
 @pytest.fixture
 def deap_folder(own_data_root):
     return write(deap.folder(), ("s01.dat", "s02.dat", "s04.dat"))
-
-
-@pytest.fixture
-def no_reading(monkeypatch):
-    """What was computed before must come from the cache."""
-    return lambda: monkeypatch.setattr(deap, "read_subject", lambda path: pytest.fail(f"read {path}"))
 
 
 @pytest.mark.parametrize(("frequency", "band"), [(6, "theta"), (10, "alpha"), (21, "beta"), (37, "gamma")])
@@ -130,18 +122,13 @@ def test_the_map_gives_constants_and_slopes_back():
     assert (matrix @ y).reshape(32, 32)[mask] == pytest.approx(np.tile(-centres[:, None], (1, 32))[mask], abs=1e-5)
 
 
-def test_the_map_goes_through_the_electrodes_and_is_smooth_between():
+def test_the_map_is_smooth_and_close_to_a_smooth_surface():
     x, y = eeg_frames.electrode_positions().T
-    values = np.cos(2 * x) * np.sin(1.5 * y + 0.5)
     size = 129
-    picture = (eeg_frames.interpolation_matrix(size) @ values).reshape(size, size)
-    column, row = np.round((x + 1) * size / 2 - 0.5).astype(int), np.round((1 - y) * size / 2 - 0.5).astype(int)
-    inner = np.hypot(x, y) < 0.95
-    assert picture[row[inner], column[inner]] == pytest.approx(values[inner], abs=0.02)
-    px, py = eeg_frames._grid(size).T
-    inside = eeg_frames.head_mask(size).ravel()
-    truth = np.cos(2 * px) * np.sin(1.5 * py + 0.5)
-    assert np.abs(picture.ravel() - truth)[inside].max() < 0.1
+    picture = (eeg_frames.interpolation_matrix(size) @ (np.cos(2 * x) * np.sin(1.5 * y + 0.5))).reshape(size, size)
+    centres = (np.arange(size) + 0.5) / size * 2 - 1
+    truth = np.cos(2 * centres[None]) * np.sin(1.5 * -centres[:, None] + 0.5)
+    assert np.abs(picture - truth)[eeg_frames.head_mask(size)].max() < 0.1
 
 
 def test_the_mask_is_a_disc():
@@ -151,14 +138,11 @@ def test_the_mask_is_a_disc():
     assert np.array_equal(mask, mask.T)
     with pytest.raises(ValueError, match="give 8 or more"):
         eeg_frames.interpolation_matrix(7)
-    with pytest.raises(ValueError, match="give 8 or more"):
-        eeg_frames.interpolation_matrix(0)
     assert eeg_frames.interpolation_matrix(8).shape == (64, 32)
 
 
 @pytest.mark.parametrize("size", [8, 32])
-def test_there_and_back_again(size, monkeypatch):
-    monkeypatch.setattr(eeg_frames, "_BATCH", 3)
+def test_there_and_back_again(size):
     power = torch.randn(10, 4, 32, generator=torch.Generator().manual_seed(0))
     frames = eeg_frames.to_frames(power, size)
     assert frames.shape == (10, 4, size, size)
@@ -176,6 +160,8 @@ def test_at_electrodes_is_not_disturbed_by_what_no_electrode_shows():
 def test_deaps_folder_comes_first_and_is_assembled_in_order(deap_folder):
     said = []
     frames = eeg_frames.load(say=said.append)
+    first = deap.read_subject(deap_folder / "s01.dat")
+    assert np.array_equal(frames.first_trial, first.data[0, :32])
     assert frames.subjects == ("s01", "s02", "s04")
     assert frames.power.shape == (360, 4, 32)
     assert frames.power.dtype == torch.float32
@@ -214,142 +200,96 @@ def test_artefacts_are_clipped(deap_folder):
     assert eeg_frames.load(say=silent).power.max() == 5
 
 
-def test_bad_files_are_told_and_the_rest_is_used(deap_folder):
+def test_files_that_cannot_be_used_are_named_and_the_rest_is_used(deap_folder):
     (deap_folder / "s02.dat").write_bytes((deap_folder / "s02.dat").read_bytes()[:1000])
     flat = {"data": np.zeros((2, 40, 8064)), "labels": np.full((2, 4), 5.0)}
     (deap_folder / "s03.dat").write_bytes(pickle.dumps(flat, 2))
-    said = []
-    frames = eeg_frames.load(say=said.append)
-    assert frames.subjects == ("s01", "s04")
-    assert ["s02.dat" in frames.problems[0], "s03.dat shows no change" in frames.problems[1]] == [True, True]
-    assert said[:2] == [f"Left out: {problem}" for problem in frames.problems]
+    for _ in range(2):  # computed, and from the cache
+        said = []
+        frames = eeg_frames.load(say=said.append)
+        assert frames.subjects == ("s01", "s04")
+        assert ["s02.dat" in frames.problems[0], "s03 shows no change" in frames.problems[1]] == [True, True]
+        assert said[:2] == [f"Left out: {problem}" for problem in frames.problems]
 
 
-def test_band_powers_are_computed_once(deap_folder, no_reading):
-    first = eeg_frames.load(say=silent)
-    (cache,) = deap_folder.glob(".frames-*")
-    assert (cache / ".gitignore").read_text() == "*\n"
-    assert {path.name for path in cache.iterdir()} == {".gitignore", *(f"s0{n}.dat.safetensors" for n in (1, 2, 4))}
-    no_reading()
-    second = eeg_frames.load(say=silent)
-    assert second.provenance == first.provenance
-    assert second.subjects == first.subjects
+def test_nothing_usable_is_an_error(own_data_root):
+    deap.folder().mkdir(parents=True)
+    (deap.folder() / "s01.dat").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"None of the 1 recordings can be used. The first: .*s01\.dat"):
+        eeg_frames.load(say=silent)
+    assert not list(deap.folder().glob("*.safetensors"))
 
 
-def test_other_settings_and_changed_files_are_computed_anew(deap_folder):
+def test_features_are_computed_once_for_the_same_files_and_settings(deap_folder, monkeypatch):
     first = eeg_frames.load(say=silent)
     assert eeg_frames.load(window_seconds=2, say=silent).power.shape == (180, 4, 32)
-    assert len(list(deap_folder.glob(".frames-*"))) == 2
-    size = (deap_folder / "s01.dat").stat().st_size
-    (deap_folder / "s01.dat").write_bytes((deap_folder / "s02.dat").read_bytes())
-    assert (deap_folder / "s01.dat").stat().st_size == size
-    os.utime(deap_folder / "s01.dat", ns=(1, 1))
-    (deap_folder / "s02.dat").unlink()
-    changed = eeg_frames.load(say=silent)
-    assert changed.subjects == ("s01", "s04")
-    assert torch.equal(changed.power[:120], first.power[120:240])
+    (deap_folder / "s02.dat").rename(deap_folder / "s02 renamed.dat")
+    assert eeg_frames.load(say=silent).subjects == ("s01", "s02 renamed", "s04")
+    (deap_folder / "s02 renamed.dat").rename(deap_folder / "s02.dat")
+    os.utime(deap_folder / "s04.dat", ns=(1, 1))
+    assert len(list(deap_folder.glob(".features-*.safetensors"))) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(deap, "read_subject", lambda path: pytest.fail(f"read {path}"))
+        with pytest.raises(pytest.fail.Exception):
+            eeg_frames.load(say=silent)
+    eeg_frames.load(say=silent)
+    monkeypatch.setattr(deap, "read_subject", lambda path: pytest.fail(f"read {path}"))
+    second = eeg_frames.load(say=silent)
+    assert second.provenance == first.provenance
+    assert torch.equal(second.first_trial, first.first_trial)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "nonsense", "another's"])
-def test_a_damaged_cache_is_made_again(damage, deap_folder, no_reading):
+def test_a_cache_that_cannot_be_read_is_made_again(deap_folder):
     first = eeg_frames.load(say=silent)
-    (cache,) = deap_folder.glob(".frames-*")
-    path = cache / "s02.dat.safetensors"
-    whole = path.read_bytes()
-    path.write_bytes(
-        {
-            "truncated": whole[:-100],
-            "one bit": whole[:-1] + bytes([whole[-1] ^ 1]),
-            "empty": b"",
-            "nonsense": b"nonsense" * 100,
-            "another's": (cache / "s01.dat.safetensors").read_bytes(),
-        }[damage]
-    )
+    (cache,) = deap_folder.glob(".features-*.safetensors")
+    whole = cache.read_bytes()
+    cache.write_bytes(whole[:-100])
     assert eeg_frames.load(say=silent).provenance == first.provenance
-    no_reading()
-    assert eeg_frames.load(say=silent).provenance == first.provenance
+    assert len(cache.read_bytes()) == len(whole)
 
 
-def test_a_folder_that_cannot_be_written_to_is_said_once(deap_folder, monkeypatch):
+def test_a_folder_that_cannot_be_written_to_is_enough(deap_folder, monkeypatch):
     def refuse(path):
         raise DataError("read-only")
 
     monkeypatch.setattr(eeg_frames, "writable_folder", refuse)
     said = []
     assert eeg_frames.load(say=said.append).subjects == ("s01", "s02", "s04")
-    assert len(said) == 2
     assert "cannot be written to" in said[0]
-    assert not list(deap_folder.glob(".frames-*"))
-
-
-def test_a_full_disk_leaves_nothing_half_written(deap_folder, monkeypatch):
-    def full(path, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.replace", full)
-    said = []
-    eeg_frames.load(say=said.append)
-    assert "cannot be written to" in said[0]
-    (cache,) = deap_folder.glob(".frames-*")
-    assert list(cache.iterdir()) == []
-
-
-def test_an_interrupted_load_goes_on_where_it_was(deap_folder, monkeypatch):
-    read = []
-
-    def interrupted(path, read_subject=deap.read_subject):
-        if len(read) == 2:
-            read.append("interruption")
-            raise KeyboardInterrupt
-        read.append(path.name)
-        return read_subject(path)
-
-    monkeypatch.setattr(deap, "read_subject", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        eeg_frames.load(say=silent)
-    eeg_frames.load(say=silent)
-    assert read == ["s01.dat", "s02.dat", "interruption", "s04.dat"]
+    assert not list(deap_folder.glob(".features-*"))
 
 
 @pytest.fixture
-def simulation(monkeypatch):
-    """Stands for the simulation, which takes seconds: what it was asked for, and files of noise."""
+def short_simulation(monkeypatch):
+    """Two trials for each simulated subject instead of 40; returns what was asked for."""
     asked = []
 
-    def simulate(folder, subjects, effect, seed, say):
+    def simulate(subjects, effect, seed, simulate=simulated_eeg.simulate):
         asked.append((subjects, effect, seed))
-        write(folder, [f"s{number:02d}.dat" for number in range(1, subjects + 1)])
+        return simulate(subjects, effect, seed, trials=2)
 
     monkeypatch.setattr(simulated_eeg, "simulate", simulate)
-    monkeypatch.setattr(simulated_eeg, "load_planted", lambda folder: SimpleNamespace(folder=folder))
     return asked
 
 
-def test_without_deap_simulated_eeg_stands_in(own_data_root, simulation):
+def test_without_deap_simulated_eeg_stands_in_and_leaves_features_only(own_data_root, short_simulation):
     said = []
-    frames = eeg_frames.load(simulated_subjects=3, effect=0.5, seed=7, say=said.append)
-    assert simulation == [(3, 0.5, 7)]
-    assert frames.subjects == ("s01", "s02", "s03")
-    assert frames.provenance.stand_in
-    assert "3 simulated subjects (effect 0.5, seed 7)" in frames.provenance.source
-    assert frames.planted.folder.is_relative_to(own_data_root / "simulated_eeg")
-    assert frames.planted.folder.name == "data_preprocessed_python"
-    assert "signed agreement" in said[0]
-    # A folder may hold more subjects than are asked for.
-    assert eeg_frames.load("simulated", simulated_subjects=2, effect=0.5, seed=7, say=silent).subjects == ("s01", "s02")
-
-
-def test_the_simulations_files_go_through_the_same_reader(own_data_root, monkeypatch):
-    monkeypatch.setattr(simulated_eeg, "simulate", partial(simulated_eeg.simulate, trials=2))
-    frames = eeg_frames.load("simulated", simulated_subjects=2, say=silent)
+    frames = eeg_frames.load(simulated_subjects=2, effect=0.5, seed=7, say=said.append)
     assert frames.power.shape == (240, 4, 32)
     assert frames.subjects == ("s01", "s02")
-    assert frames.planted.electrodes == deap.EEG_CHANNELS
-    assert frames.planted.bands == tuple(BANDS)
-    assert frames.problems == ()
+    assert frames.provenance.stand_in
+    assert "2 simulated subjects (effect 0.5, seed 7)" in frames.provenance.source
+    assert (frames.planted.effect, frames.planted.seed) == (0.5, 7)
+    assert "signed agreement" in said[0]
+    assert eeg_frames.load("simulated", simulated_subjects=2, effect=0.5, seed=7, say=silent).provenance.n == 240
+    assert short_simulation == [(2, 0.5, 7)]
+    made = [path for path in own_data_root.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in made) < 3e6
+    eeg_frames.load("simulated", simulated_subjects=1, effect=0.5, seed=7, say=silent)
+    assert short_simulation[-1] == (1, 0.5, 7)
 
 
-def test_a_source_asked_for_is_not_replaced(own_data_root, simulation):
+def test_a_source_asked_for_is_not_replaced(own_data_root, short_simulation):
     with pytest.raises(DataError, match=r"holds no \.dat file.*signed agreement"):
         eeg_frames.load("folder")
     with pytest.raises(DataError, match="choose auto, folder, simulated"):
@@ -358,7 +298,7 @@ def test_a_source_asked_for_is_not_replaced(own_data_root, simulation):
         eeg_frames.load("simulated", window_seconds=9)
     with pytest.raises(ValueError, match="size is 2"):
         eeg_frames.load("simulated", size=2)
-    assert simulation == []
+    assert short_simulation == []
 
 
 def test_splits_share_no_subject(deap_folder):
@@ -368,12 +308,6 @@ def test_splits_share_no_subject(deap_folder):
     assert sorted(torch.cat(split).tolist()) == list(range(360))
     without_validation = eeg_frames.split_by_subject(frames, ["s04"])
     assert [len(part) for part in without_validation] == [240, 0, 120]
-    tested = []
-    for split in eeg_frames.leave_one_subject_out(frames):
-        parts = [set(frames.subject[part].tolist()) for part in split]
-        assert sum(map(len, parts)) == len(set.union(*parts)) == 3
-        tested += parts[2]
-    assert tested == [0, 1, 2]
 
 
 def test_impossible_splits_are_refused(deap_folder):
@@ -384,6 +318,3 @@ def test_impossible_splits_are_refused(deap_folder):
         eeg_frames.split_by_subject(frames, ["s01"], ["s01"])
     with pytest.raises(ValueError, match="leave one for training"):
         eeg_frames.split_by_subject(frames, ["s01", "s02"], ["s04"])
-    (deap_folder / "s04.dat").unlink()
-    with pytest.raises(ValueError, match="needs three or more"):
-        list(eeg_frames.leave_one_subject_out(eeg_frames.load(say=silent)))

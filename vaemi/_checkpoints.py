@@ -1,0 +1,94 @@
+"""Checkpoints of `vaemi.training.train`: their names, how they are written and read, and who may write them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaemi._files import atomic_write, exclusive_lock
+from vaemi.errors import TrainingError
+
+
+def checksum(*tensors: Tensor) -> str:
+    """Return the BLAKE2b checksum (32 hexadecimal digits) of the tensors' shapes, dtypes and values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def fingerprint(settings: dict[str, Any]) -> str:
+    """Return 16 hexadecimal digits that identify settings (JSON values)."""
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+@contextmanager
+def sole_process(path: Path, fresh: bool) -> Iterator[None]:
+    """Wait until no other process runs the training of a checkpoint, and delete the checkpoint if `fresh`.
+
+    Raises
+    ------
+    TrainingError
+        If the folder cannot be written to.
+    """
+    lock = exclusive_lock(
+        path.with_name(f".{path.name}.lock"), f"training: another process runs the training of {path}; waiting for it."
+    )
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock)
+            if fresh:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise TrainingError(
+                f"The checkpoint folder {path.parent} cannot be written to ({error.strerror}): choose another one."
+            ) from None
+        yield
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be written; the one before is kept.
+    """
+    try:
+        with atomic_write(path) as scratch:
+            torch.save(state, scratch)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise TrainingError(
+            f"The checkpoint {path} cannot be written ({error}): make room or choose another folder. The same call "
+            "resumes from the checkpoint before."
+        ) from None
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises
+    ------
+    TrainingError
+        If it is damaged or of another training than its name says.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["name"] == path.name:
+            return state
+    except (RuntimeError, EOFError, OSError, KeyError, TypeError, pickle.UnpicklingError):
+        pass
+    raise TrainingError(
+        f"The checkpoint {path} is damaged or of another training: move it away, or start over (fresh=True, or vaemi "
+        "run --force)."
+    )
