@@ -6,10 +6,9 @@ The truth is known: sigma is drawn log-uniformly between a and b, and mu from N(
 N(0, 1) whatever a and b, and I(X; Z_h) = -E log sigma = -(log a + log b) / 2. 24 factors are used, 104 carry less than
 a hundredth of a nat.
 
-The samples are in files of 100,000, in float32. Every measurement is a process of its own, with one thread for each
-process that counts; several processes are the workers of a local Dask cluster, whose start is included. Memory is the
-highest resident set during the audit minus that before it; with several processes the sum of their highest ones. For
-comparison, `factor_information` gets the same samples as two tensors in memory.
+The samples are in files of 100,000, in float32. Every measurement is a process of its own with one thread. Memory is
+the highest resident set during the audit minus that before it. For comparison, `factor_information` gets the same
+samples as two tensors in memory.
 
 The second part measures the effect of a sampler that repeats samples to give all processes equally many.
 """
@@ -22,7 +21,6 @@ import json
 import math
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -45,8 +43,8 @@ _specification.loader.exec_module(estimators)
 
 H, USED = 128, 24
 SHARD = 100_000
-# Numbers of samples, with the processes that count them.
-FULL = [(100_000, 1), (1_000_000, 1), (1_000_000, 2), (10_000_000, 1)]
+# Numbers of samples in files.
+FULL = [100_000, 1_000_000, 10_000_000]
 IN_MEMORY = [100_000, 1_000_000]
 # Samples and processes of the padded sampler.
 PADDED = [(10, 8), (1_001, 8), (1_001, 64)]
@@ -80,7 +78,7 @@ def write(folder: Path, samples: int, shard: int) -> None:
         save_file({"mean": mean, "log_variance": log_variance}, folder / f"{number:04}.safetensors")
 
 
-def measure(folder: Path, samples: int, shard: int, processes: int, in_memory: bool) -> dict[str, Any]:
+def measure(folder: Path, samples: int, shard: int, in_memory: bool) -> dict[str, Any]:
     """Count the first samples of a folder from this process, and return what it took."""
     torch.set_num_threads(1)
     vaemi.factor_information(torch.randn(50, 2), torch.zeros(50, 2))  # compiles
@@ -91,23 +89,18 @@ def measure(folder: Path, samples: int, shard: int, processes: int, in_memory: b
         parts = [load_file(file) for file in files]
         mean, log_variance = (torch.cat([part[name] for part in parts]) for name in ("mean", "log_variance"))
         del parts
-    usage, wall = _cpu(), time.perf_counter()
+    cpu, wall = time.process_time(), time.perf_counter()
     if in_memory:
         found = vaemi.factor_information(mean, log_variance)
-    elif processes == 1:
-        found = vaemi.audit_files(files, progress=False).information
     else:
-        found = count_with_dask(files, processes)
+        found = vaemi.audit_files(files, progress=False).information
     wall = time.perf_counter() - wall
-    cpu = _cpu() - usage
+    cpu = time.process_time() - cpu
     peak = None if before is None else (estimators._highest_resident() - before) / 1e6
-    if peak is not None and processes > 1:
-        peak += processes * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
     error = (found.nats - truth()).abs()
     low, high = found.interval(0.95)
     return {
         "samples": samples,
-        "processes": processes,
         "in_memory": in_memory,
         "cpu_seconds": cpu,
         "wall_seconds": wall,
@@ -121,27 +114,14 @@ def measure(folder: Path, samples: int, shard: int, processes: int, in_memory: b
     }
 
 
-def count_with_dask(files: list[Path], processes: int) -> vaemi.FactorInformation:
-    from distributed import Client, LocalCluster
-
-    cluster = LocalCluster(n_workers=processes, threads_per_worker=1, dashboard_address=None)
-    with cluster, Client(cluster) as client:
-        return vaemi.audit_files(files, client=client, progress=False).information
-
-
-def _cpu() -> float:
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, who))
-
-
-def measure_apart(folder: Path, samples: int, shard: int, processes: int, in_memory: bool) -> dict[str, Any]:
-    task = json.dumps([str(folder), samples, shard, processes, in_memory])
+def measure_apart(folder: Path, samples: int, shard: int, in_memory: bool) -> dict[str, Any]:
+    task = json.dumps([str(folder), samples, shard, in_memory])
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
     command = [sys.executable, __file__, "--task", task]
     done = subprocess.run(command, env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True)
     row = json.loads(done.stdout.splitlines()[-1])
     print(
-        f"  {samples:,} samples, {processes} process(es){', in memory' * in_memory}: {row['wall_seconds']:.1f} s, "
+        f"  {samples:,} samples, {'in memory' if in_memory else 'in files'}: {row['wall_seconds']:.1f} s, "
         f"{row['peak_megabytes'] or math.nan:.0f} MB, largest error {row['largest_error_nats']:.1e} nats",
         file=sys.stderr, flush=True,
     )  # fmt: skip
@@ -171,8 +151,8 @@ def padded(samples: int, processes: int) -> dict[str, Any]:
 
 
 def make_ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return time and memory relative to the fewest samples, and relative to one process that reads files."""
-    streamed = {row["samples"]: row for row in rows if row["processes"] == 1 and not row["in_memory"]}
+    """Return time and memory relative to the fewest samples, and of memory relative to files."""
+    streamed = {row["samples"]: row for row in rows if not row["in_memory"]}
     least = streamed[min(streamed)]
 
     def over(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
@@ -181,11 +161,6 @@ def make_ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
     return {
         "samples_over_fewest": {str(samples): over(row, least) for samples, row in streamed.items()},
-        "processes_over_one": {
-            f"{row['samples']} in {row['processes']}": over(row, streamed[row["samples"]])
-            for row in rows
-            if row["processes"] > 1
-        },
         "in_memory_over_streamed": {
             str(row["samples"]): over(row, streamed[row["samples"]]) for row in rows if row["in_memory"]
         },
@@ -205,8 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(json.dumps(measure(Path(folder), *rest)))
         return
     shrink = 1000 if options.quick else 1
-    cases = [(samples // shrink, processes, False) for samples, processes in FULL]
-    cases += [(samples // shrink, 1, True) for samples in IN_MEMORY]
+    cases = [(samples // shrink, False) for samples in FULL] + [(samples // shrink, True) for samples in IN_MEMORY]
     if options.quick:
         cases = [case for case in cases if case[0] <= 1000]
     shard = SHARD // shrink
@@ -216,8 +190,8 @@ def main(arguments: list[str] | None = None) -> None:
         write(Path(scratch), largest, shard)
         size = sum(file.stat().st_size for file in Path(scratch).iterdir())
         print(f"  {largest:,} samples written, {size / 1e9:.1f} GB", file=sys.stderr, flush=True)
-        for samples, processes, in_memory in cases:
-            rows.append(measure_apart(Path(scratch), samples, shard, processes, in_memory))
+        for samples, in_memory in cases:
+            rows.append(measure_apart(Path(scratch), samples, shard, in_memory))
     result = {
         "quick": options.quick,
         "machine": estimators.machine(os.cpu_count() or 1) | {"other_work": options.other_work},

@@ -20,7 +20,7 @@ def stage(generated: Path) -> dict[str, Any]:
     numbers_of_a_sample = 2 * measured["factors"]
     figure = figures.time_and_memory(rows, megabytes_of_a_sample=4e-6 * numbers_of_a_sample)
     figure.savefig(generated / "fig-scale.svg", metadata={"Date": None})
-    alone = rows[(rows.processes == 1) & ~rows.in_memory].sort_values("samples")
+    alone = rows[~rows.in_memory].sort_values("samples")
     return {
         "machine": measured["machine"],
         "factors": measured["factors"],
@@ -31,7 +31,6 @@ def stage(generated: Path) -> dict[str, Any]:
         "most": alone.iloc[-1].to_dict(),
         "memory_ratio": float(alone.peak_megabytes.iloc[-1] / alone.peak_megabytes.iloc[0]),
         "ratios": measured["ratios"],
-        "times_of_two": next(iter(measured["ratios"]["processes_over_one"].values()))["wall_seconds"],
         "in_memory": rows[rows.in_memory].sort_values("samples").iloc[-1].to_dict(),
         "padded": measured["padded_sampler"],
     }

@@ -81,12 +81,12 @@ def time_and_memory(rows: pd.DataFrame, megabytes_of_a_sample: float) -> Figure:
     Parameters
     ----------
     rows : DataFrame
-        With columns samples, processes, in_memory, wall_seconds and peak_megabytes.
+        With columns samples, in_memory, wall_seconds and peak_megabytes.
     megabytes_of_a_sample : float
         Size of one sample.
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH + 1.2, 3.2), layout="constrained")
-    alone = rows[rows.processes == 1].sort_values("samples")
+    alone = rows.sort_values("samples")
     names = alone.in_memory.map({False: "files, part by part", True: "all in memory"})
     for panel, column in zip(axes, ("wall_seconds", "peak_megabytes"), strict=True):
         sns.lineplot(
