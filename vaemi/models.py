@@ -1,4 +1,4 @@
-"""The networks: a convolutional VAE for pictures, a dense and a linear one for vectors, the likelihood they share."""
+"""VAEs: a convolutional one for images, a dense and a linear one for vectors, and their Gaussian likelihood."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _OUTPUTS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
 
 
 class GaussianLikelihood(nn.Module):
-    """``p(x|z) = N(x; decode(z), sigma^2 I)`` with one sigma for all pixels, learned as log sigma.
+    """Gaussian likelihood ``N(x; decode(z), sigma^2 I)`` with one sigma for all pixels, learned as log sigma.
 
     Parameters
     ----------
     initial_sigma : float
-        Standard deviation at the start, in units of x.
+        Initial standard deviation, in units of x.
     learned : bool
-        False keeps sigma as it is.
+        False fixes sigma.
     """
 
     def __init__(self, initial_sigma: float = 1.0, learned: bool = True) -> None:
@@ -34,18 +34,18 @@ class GaussianLikelihood(nn.Module):
 
     @property
     def sigma(self) -> float:
-        """The standard deviation now, in units of x."""
+        """Current standard deviation, in units of x."""
         return self.log_sigma.exp().item()
 
     def negative_log_likelihood(self, x: Tensor, reconstruction: Tensor) -> Tensor:
-        """Of every sample in nats, (B,): ``n (log sigma + 1/2 log 2 pi) + |x - xhat|^2 / (2 sigma^2)``."""
+        """Return ``n (log sigma + 1/2 log 2 pi) + |x - xhat|^2 / (2 sigma^2)`` for each sample, (B,), in nats."""
         squared_error = (x - reconstruction).flatten(1).square().sum(1)
         n = x[0].numel()
         return n * (self.log_sigma + 0.5 * math.log(2 * math.pi)) + 0.5 * squared_error * (-2 * self.log_sigma).exp()
 
 
 class VAE(nn.Module):
-    """What training and everything after it need of a model: `encode`, `decode`, `likelihood`, `hyperparameters`."""
+    """Base class: what training and analyses need is `encode`, `decode`, `likelihood` and `hyperparameters`."""
 
     latent_dim: int
     encoder: nn.Module
@@ -54,23 +54,23 @@ class VAE(nn.Module):
     hyperparameters: dict[str, Any]
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior mean and log-variance of x, both of shape (B, latent_dim), float32 or wider."""
-        # Autocast may hand over bfloat16, whose 8 bits are too few for log-variances.
+        """Return the posterior mean and log-variance of x, both (B, latent_dim), float32 or wider."""
+        # Under autocast the output is bfloat16, whose 8 bits are too few for log-variances.
         output = self.encoder(x)
         mean, log_variance = output.to(torch.promote_types(output.dtype, torch.float32)).chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, z: Tensor) -> Tensor:
-        """Mean of p(x|z), shape of x, float32 or wider."""
+        """Return the mean of p(x|z), in the shape of x, float32 or wider."""
         output = self.decoder(z)
         return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
 class ConvVAE(VAE):
-    """A stack of 4x4 stride-2 convolutions, a dense layer, and the same backwards.
+    """Convolutional VAE: 4x4 convolutions of stride 2 and a dense layer, mirrored in the decoder.
 
-    With the defaults it is the published MNIST network: 28x28x1; encoder conv 32, conv 32, dense 256, dense 2x128;
-    decoder dense 256, dense 1568, transposed conv 32, transposed conv 1; ReLU after every layer, the output too.
+    The defaults are the published MNIST network: 28x28x1; encoder conv 32, conv 32, dense 256, dense 2x128;
+    decoder dense 256, dense 1568, transposed conv 32, transposed conv 1; ReLU after every layer, the output included.
 
     Parameters
     ----------
@@ -79,25 +79,25 @@ class ConvVAE(VAE):
     latent_dim : int
         Number of latent factors H.
     channels : sequence of int
-        Output channels of the convolutions, from the image inwards.
+        Output channels of the convolutions, starting at the image.
     hidden_dim : int
-        Width of the dense layers on both sides of the latent factors.
+        Width of the dense layers before and after the latent factors.
     output : {"relu", "sigmoid", "identity"}
-        What the last layer is followed by.
+        Activation after the last layer.
     initial_sigma : float
-        Standard deviation of the likelihood, or its start where it is learned.
+        Initial standard deviation of the likelihood.
     activation : {"relu", "leaky_relu"}
-        What all other layers are followed by. Units of the published ReLU that go silent while a model still draws the
-        same picture for all stay so, and with them what they could have drawn; leaky ones come back.
+        Activation after the other layers. A unit of the published ReLU that becomes silent early in training, when the
+        model still draws the same image for all inputs, stays silent; a leaky one recovers.
     initialization : {"torch", "he"}
-        Where the weights start: as PyTorch's layers do, or, wider, as He et al. (2015) derive for such activations.
+        Initial weights: PyTorch's default, or the wider ones that He et al. (2015) derive for such activations.
     learned_sigma : bool
         Whether training may change the standard deviation.
 
     Raises
     ------
     ValueError
-        If the picture cannot be halved that often, a size is not positive, or a name is unknown.
+        If height or width cannot be halved by each convolution, a size is not positive, or a name is unknown.
 
     References
     ----------
@@ -123,8 +123,8 @@ class ConvVAE(VAE):
             raise ValueError("image_shape, latent_dim, channels and hidden_dim must all be positive.")
         if height % shrink or width % shrink:
             raise ValueError(
-                f"image_shape is {tuple(image_shape)}: {len(channels)} convolutions halve a picture {len(channels)} "
-                f"times, so height and width must be divisible by {shrink}."
+                f"image_shape is {tuple(image_shape)}: each of {len(channels)} convolutions halves the image, so "
+                f"height and width must be divisible by {shrink}."
             )
         for name, value, choices in (
             ("output", output, tuple(_OUTPUTS)),
@@ -143,7 +143,7 @@ class ConvVAE(VAE):
             "output": output,
             "initial_sigma": float(initial_sigma),
             "activation": activation,
-            # Not where it is the usual one, so that trainings from before there was another are still found.
+            # The default is left out: names of trainings from before there was a choice stay the same.
             **({} if learned_sigma else {"learned_sigma": False}),
         }
         active = _ACTIVATIONS[activation]
@@ -170,7 +170,7 @@ class ConvVAE(VAE):
 
 
 class LinearVAE(VAE):
-    """Probabilistic PCA as a VAE: one linear layer each way, for data of shape (B, data_dim).
+    """Probabilistic PCA as a VAE: a linear encoder and a linear decoder, for data of shape (B, data_dim).
 
     The log-variance does not depend on x, as at the optimum of a linear-Gaussian model.
 
@@ -202,23 +202,23 @@ class LinearVAE(VAE):
         self.likelihood = GaussianLikelihood(sigma, learned=learned_sigma)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior mean of x and the log-variance common to all x, both of shape (B, latent_dim)."""
+        """Return the posterior mean of x and the log-variance that all x share, both (B, latent_dim)."""
         mean = self.encoder(x)
         mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
         return mean, self.log_variance.to(mean.dtype).expand_as(mean)
 
 
 class MLPVAE(VAE):
-    """Dense layers each way, for data of shape (B, data_dim).
+    """VAE of dense layers, for data of shape (B, data_dim).
 
     Parameters
     ----------
     data_dim, latent_dim : int
         Dimensions of x and z.
     hidden_dims : sequence of int
-        Widths of the hidden layers from x inwards, each followed by a ReLU; the decoder has them in reverse.
+        Widths of the encoder's hidden layers, each followed by a ReLU; the decoder has them in reverse order.
     initial_sigma : float
-        Standard deviation of the likelihood, or its start where it is learned.
+        Initial standard deviation of the likelihood.
     learned_sigma : bool
         Whether training may change it.
 
@@ -257,7 +257,7 @@ class MLPVAE(VAE):
 
 
 def build(hyperparameters: Mapping[str, Any]) -> VAE:
-    """The model that has these `hyperparameters`, with fresh weights.
+    """Return the model with these `hyperparameters` and fresh weights.
 
     Raises
     ------
@@ -273,13 +273,13 @@ def build(hyperparameters: Mapping[str, Any]) -> VAE:
 
 
 def as_float(images: Tensor) -> Tensor:
-    """Pictures as float32: uint8 is divided by 255, anything else is taken as it is."""
+    """Return images as float32; uint8 is divided by 255, other types are only converted."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
 @torch.inference_mode()
 def posterior(model: VAE, samples: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
-    """Posterior means and log-variances of all samples, both of shape (N, H), on the CPU."""
+    """Return the posterior means and log-variances of all samples, both (N, H), on the CPU."""
     device = next(model.parameters()).device
     encoded = [model.encode(as_float(batch.to(device))) for batch in samples.split(batch_size)]
     mean, log_variance = (torch.cat(parts).cpu() for parts in zip(*encoded, strict=True))
@@ -289,7 +289,7 @@ def posterior(model: VAE, samples: Tensor, batch_size: int = 1000) -> tuple[Tens
 def _stack(
     layer: type[nn.Conv2d] | type[nn.ConvTranspose2d], channels: Sequence[int], active: Callable[[], nn.Module]
 ) -> list[nn.Module]:
-    """Layers that halve (Conv2d) or double (ConvTranspose2d) height and width, each followed by an activation."""
+    """Return layers that halve (Conv2d) or double (ConvTranspose2d) height and width, each with an activation."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(channels):
         layers += [layer(inputs, outputs, kernel_size=4, stride=2, padding=1), active()]
@@ -297,16 +297,14 @@ def _stack(
 
 
 def _he_initialize(layer: nn.Module) -> None:
-    """Weights as wide as He et al. derive, no bias."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        # PyTorch takes the second axis for the inputs; of a transposed convolution that is the first. (With a stride of
-        # 2 only a quarter of its weights meet in a pixel, so that pictures start near grey.)
+        # PyTorch counts the inputs along the second axis, but those of a transposed convolution are along the first.
         nn.init.kaiming_uniform_(layer.weight, mode="fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def _dense(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers between these widths, with a ReLU between any two."""
+    """Return linear layers between these widths, with a ReLU between any two."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]

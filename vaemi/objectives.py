@@ -1,8 +1,8 @@
-"""What a VAE can be trained to minimize: the weighted ELBO, and four objectives that ask more of the latent factors.
+"""Objectives of a VAE: the weighted ELBO, and four that constrain the latent factors further.
 
-Each objective is called with a model, a batch and a generator, and returns its loss with the terms it consists of. In
-the formulas D is the negative log-likelihood -log p(x|z) with one draw of z ~ q(z|x), and KL is KL(q(z|x) || p(z)),
-both averaged over the batch.
+An objective is called with a model, a batch and a generator, and returns its loss and the terms of the loss. In the
+formulas D is the negative log-likelihood -log p(x|z) with one draw of z ~ q(z|x), and KL is KL(q(z|x) || p(z)), both
+averaged over the batch.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class ObjectiveTerms:
-    """An objective on one batch, and what it consists of.
+    """Value of an objective on one batch, and its terms.
 
     Attributes
     ----------
     loss : Tensor, shape ()
-        What is minimized, in nats a sample. Its gradient also trains the discriminator, if there is one.
+        Minimized value, in nats per sample. Its gradient also trains the discriminator, if there is one.
     negative_log_likelihood : Tensor, shape ()
-        D, in nats a sample.
+        D, in nats per sample.
     kl : Tensor, shape ()
-        KL(q(z|x) || p(z)) in nats a sample.
+        KL, in nats per sample.
     extra : dict of str to Tensor
-        The terms that the ELBO does not have, each of shape () and without its weight.
+        Terms that the ELBO does not have, unweighted, each of shape ().
     """
 
     loss: Tensor
@@ -55,7 +55,7 @@ class ObjectiveTerms:
 
 
 class _Draw(NamedTuple):
-    """A batch that went through the model once, and what an objective asks beside it."""
+    """A batch after one pass through the model, and the arguments of the objective."""
 
     model: VAE
     generator: torch.Generator
@@ -72,31 +72,31 @@ class _Draw(NamedTuple):
 
     @property
     def negative_elbo(self) -> Tensor:
-        """D + beta KL."""
+        """The weighted sum D + beta KL."""
         return self.negative_log_likelihood + self.beta * self.kl
 
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """What all objectives share.
+    """Base class of the objectives.
 
     Attributes
     ----------
     name : str
-        By which `vaemi.training.train` knows it.
+        Name in `vaemi.training.train`.
     least_batch : int
-        Fewest samples of a batch that it can be computed from.
+        Smallest batch size.
     """
 
     name: ClassVar[str]
     least_batch: ClassVar[int] = 1
 
     def discriminator(self, latent_dim: int) -> nn.Module | None:
-        """A fresh network that is trained beside the model, for objectives that have one."""
+        """Return a fresh network that is trained along with the model, or None if the objective has none."""
         return None
 
     def discriminator_adam(self) -> dict[str, Any]:
-        """What the Adam of that network has for itself, in PyTorch's words."""
+        """Return the arguments of Adam for the discriminator's parameters."""
         return {}
 
     def __call__(
@@ -110,24 +110,24 @@ class Objective(ABC):
         discriminator: nn.Module | None = None,
         share: slice | None = None,
     ) -> ObjectiveTerms:
-        """The objective on a batch.
+        """Return the objective on a batch.
 
         Parameters
         ----------
         model : VAE
         x : Tensor, shape (B, ...)
-            Drawn at random and without repetition from the data set.
+            Drawn at random without replacement from the data set.
         generator : torch.Generator
-            Of the draws, on the device of x.
+            On the device of x.
         beta : float
             Weight of the KL term; of the total correlation in beta-TCVAE.
         n_samples : int, optional
-            Size of the data set that the batch was drawn from; if left out, the batch is all there is.
+            Size of the data set that the batch was drawn from. Default is the batch's own size.
         discriminator : Module, optional
-            The network that `discriminator` made, for objectives that have one.
+            The network that the method `discriminator` returned, for objectives that have one.
         share : slice, optional
-            Which samples x is of a larger batch that processes share, such as ``slice(1, 20, 2)``: every other one of
-            20 from the second. The draws are then those that a process with the whole batch would make for them.
+            Rows of a larger batch that x consists of, if several processes share a batch; ``slice(1, 20, 2)`` is every
+            second of 20 rows. The noise of x is then the same as in a process with the whole batch.
 
         Returns
         -------
@@ -150,12 +150,12 @@ class Objective(ABC):
 
     @abstractmethod
     def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is minimized, and the terms that the ELBO does not have."""
+        """Return the loss and the terms that the ELBO does not have."""
 
 
 @dataclass(frozen=True)
 class BetaVAE(Objective):
-    """D + beta KL: the negative ELBO at beta = 1.
+    """Weighted ELBO, D + beta KL; the negative ELBO at beta = 1.
 
     References
     ----------
@@ -170,24 +170,24 @@ class BetaVAE(Objective):
 
 @dataclass(frozen=True)
 class BetaTCVAE(Objective):
-    r"""beta-TCVAE: the three parts of the KL term, each with a weight of its own.
+    r"""beta-TCVAE: the three parts of the KL term, each with its own weight.
 
     :math:`D + \alpha I(X; Z) + \beta\, TC(q(z)) + \gamma \sum_h KL(q(z_h) \| p(z_h))`, with the aggregated posterior
-    q(z) estimated from the batch by `vaemi.information.minibatch_log_density`. Its extra terms are
-    `mutual_information`, `total_correlation` and `dimension_wise_kl`, in nats. They sum to the KL term whatever the
-    batch: E log q(z|x) and E log p(z) are taken in closed form, not at the draw. So with all weights at 1 it is the
-    negative ELBO.
+    q(z) estimated from the batch by `vaemi.information.minibatch_log_density`. The extra terms are
+    `mutual_information`, `total_correlation` and `dimension_wise_kl`, in nats. They sum exactly to the KL term, because
+    E log q(z|x) and E log p(z) are computed in closed form, not at the draw. With all weights at 1 the objective is
+    the negative ELBO.
 
     Parameters
     ----------
     mutual_information_weight : float
-        The weight alpha.
+        Weight alpha.
     dimension_wise_weight : float
-        The weight gamma; the weight beta is training's.
+        Weight gamma; beta is an argument of the call.
     method : {"stratified", "weighted"}
-        Of `minibatch_log_density`: minibatch stratified sampling, or minibatch-weighted sampling. Their gradients
-        differ little. The second's densities are too small by about log N, N the size of the data set, so that its
-        terms say nothing by themselves: the total correlation can come out at many nats, or below 0.
+        As in `minibatch_log_density`: minibatch stratified sampling or minibatch-weighted sampling. Their gradients
+        differ little. The log-densities of the second are too small by about log N, with N the size of the data set:
+        its total correlation can be many nats, or negative.
 
     Raises
     ------
@@ -232,24 +232,24 @@ class BetaTCVAE(Objective):
 
 @dataclass(frozen=True)
 class FactorVAE(Objective):
-    r"""FactorVAE: the ELBO, and the total correlation as a discriminator sees it.
+    r"""FactorVAE: the ELBO, and the total correlation as estimated by a discriminator.
 
     :math:`D + \beta\, KL + w\, TC(q(z))`. The discriminator learns to tell draws of q(z) from draws of the product of
-    its factors, which are those of the batch with every factor permuted over the samples by itself; its logit is then
-    the logarithm of their density ratio, and the mean of the logit the total correlation. Model and discriminator
-    take their steps at the same time, each with an Adam of its own. Extra terms: `total_correlation` in nats as the
-    discriminator has it, and `discriminator_loss`, its cross-entropy in nats a draw (log 2 where it sees nothing).
+    its marginals, which are the batch's draws with each factor permuted over the samples. Its logit is then the log
+    density ratio, and the mean of the logit is the total correlation. Model and discriminator are updated in the same
+    step, each by its own Adam. The extra terms are `total_correlation`, the discriminator's estimate in nats, and
+    `discriminator_loss`, its cross-entropy in nats per draw (log 2 if it cannot tell them apart).
 
     Parameters
     ----------
     weight : float
-        The weight w of the total correlation, gamma in the paper.
+        Weight w of the total correlation, gamma in the paper.
     hidden_dims : sequence of int
-        Widths of the discriminator's hidden layers, each followed by a leaky ReLU. The default is the paper's: five
-        million weights, which on a CPU cost more than most models; (256, 256) is enough for a handful of factors.
+        Widths of the discriminator's hidden layers, each followed by a leaky ReLU. The paper's default has five million
+        weights and costs more on a CPU than most models; (256, 256) is enough for a few factors.
     learning_rate : float
-        Of the discriminator's Adam, whose moments decay with 0.5 and 0.9 as in the paper. It follows the same
-        schedule as the model's.
+        Learning rate of the discriminator's Adam, which has the paper's betas (0.5, 0.9) and follows the model's
+        schedule.
 
     Raises
     ------
@@ -258,7 +258,7 @@ class FactorVAE(Objective):
 
     Notes
     -----
-    Both kinds of draws come from one batch, as in Locatello et al.; the paper permutes those of a second one.
+    Both kinds of draws come from one batch, as in Locatello et al.; the paper permutes the draws of a second batch.
 
     References
     ----------
@@ -277,13 +277,13 @@ class FactorVAE(Objective):
     def __post_init__(self) -> None:
         _check_not_negative(self, "weight")
         _check_positive(self, "learning_rate")
-        # A list would be as good but for the hash of a frozen class.
+        # A list would make the frozen class unhashable.
         object.__setattr__(self, "hidden_dims", tuple(self.hidden_dims))
         if not self.hidden_dims or min(self.hidden_dims) < 1:
             raise ValueError(f"hidden_dims is {self.hidden_dims}: give one or more widths, all positive.")
 
     def discriminator(self, latent_dim: int) -> nn.Module:
-        """A fresh discriminator: from z of shape (B, latent_dim) to log q(z) - sum_h log q(z_h), (B, 1)."""
+        """Return a fresh discriminator, from z (B, latent_dim) to a logit (B, 1)."""
         layers: list[nn.Module] = []
         width = latent_dim
         for hidden in self.hidden_dims:
@@ -292,7 +292,7 @@ class FactorVAE(Objective):
         return nn.Sequential(*layers, nn.Linear(width, 1))
 
     def discriminator_adam(self) -> dict[str, Any]:
-        """The discriminator's learning rate, and the paper's moments."""
+        """Return the discriminator's learning rate and betas."""
         return {"lr": self.learning_rate, "betas": (0.5, 0.9)}
 
     def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
@@ -305,23 +305,23 @@ class FactorVAE(Objective):
         z = draw.z.detach()
         own_loss = discriminator_loss(discriminator, z, permuted_factors(z, draw.generator))
         loss = draw.negative_elbo + self.weight * correlation
-        # The discriminator's gradient without its value: the two share no parameter, so one backward pass serves both.
+        # Add the discriminator's gradient but not its value: one backward pass serves both, which share no parameter.
         loss = loss + (own_loss - own_loss.detach())
         return loss, {"total_correlation": correlation, "discriminator_loss": own_loss}
 
 
 @dataclass(frozen=True)
 class InfoVAE(Objective):
-    r"""InfoVAE: the ELBO, and how far the aggregated posterior is from the prior.
+    r"""InfoVAE: the ELBO, and the distance of the aggregated posterior from the prior.
 
-    :math:`D + \beta\, KL + w\, MMD^2(q(z), p(z))`, in the paper's terms with :math:`\beta = 1 - \alpha` and
-    :math:`w = \alpha + \lambda - 1`; at beta 0 it is the MMD-VAE, which sets no price on information. Extra term:
-    `discrepancy`, the squared maximum mean discrepancy, which has no unit; w is in nats.
+    :math:`D + \beta\, KL + w\, MMD^2(q(z), p(z))`, in the paper's notation with :math:`\beta = 1 - \alpha` and
+    :math:`w = \alpha + \lambda - 1`. At beta = 0 it is the MMD-VAE, which sets no price on information. The extra
+    term is `discrepancy`, the squared maximum mean discrepancy, which has no unit.
 
     Parameters
     ----------
     weight : float
-        The weight w in nats.
+        Weight w, in nats.
     kernel : {"rbf", "imq"}
         As in `maximum_mean_discrepancy`.
     bandwidth : float
@@ -357,16 +357,16 @@ class InfoVAE(Objective):
 
 @dataclass(frozen=True)
 class AVAE(Objective):
-    r"""The autoencoding VAE: the ELBO, and a price on an encoder that does not recognize what its decoder draws.
+    r"""Autoencoding VAE: the ELBO, and a penalty on an encoder that disagrees with itself on reconstructions.
 
-    :math:`D + \beta\, KL + C`. The reconstruction of x is encoded once more, and C is the Kullback-Leibler divergence
-    of its posterior from N(rho z, 1 - rho^2), averaged over z ~ q(z|x): see `self_consistency`. No gradient flows
-    through the reconstruction, so that C moves the encoder alone. Extra term: `self_consistency`, C in nats a sample.
+    :math:`D + \beta\, KL + C`. The reconstruction of x is encoded again, and C is the KL divergence of its posterior
+    from N(rho z, 1 - rho^2), averaged over z ~ q(z|x); see `self_consistency`. No gradient flows through the
+    reconstruction: C trains the encoder only. The extra term is `self_consistency`, C in nats per sample.
 
     Parameters
     ----------
     rho : float
-        How closely the two codes are to agree, under 1 and not under 0; the default is that of the authors' code.
+        Correlation of the two codes, in [0, 1). The default is that of the authors' code.
 
     Raises
     ------
@@ -375,8 +375,8 @@ class AVAE(Objective):
 
     References
     ----------
-    Cemgil, Ghaisas, Dvijotham, Gowal and Kohli, The Autoencoding Variational Autoencoder, NeurIPS 2020; the average
-    over z and the gradient that is stopped are those of the code that the authors published with it.
+    Cemgil, Ghaisas, Dvijotham, Gowal and Kohli, The Autoencoding Variational Autoencoder, NeurIPS 2020. The average
+    over z and the stopped gradient follow the authors' published code.
     """
 
     rho: float = 0.975
@@ -399,7 +399,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 def objective_named(objective: str | Objective) -> Objective:
-    """The objective of that name with its defaults, or the one given.
+    """Return the objective with that name and default parameters, or the given instance.
 
     Raises
     ------
@@ -414,10 +414,7 @@ def objective_named(objective: str | Objective) -> Objective:
 
 
 def elbo_terms(model: VAE, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """-log p(x|z) with one draw of z ~ q(z|x), KL(q(z|x) || p(z)), and the posterior's mean and log-variance.
-
-    The first two are in nats averaged over the batch, the posterior's parts of shape (B, H).
-    """
+    """Return D and KL in nats per sample, and the posterior's mean and log-variance, both (B, H)."""
     draw = _draw(model, x, generator)
     return draw.negative_log_likelihood, draw.kl, (draw.mean, draw.log_variance)
 
@@ -425,22 +422,20 @@ def elbo_terms(model: VAE, x: Tensor, generator: torch.Generator) -> tuple[Tenso
 def relative_seconds(
     model: VAE, x: Tensor, objectives: Mapping[str, Objective], *, repeats: int = 10, beta: float = 1.0
 ) -> dict[str, float]:
-    """What a step with each objective costs, over what it costs with the first: the way forth and back, without Adam.
+    """Return the time of a forward and backward pass with each objective, relative to the first objective.
 
-    The objectives take turns, so that a machine that is busy for a while is so for all of them, and the median of each
-    counts. On a CPU the time is that of the processor, which does not run while another process has it. The model stays
-    as it is.
+    The objectives take turns, so that other load on the machine affects them equally; the result is the ratio of
+    medians. On a CPU it is processor time. The model does not change.
 
     Parameters
     ----------
     model : VAE
     x : Tensor, shape (B, ...)
-        One batch.
     objectives : mapping of name to Objective
     repeats : int
-        Turns, after one that does not count.
+        Number of turns, after a first one that does not count.
     beta : float
-        As in `Objective`; time does not depend on it.
+        As in `Objective`; the time does not depend on it.
 
     Returns
     -------
@@ -449,12 +444,12 @@ def relative_seconds(
     Raises
     ------
     ValueError
-        If there is no objective or no turn.
+        If there are no objectives or no repeats.
     """
     if not objectives or repeats < 1:
         raise ValueError(f"There are {len(objectives)} objectives and {repeats} repeats: give one or more of each.")
     generator = torch.Generator(x.device).manual_seed(0)
-    # Gradients are asked for and dropped: those that the parameters may hold stay.
+    # torch.autograd.grad leaves the gradients that the parameters may hold.
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     discriminators = {name: objective.discriminator(model.latent_dim) for name, objective in objectives.items()}
     clock = time.process_time if x.device.type == "cpu" else time.perf_counter
@@ -474,24 +469,24 @@ def relative_seconds(
 
 
 def permuted_factors(z: Tensor, generator: torch.Generator) -> Tensor:
-    """Permute every column of z, (B, H), by itself: draws of the product of the factors' marginals."""
+    """Permute each column of z, (B, H), independently, which gives draws of the product of the marginals."""
     order = torch.rand(z.shape, generator=generator, device=z.device).argsort(0)
     return z.gather(0, order)
 
 
 def discriminator_loss(discriminator: nn.Module, joint: Tensor, product: Tensor) -> Tensor:
-    """Mean cross-entropy of a discriminator between two equally likely kinds of draws, in nats a draw, shape ().
+    """Return the mean cross-entropy of a discriminator between two kinds of draws, in nats per draw, shape ().
 
-    At its least the discriminator's logit is log q(z) - log q'(z), the logarithm of their density ratio.
+    At its minimum the logit is the log density ratio, log q(z) - log q'(z).
 
     Parameters
     ----------
     discriminator : Module
-        From z to a logit, (B, 1), high for draws of the first kind.
+        From z (B, H) to a logit (B, 1), high for draws of the first kind.
     joint : Tensor, shape (B, H)
         Draws of q(z).
     product : Tensor, shape (B, H)
-        Draws of q'(z), the product of the factors.
+        Draws of q'(z), the product of the marginals.
     """
     logits = discriminator(torch.cat([joint, product])).float()
     target = torch.cat([torch.ones(len(joint), 1), torch.zeros(len(product), 1)]).to(logits)
@@ -499,10 +494,10 @@ def discriminator_loss(discriminator: nn.Module, joint: Tensor, product: Tensor)
 
 
 def maximum_mean_discrepancy(a: Tensor, b: Tensor, kernel: str = "rbf", bandwidth: float = 1.0) -> Tensor:
-    r"""Unbiased estimate of the squared maximum mean discrepancy of two distributions from draws of each, shape ().
+    r"""Return an unbiased estimate of the squared maximum mean discrepancy of two distributions, shape ().
 
-    :math:`E\,k(a, a') + E\,k(b, b') - 2 E\,k(a, b)`, without the pairs of a draw with itself: it has no unit, is 0 in
-    expectation if the distributions agree, and can then come out below 0.
+    :math:`E\,k(a, a') + E\,k(b, b') - 2 E\,k(a, b)`, without the pairs of a draw with itself. It has no unit. Its
+    expectation is 0 if the distributions agree, so that it can be negative.
 
     Parameters
     ----------
@@ -511,9 +506,9 @@ def maximum_mean_discrepancy(a: Tensor, b: Tensor, kernel: str = "rbf", bandwidt
     b : Tensor, shape (B, H)
         Two or more draws.
     kernel : {"rbf", "imq"}
-        With :math:`c = 2 H\, bandwidth^2`, the squared distance that two draws of N(0, 1) have on average at bandwidth
-        1: the Gaussian kernel :math:`\exp(-|a - b|^2 / c)`, or the inverse multiquadratic one
-        :math:`c / (c + |a - b|^2)`, whose tails are heavier.
+        Gaussian kernel :math:`\exp(-|a - b|^2 / c)`, or the inverse multiquadratic one :math:`c / (c + |a - b|^2)`
+        with heavier tails, both with :math:`c = 2 H\, bandwidth^2`. At bandwidth 1, c is the mean squared distance of
+        two draws of N(0, I).
     bandwidth : float
         In units of z.
 
@@ -542,7 +537,7 @@ def maximum_mean_discrepancy(a: Tensor, b: Tensor, kernel: str = "rbf", bandwidt
         return _KERNELS[kernel]((left[:, None] - right).square().sum(2) / scale)
 
     def among(draws: Tensor) -> Tensor:
-        # Every draw's similarity to itself is 1.
+        # The similarity of a draw to itself is 1.
         return (similarity(draws, draws).sum() - len(draws)) / (len(draws) * (len(draws) - 1))
 
     return among(a) + among(b) - 2 * similarity(a, b).mean()
@@ -551,7 +546,7 @@ def maximum_mean_discrepancy(a: Tensor, b: Tensor, kernel: str = "rbf", bandwidt
 def self_consistency(
     mean: Tensor, log_variance: Tensor, again_mean: Tensor, again_log_variance: Tensor, rho: float
 ) -> Tensor:
-    r"""How badly the code of a reconstruction agrees with the code it was drawn from, in nats, (B, H).
+    r"""Return the disagreement of a reconstruction's code with the code it was drawn from, in nats, (B, H).
 
     :math:`E_z KL(q(\tilde z_h|\tilde x) \| N(\rho z_h, 1 - \rho^2))` over z ~ q(z|x), which for Gaussian posteriors
     with moments m, v and, of the reconstruction, :math:`\tilde m, \tilde v` is

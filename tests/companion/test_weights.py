@@ -13,7 +13,7 @@ from companion.errors import RunError
 from companion.reference import load_reference
 from companion.weights import train_or_load
 from vaemi import objectives
-from vaemi.models import MLPVAE, LinearVAE, build, posterior
+from vaemi.models import build, posterior
 
 
 def fit(images, folder, **changes):
@@ -202,17 +202,3 @@ def test_a_model_of_the_reference_run_is_ready_to_use(tmp_path, tiny_images):
     (folder / "mnist.json").write_text("{}")
     with pytest.raises(RunError, match="no model was kept"):
         load_reference("mnist", tmp_path)
-
-
-@pytest.mark.parametrize(
-    "model", [tiny(), LinearVAE(5, 3), MLPVAE(5, 3, (7, 6))], ids=lambda model: type(model).__name__
-)
-def test_a_model_is_built_from_its_hyperparameters(model):
-    again = build(model.hyperparameters)
-    again.load_state_dict(model.state_dict())
-    assert again.hyperparameters == model.hyperparameters
-
-
-def test_an_unknown_model_is_one_sentence():
-    with pytest.raises(ValueError, match="There is no model 'GAN'"):
-        build({"model": "GAN"})

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from conftest import tiny
 from torch import nn
 
-from companion.claims import published
-from vaemi.models import MLPVAE, ConvVAE, GaussianLikelihood, LinearVAE, as_float, posterior
+from vaemi.models import MLPVAE, ConvVAE, GaussianLikelihood, LinearVAE, as_float, build, posterior
 
 
 def parameters_by_layer(module):
@@ -19,9 +19,8 @@ def parameters_by_layer(module):
 
 
 def test_the_published_network_layer_by_layer():
-    setting = published()["mnist"]["setting"]
-    latent, hidden = setting["latent_dim"], setting["hidden_dim"]
-    model = ConvVAE(latent_dim=latent, hidden_dim=hidden)
+    latent, hidden = 128, 256
+    model = ConvVAE()
     kernel, inner = 4 * 4, 32 * 7 * 7
     assert parameters_by_layer(model.encoder) == [
         ("Conv2d", 1 * 32 * kernel + 32),
@@ -40,10 +39,6 @@ def test_the_published_network_layer_by_layer():
     assert sum(isinstance(layer, nn.ReLU) for layer in model.encoder) == 3
     assert sum(isinstance(layer, nn.ReLU) for layer in model.decoder) == 4
     assert isinstance(model.decoder[-1], nn.ReLU)
-
-
-def test_latent_dim_defaults_to_the_published_one():
-    assert ConvVAE().latent_dim == published()["mnist"]["setting"]["latent_dim"]
 
 
 @pytest.mark.parametrize(
@@ -204,13 +199,15 @@ def test_dense_model_layer_by_layer():
     assert not MLPVAE(20, 3, learned_sigma=False).likelihood.log_sigma.requires_grad
 
 
-def test_dense_model_is_made_again_from_its_hyperparameters():
-    model = MLPVAE(20, 3, hidden_dims=[16], initial_sigma=0.4, learned_sigma=False)
-    arguments = dict(model.hyperparameters)
-    assert arguments.pop("model") == "MLPVAE"
-    again = MLPVAE(**arguments)
-    assert again.hyperparameters == model.hyperparameters
+@pytest.mark.parametrize(
+    "model", [tiny(), LinearVAE(5, 3), MLPVAE(5, 3, [7, 6], initial_sigma=0.4)], ids=lambda model: type(model).__name__
+)
+def test_a_model_is_built_from_its_hyperparameters(model):
+    again = build(model.hyperparameters)
     again.load_state_dict(model.state_dict())
+    assert again.hyperparameters == model.hyperparameters
+    with pytest.raises(ValueError, match="There is no model 'GAN'"):
+        build({"model": "GAN"})
 
 
 def test_dense_model_without_hidden_layers_is_linear():
