@@ -199,6 +199,7 @@ _CODE = re.compile(
 # How Python prints a missing number. "None" is an English word, and a page may write about NaN: in prose these count
 # only alone in a cell of a table, and after a colon or an equals sign.
 _NO_NUMBER = re.compile(r"\{\{|\}\}|\{%|(?<![\w-])-?(?:nan|inf)(?![\w-])|<(?:built-in|bound|function|object)\b")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the pure Python loader takes seconds
 _NO_NUMBER_PRINTED = re.compile(r"(?<![\w-])-?(?:nan|NaN|inf)(?![\w-])|\bNone\b")
 _NONE_IN_PROSE = re.compile(r"^(?:None|NaN)$|(?<=[:=] )(?:None|NaN)\b")
 
@@ -208,8 +209,7 @@ def missing_numbers(source: Path) -> list[str]:
 
     Sphinx reports names that do not exist; it accepts None, NaN, empty texts and whole mappings.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the pure Python loader takes seconds
-    config = yaml.load((source / "_config.yml").read_text(), Loader=loader)
+    config = yaml.load((source / "_config.yml").read_text(), Loader=_LOADER)
     numbers = config.get("sphinx", {}).get("config", {}).get("myst_substitutions", {})
     jinja = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
     faults = []

@@ -16,7 +16,7 @@ LATENT, USED, INPUTS = 6, 3, 600
 
 
 class SomebodysVAE(nn.Module):
-    """Three factors copy a coordinate each with little noise, three are unused; with dropout and batch normalization."""
+    """Three factors copy one coordinate each, three are unused; with dropout and batch normalization."""
 
     def __init__(self):
         super().__init__()
