@@ -22,9 +22,20 @@ import pytest
 import torch
 from filelock import FileLock
 
+from vaemi._torchvision import declare_missing_operators
 from vaemi.models import ConvVAE, LinearVAE
 
+declare_missing_operators()  # before a test imports Lightning or torchmetrics
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark tests that need runs of all notebooks, the built site or a browser as slow."""
+    for item in items:
+        if {"smoke_results", "site", "browser"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 def pages_of_the_book():

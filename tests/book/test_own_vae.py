@@ -4,19 +4,19 @@ import math
 import re
 import warnings
 
-import lightning
 import pytest
 import torch
 from conftest import ROOT
 from torch import nn
 
 import vaemi
+from vaemi._torchvision import declare_missing_operators
 
 LATENT, USED, INPUTS = 6, 3, 600
 
 
 class SomebodysVAE(nn.Module):
-    """Three factors copy one coordinate each, three are unused; with dropout and batch normalization."""
+    """Three factors copy a coordinate each with little noise, three are unused; with dropout and batch norm."""
 
     def __init__(self):
         super().__init__()
@@ -47,13 +47,20 @@ class SpatialEncoder:
         return mean, log_variance
 
 
-class SomebodysModule(lightning.LightningModule):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
+def somebodys_module(model):
+    """A Lightning module with a VAE in it."""
+    declare_missing_operators()
+    import lightning
 
-    def validation_step(self, batch, index):
-        return None
+    class SomebodysModule(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def validation_step(self, batch, index):
+            return None
+
+    return SomebodysModule()
 
 
 def blocks():
@@ -72,7 +79,7 @@ def ran(tmp_path_factory):
         "model": model,
         "batches": batches,
         "spatial": SpatialEncoder(),
-        "module": SomebodysModule(model),
+        "module": somebodys_module(model),
         "loader": torch.utils.data.DataLoader(x, batch_size=100),
     }
     assert model.training  # the page switches it off

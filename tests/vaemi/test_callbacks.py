@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("lightning") is None, reason="needs the extra train"),
     # Lightning's own use of torch, and loaders without workers.
     pytest.mark.filterwarnings("ignore:.*treespec", "ignore:The 'val_dataloader' does not have many"),
+    pytest.mark.filterwarnings("ignore:This property will be removed:DeprecationWarning"),
 ]
 
 
