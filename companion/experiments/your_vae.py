@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import LinearRegression
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaemi.influence import sample_posterior
 from vaemi.information import FactorInformation, kl_to_prior
@@ -205,47 +204,6 @@ def shrinking_change(
         mean = codes[0][0]
         worth = losses[0](torch.zeros_like(mean)) - losses[0](mean)
     return loss_change(before, after, worth)
-
-
-def minimize(
-    module: nn.Module,
-    loss: Callable[[nn.Module, Tensor, float], Tensor],
-    samples: Tensor,
-    steps: int,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-) -> float:
-    """Train a module with Adam and a one-cycle learning rate, and return the seconds that it took.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        In eval mode afterwards.
-    loss : callable
-        Takes the module, a batch and the share of the steps that is done, from 0 to 1; returns a scalar.
-    samples : Tensor, shape (N, ...)
-        Batches are drawn from it with replacement.
-    steps, batch_size : int
-    learning_rate : float
-        Highest learning rate.
-    seed : int
-        Decides the batches and the module's own draws. torch's global random state is restored afterwards.
-    """
-    started = time.monotonic()
-    optimizer = torch.optim.Adam(module.parameters(), learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
-    module.train()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for step in range(steps):
-            value = loss(module, samples[torch.randint(len(samples), (batch_size,))], step / steps)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-    module.eval()
-    return time.monotonic() - started
 
 
 def activity_scores(
