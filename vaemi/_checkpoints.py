@@ -6,7 +6,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,37 +33,23 @@ def fingerprint(settings: dict[str, Any]) -> str:
 
 @contextmanager
 def sole_process(path: Path, fresh: bool) -> Iterator[None]:
-    """Wait until no other process runs the training of a checkpoint, and delete the checkpoint if `fresh`.
-
-    Raises
-    ------
-    TrainingError
-        If the folder cannot be written to.
-    """
-    lock = exclusive_lock(
-        path.with_name(f".{path.name}.lock"), f"training: another process runs the training of {path}; waiting for it."
-    )
-    with ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(lock)
-            if fresh:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise TrainingError(
-                f"The checkpoint folder {path.parent} cannot be written to ({error.strerror}): choose another one."
-            ) from None
+    """Wait until no other process runs the training of a checkpoint, and delete the checkpoint if `fresh`."""
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+    except OSError as error:
+        raise TrainingError(
+            f"The checkpoint folder {path.parent} cannot be written to ({error.strerror}): choose another one."
+        ) from None
+    with exclusive_lock(lock, f"training: another process runs the training of {path}; waiting for it."):
+        if fresh:
+            path.unlink(missing_ok=True)
         yield
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint.
-
-    Raises
-    ------
-    TrainingError
-        If it cannot be written; the one before is kept.
-    """
+    """Write a checkpoint; if that fails, the one before is kept."""
     try:
         with atomic_write(path) as scratch:
             torch.save(state, scratch)
@@ -75,20 +61,10 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
-
-    Raises
-    ------
-    TrainingError
-        If it is damaged or of another training than its name says.
-    """
+    """Read a checkpoint onto the CPU."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["name"] == path.name:
-            return state
-    except (RuntimeError, EOFError, OSError, KeyError, TypeError, pickle.UnpicklingError):
-        pass
-    raise TrainingError(
-        f"The checkpoint {path} is damaged or of another training: move it away, or start over (fresh=True, or vaemi "
-        "run --force)."
-    )
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+        raise TrainingError(
+            f"The checkpoint {path} is damaged: move it away, or start over (fresh=True, or vaemi run --force)."
+        ) from None

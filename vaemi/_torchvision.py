@@ -9,43 +9,25 @@ two operators that it mentions are declared.
 from __future__ import annotations
 
 import importlib.util
+from contextlib import suppress
 from pathlib import Path
 
 import torch
-
-_OPERATORS = {
-    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-}
 
 # This reference keeps the declarations: a torch.library.Library withdraws them when it is collected.
 _library: torch.library.Library | None = None
 
 
-def declare_missing_operators() -> bool:
-    """Declare torchvision's operators if its compiled part does not load.
-
-    Returns
-    -------
-    bool
-        True if operators were declared; False without torchvision, with a matching build, and in a second call.
-    """
+def declare_missing_operators() -> None:
+    """Declare torchvision's operators if torchvision is installed and its compiled part does not load."""
     global _library
-    if _library is not None or _compiled_part_loads():
-        return False
-    _library = torch.library.Library("torchvision", "DEF")
-    for schema in _OPERATORS.values():
-        _library.define(schema)
-    return True
-
-
-def _compiled_part_loads() -> bool:
     spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        return True
+    if _library is not None or spec is None or spec.origin is None:
+        return
     for compiled in Path(spec.origin).parent.glob("_C*"):
-        try:
+        with suppress(OSError, RuntimeError):
             torch.ops.load_library(str(compiled))
-        except (OSError, RuntimeError):
-            return False
-    return all(hasattr(torch.ops.torchvision, name) for name in _OPERATORS)
+    if not hasattr(torch.ops.torchvision, "nms"):
+        _library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            _library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

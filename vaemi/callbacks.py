@@ -14,6 +14,8 @@ from vaemi._torchvision import declare_missing_operators
 from vaemi.errors import import_extra
 from vaemi.information import FactorInformation, InformationSketch, ShareSampler
 
+__all__ = ["SpectrumLogger"]
+
 declare_missing_operators()
 lightning = import_extra("lightning", "train")
 
@@ -86,11 +88,10 @@ def _warn_about_repeated_samples(loaders: Any) -> None:
         sampler = getattr(loader, "sampler", None)
         if not isinstance(sampler, DistributedSampler) or isinstance(sampler, ShareSampler):
             continue
-        repeated = sampler.total_size - len(sampler.dataset)  # type: ignore[arg-type]
-        if repeated:
+        used, there = sampler.total_size, len(sampler.dataset)  # type: ignore[arg-type]
+        if used != there:
             warnings.warn(
-                f"The validation sampler {f'repeats {repeated}' if repeated > 0 else f'drops {-repeated}'} of "
-                f"{len(sampler.dataset)} samples to give each process the same number, which biases the information: "  # type: ignore[arg-type]
+                f"The validation sampler gives {used} samples of a data set of {there}, which biases the information: "
                 "give the loader sampler=vaemi.information.ShareSampler(dataset).",
                 stacklevel=2,
             )

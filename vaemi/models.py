@@ -11,25 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+__all__ = ["MLPVAE", "VAE", "ConvVAE", "LinearVAE", "posterior"]
+
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.1)}
 _OUTPUTS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
 
 
 class GaussianLikelihood(nn.Module):
-    """Gaussian likelihood ``N(x; decode(z), sigma^2 I)`` with one sigma for all pixels, learned as log sigma.
-
-    Parameters
-    ----------
-    initial_sigma : float
-        Initial standard deviation, in units of x.
-    learned : bool
-        False fixes sigma.
-    """
+    """Gaussian likelihood ``N(x; decode(z), sigma^2 I)`` with one sigma for all pixels, parametrized by its log."""
 
     def __init__(self, initial_sigma: float = 1.0, learned: bool = True) -> None:
         super().__init__()
         if not initial_sigma > 0:
-            raise ValueError(f"initial_sigma is {initial_sigma}: give a standard deviation > 0.")
+            raise ValueError(f"The standard deviation of the likelihood is {initial_sigma}: give a number > 0.")
         self.log_sigma = nn.Parameter(torch.tensor(math.log(initial_sigma)), requires_grad=learned)
 
     @property
@@ -45,7 +39,17 @@ class GaussianLikelihood(nn.Module):
 
 
 class VAE(nn.Module):
-    """Base class: what training and analyses need is `encode`, `decode`, `likelihood` and `hyperparameters`."""
+    """Base class of the models.
+
+    Attributes
+    ----------
+    latent_dim : int
+        Number of latent factors H.
+    likelihood : Module
+        Gaussian p(x|z): its standard deviation `sigma`, and `negative_log_likelihood(x, reconstruction)` in nats, (B,).
+    hyperparameters : dict
+        Name and arguments of the class, as JSON values.
+    """
 
     latent_dim: int
     encoder: nn.Module
@@ -87,8 +91,8 @@ class ConvVAE(VAE):
     initial_sigma : float
         Initial standard deviation of the likelihood.
     activation : {"relu", "leaky_relu"}
-        Activation after the other layers. A unit of the published ReLU that becomes silent early in training, when the
-        model still draws the same image for all inputs, stays silent; a leaky one recovers.
+        Activation after the other layers. A ReLU that is 0 for all inputs early in training stays so; a leaky one
+        recovers.
     initialization : {"torch", "he"}
         Initial weights: PyTorch's default, or the wider ones that He et al. (2015) derive for such activations.
     learned_sigma : bool
@@ -119,20 +123,19 @@ class ConvVAE(VAE):
         super().__init__()
         depth, height, width = image_shape
         shrink = 2 ** len(channels)
-        if min(depth, height, width, latent_dim, hidden_dim, *channels) < 1:
-            raise ValueError("image_shape, latent_dim, channels and hidden_dim must all be positive.")
+        _check_positive(depth, height, width, latent_dim, hidden_dim, *channels)
         if height % shrink or width % shrink:
             raise ValueError(
                 f"image_shape is {tuple(image_shape)}: each of {len(channels)} convolutions halves the image, so "
                 f"height and width must be divisible by {shrink}."
             )
         for name, value, choices in (
-            ("output", output, tuple(_OUTPUTS)),
-            ("activation", activation, tuple(_ACTIVATIONS)),
-            ("initialization", initialization, ("torch", "he")),
+            ("output", output, [*_OUTPUTS]),
+            ("activation", activation, [*_ACTIVATIONS]),
+            ("initialization", initialization, ["torch", "he"]),
         ):
             if value not in choices:
-                raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(repr, choices))}.")
+                raise ValueError(f"{name} is {value!r}: choose one of {choices}.")
         self.latent_dim = latent_dim
         self.hyperparameters = {
             "model": type(self).__name__,
@@ -186,8 +189,7 @@ class LinearVAE(VAE):
 
     def __init__(self, data_dim: int, latent_dim: int, sigma: float = 1.0, learned_sigma: bool = False) -> None:
         super().__init__()
-        if min(data_dim, latent_dim) < 1:
-            raise ValueError(f"data_dim is {data_dim} and latent_dim {latent_dim}: both must be positive.")
+        _check_positive(data_dim, latent_dim)
         self.latent_dim = latent_dim
         self.hyperparameters = {
             "model": type(self).__name__,
@@ -237,11 +239,7 @@ class MLPVAE(VAE):
         learned_sigma: bool = True,
     ) -> None:
         super().__init__()
-        if min(data_dim, latent_dim, *hidden_dims) < 1:
-            raise ValueError(
-                f"data_dim is {data_dim}, latent_dim {latent_dim} and hidden_dims {tuple(hidden_dims)}: all must be "
-                "positive."
-            )
+        _check_positive(data_dim, latent_dim, *hidden_dims)
         self.latent_dim = latent_dim
         self.hyperparameters = {
             "model": type(self).__name__,
@@ -257,19 +255,10 @@ class MLPVAE(VAE):
 
 
 def build(hyperparameters: Mapping[str, Any]) -> VAE:
-    """Return the model with these `hyperparameters` and fresh weights.
-
-    Raises
-    ------
-    ValueError
-        If there is no such model.
-    """
-    chosen = dict(hyperparameters)
+    """Return the model with these `hyperparameters` and fresh weights."""
     models = {model.__name__: model for model in (ConvVAE, LinearVAE, MLPVAE)}
-    name = chosen.pop("model", None)
-    if name not in models:
-        raise ValueError(f"There is no model {name!r}: choose one of {', '.join(models)}.")
-    return models[name](**chosen)
+    arguments = dict(hyperparameters)
+    return models[arguments.pop("model")](**arguments)
 
 
 def as_float(images: Tensor) -> Tensor:
@@ -286,8 +275,13 @@ def posterior(model: VAE, samples: Tensor, batch_size: int = 1000) -> tuple[Tens
     return mean, log_variance
 
 
+def _check_positive(*sizes: int) -> None:
+    if min(sizes) < 1:
+        raise ValueError(f"The sizes are {sizes}: all dimensions, channels and widths must be positive.")
+
+
 def _stack(
-    layer: type[nn.Conv2d] | type[nn.ConvTranspose2d], channels: Sequence[int], active: Callable[[], nn.Module]
+    layer: type[nn.Conv2d | nn.ConvTranspose2d], channels: Sequence[int], active: Callable[[], nn.Module]
 ) -> list[nn.Module]:
     """Return layers that halve (Conv2d) or double (ConvTranspose2d) height and width, each with an activation."""
     layers: list[nn.Module] = []

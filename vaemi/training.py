@@ -10,9 +10,9 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from vaemi._torchvision import declare_missing_operators
 from vaemi.errors import TrainingError, import_extra
 from vaemi.information.gaussian import gaussian_information
 from vaemi.models import VAE, as_float
-from vaemi.objectives import BetaVAE, Objective, elbo_terms, objective_named
+from vaemi.objectives import OBJECTIVES, BetaVAE, Objective
+
+__all__ = ["History", "Training", "train"]
 
 # Raise this number whenever the same settings begin to give another model: older trainings are then not found.
 _RECIPE = 1
 _RECORDED_SAMPLES = 1000
-_SCHEDULES = ("constant", "cosine", "one-cycle")
-_PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ class History:
     @classmethod
     def from_columns(cls, columns: dict[str, Tensor]) -> History:
         """Build a history from its columns, those of `extra` among the others."""
-        common = {column.name for column in fields(cls)}
-        extra = {name: values for name, values in columns.items() if name not in common}
-        return cls(**{name: values for name, values in columns.items() if name in common}, extra=extra)
+        extra = {name: values for name, values in columns.items() if name not in cls.__annotations__}
+        return cls(**{name: columns[name] for name in columns.keys() - extra.keys()}, extra=extra)
 
     def to_columns(self) -> dict[str, Tensor]:
         """Return all columns in one dict; the inverse of `from_columns`."""
@@ -126,12 +125,12 @@ class Settings:
             raise TrainingError(f"beta is {self.beta}: give a number >= 0.")
         if not 0 <= self.beta_warmup <= 1:
             raise TrainingError(f"beta_warmup is {self.beta_warmup}: give a share of the steps, from 0 to 1.")
-        if self.schedule not in _SCHEDULES:
-            raise TrainingError(f"schedule is {self.schedule!r}: choose {' or '.join(_SCHEDULES)}.")
-        try:
-            object.__setattr__(self, "objective", objective_named(self.objective))
-        except ValueError as error:
-            raise TrainingError(str(error)) from None
+        if self.schedule not in ("constant", "cosine", "one-cycle"):
+            raise TrainingError(f"schedule is {self.schedule!r}: choose constant, cosine or one-cycle.")
+        if isinstance(self.objective, str):
+            if self.objective not in OBJECTIVES:
+                raise TrainingError(f"objective is {self.objective!r}: choose one of {', '.join(OBJECTIVES)}.")
+            object.__setattr__(self, "objective", OBJECTIVES[self.objective]())
 
     def to_dict(self, model: VAE) -> dict[str, Any]:
         """Return the settings and the model's hyperparameters as JSON values."""
@@ -162,7 +161,7 @@ def train(
     checkpoints: Path | str | None = None,
     checkpoint_seconds: float = 30.0,
     fresh: bool = False,
-    devices: Any = "auto",
+    devices: int | list[int] | str = "auto",
     progress: bool = True,
 ) -> Training:
     """Minimize -log p(x|z) + beta KL(q(z|x) || p(z)), or another objective, with Adam.
@@ -176,13 +175,12 @@ def train(
     steps : int
         Number of optimizer steps.
     objective : {"beta-vae", "beta-tcvae", "factor-vae", "info-vae", "avae"} or Objective
-        A name stands for the objective with its default parameters. For others pass an instance, such as
-        ``objective=FactorVAE(weight=35)``; see `vaemi.objectives`.
+        A name stands for the objective with its default parameters; see `vaemi.objectives`.
     beta : float
         Weight of the KL term; for "beta-tcvae" of the total correlation only.
     beta_warmup : float
-        Fraction of the steps, from 0 to 1, over which the weight grows linearly from 0 to `beta`. A model then finds
-        factors that are too expensive for fresh weights, and drops those that are not worth their price.
+        Fraction of the steps, from 0 to 1, over which the weight grows linearly from 0 to `beta`, so that factors
+        become useful before they are penalized.
     batch_size : int
         Samples per step, over all devices together.
     learning_rate : float
@@ -195,20 +193,20 @@ def train(
         As in Lightning. "auto" is bf16-mixed on hardware with fast bfloat16 (a recent GPU, a CPU with avx512_bf16 or
         AMX), otherwise 32-true.
     records : int
-        Number of measurements for the history, evenly spaced over the steps.
+        Number of measurements for the history.
     checkpoints : path, optional
-        Folder of checkpoints. Their names depend on all settings: an interrupted training is resumed by the same call,
-        and a finished one is loaded.
+        Folder of checkpoints, named by all settings: the same call resumes an interrupted training and loads a
+        finished one.
     checkpoint_seconds : float
         Time between two checkpoints.
     fresh : bool
         Ignore an existing checkpoint.
     devices : int, list or "auto"
         As in Lightning. On several devices the training is data-parallel with one process per device (gloo on CPUs,
-        NCCL on GPUs). Each process takes its share of a batch with the noise that the whole batch would get. The
-        objectives that are means over samples ("beta-vae", "avae") give the same model on any number of devices up to
-        rounding; the others compare the samples of a share. Each process runs the whole script: call `train` under
-        ``if __name__ == "__main__":``. In a notebook the processes are forks of the kernel.
+        NCCL on GPUs), each on its share of every batch. The objectives that are means over samples ("beta-vae",
+        "avae") give the same model on any number of devices up to rounding; the others compare the samples of a share.
+        Each process runs the whole script: call `train` under ``if __name__ == "__main__":``. In a notebook the
+        processes are forks of the kernel.
     progress : bool
         Show a progress bar on standard error.
 
@@ -223,17 +221,15 @@ def train(
         fit into memory, or the objective is not finite.
     MissingExtraError
         If Lightning is not installed.
-    KeyboardInterrupt
-        On Ctrl-C; the same call resumes from the last checkpoint.
     """
     settings = Settings(
         steps, objective, beta, beta_warmup, batch_size, learning_rate, schedule, seed, records  # type: ignore[arg-type]
     )  # fmt: skip
-    if precision not in _PRECISIONS:
-        raise TrainingError(f"precision is {precision!r}: choose {' or '.join(_PRECISIONS)}.")
-    if precision == "auto":
-        precision = fastest_precision()
+    if len(samples) < batch_size:
+        raise TrainingError(f"There are {len(samples)} samples, fewer than one batch of {batch_size}.")
     held_out = held_out[:_RECORDED_SAMPLES]
+    fabric = _fabric(devices, fastest_precision() if precision == "auto" else precision)
+    precision = fabric.strategy.precision.precision
     identity = settings.to_dict(model) | {
         "samples": checksum(samples),
         "held_out": checksum(held_out),
@@ -241,24 +237,18 @@ def train(
         "precision": precision,
     }
     name = f"{model.hyperparameters['model'].lower()}-{fingerprint(identity)}.pt"
-    finished: dict[str, Any] = {}
-    with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        stack.enter_context(_out_of_memory_in_one_sentence(batch_size))
-        fabric = stack.enter_context(_quiet_fabric(devices, precision))
-        _check_samples(settings, len(samples), len(held_out), fabric.world_size)
+    caller = os.getpid()
+    with tempfile.TemporaryDirectory() as scratch, _out_of_memory_in_one_sentence(batch_size):
         path = Path(checkpoints or scratch) / name
-        caller = os.getpid()
 
-        def fit(fabric: Any) -> None:
-            if os.getpid() != caller:
-                # A fork of a notebook's kernel inherits torch's thread pool without its threads, and would hang.
-                torch.set_num_threads(1)
+        def fit(fabric: Any) -> dict[str, Any] | None:
+            if forked := os.getpid() != caller:
+                torch.set_num_threads(1)  # a fork inherits torch's thread pool without its threads, and would hang
             with sole_process(path, fresh) if fabric.is_global_zero else nullcontext():
-                finished.update(_loop(fabric, model, samples, held_out, settings, path, checkpoint_seconds, progress))
+                state = _loop(fabric, model, samples, held_out, settings, path, checkpoint_seconds, progress)
+            return None if forked else state
 
-        fabric.launch(fit)
-        state = finished or load(path)  # forked processes leave the model in the file only
+        state = fabric.launch(fit) or load(path)  # forks leave the model in the file only
     model.load_state_dict(state["model"])
     columns = {name: torch.stack([row[name] for row in state["history"]]) for name in state["history"][0]}
     return Training(
@@ -282,55 +272,44 @@ def _loop(
     progress: bool,
 ) -> dict[str, Any]:
     """Train from the last checkpoint, or from the first step, and return the final state."""
-    module = _Loss(model, samples, settings).to(fabric.device)
+    module = _Loss(model, samples, settings, fabric.strategy.precision.precision).to(fabric.device)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _adam(module, settings)
     scheduler = _scheduler(optimizer, settings)
     parallel_module, scaled_optimizer = fabric.setup(module, optimizer)
-    precision = fabric.strategy.precision
-    history: list[dict[str, Tensor]] = []
-    record_after = set(torch.linspace(0, settings.steps, settings.records + 1).round().int().tolist())
-    first_step, seconds_before = 0, 0.0
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "precision": fabric.strategy.precision}
+    if module.discriminator is not None:
+        parts["discriminator"] = module.discriminator
 
     # The first process decides whether there is a checkpoint: only its machine need have the folder.
     state = fabric.broadcast(load(path) if fabric.is_global_zero and path.exists() else None)
     if state is None:
-        history.append(_measure(module, held_out, settings, 0, len(samples)))
+        state = {"step": 0, "seconds": 0.0, "history": [_measure(module, held_out, settings, 0)]}
     else:
-        model.load_state_dict(state["model"])
-        if module.discriminator is not None:
-            module.discriminator.load_state_dict(state["discriminator"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        precision.load_state_dict(state["precision"])
-        history, first_step, seconds_before = state["history"], state["step"], state["seconds"]
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    first_step, history = state["step"], state["history"]
 
-    def current_state(step: int) -> dict[str, Any]:
-        return {
-            "name": path.name,
-            "model": model.state_dict(),
-            "discriminator": module.discriminator.state_dict() if module.discriminator is not None else {},
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "precision": precision.state_dict(),
-            "history": history,
-            "step": step,
-            "seconds": seconds_before + time.monotonic() - started,
-        }
-
-    started = saved = time.monotonic()
+    saved = time.monotonic()
+    started = saved - state["seconds"]
     share = slice(fabric.global_rank, settings.batch_size, fabric.world_size)
-    batch_indices = _batch_indices(len(samples), settings, first_step)
-    with _progress_bar(settings.steps, first_step, progress and fabric.is_global_zero) as show:
+    batches = _batches(len(samples), settings, first_step)
+    record_after = set(torch.linspace(0, settings.steps, settings.records + 1).round().int().tolist())
+    show_every = max(1, settings.steps // 40)  # where the output is not a terminal, each refresh is a line
+    bar = import_extra("tqdm", "train").tqdm(
+        total=settings.steps, initial=first_step, desc="training", unit="step", mininterval=0, miniters=show_every,
+        disable=not (progress and fabric.is_global_zero),
+    )  # fmt: skip
+    with bar:
         for step in range(first_step, settings.steps):
-            rows = next(batch_indices)[share]
+            rows = next(batches)[share]
             beta = settings.beta * min(1.0, (step + 1) / max(1.0, settings.beta_warmup * settings.steps))
             # All processes draw the noise of the whole batch and take the rows of their share.
             generator = torch.Generator(fabric.device).manual_seed(_seed(settings.seed, step, 0))
 
             loss = parallel_module(rows, generator, beta, share)
             if step % 50 == 0:
-                _check_finite(loss, step, settings.learning_rate)
+                _check_finite(loss, step, settings)
             scaled_optimizer.zero_grad()
             # Gradients are averaged over the processes; shares of unequal size count by their size.
             fabric.backward(loss * (len(rows) * fabric.world_size / settings.batch_size))
@@ -338,12 +317,14 @@ def _loop(
             scheduler.step()
 
             done = step + 1
-            show(done, loss)
+            if done % show_every == 0 or done == settings.steps:
+                bar.set_postfix(objective=f"{loss.item():.1f}", refresh=False)
+                bar.update(done - bar.n)
             if done in record_after:
-                history.append(_measure(module, held_out, settings, done, len(samples)))
-            due = done == settings.steps or time.monotonic() - saved >= checkpoint_seconds
-            if due:
-                state = current_state(done)
+                history.append(_measure(module, held_out, settings, done))
+            if done == settings.steps or time.monotonic() - saved >= checkpoint_seconds:
+                state = {"step": done, "seconds": time.monotonic() - started, "history": history}
+                state |= {name: part.state_dict() for name, part in parts.items()}
                 if fabric.is_global_zero:
                     save(state, path)
                 saved = time.monotonic()
@@ -353,11 +334,12 @@ def _loop(
 class _Loss(nn.Module):
     """The objective as a module, with the parameters of the model and of the discriminator if there is one."""
 
-    def __init__(self, model: VAE, samples: Tensor, settings: Settings) -> None:
+    def __init__(self, model: VAE, samples: Tensor, settings: Settings, precision: str) -> None:
         super().__init__()
         self.model = model
         self.samples = samples
         self.objective = settings.objective
+        self.mixed = precision.endswith("mixed")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(settings.seed))
             self.discriminator = settings.objective.discriminator(model.latent_dim)
@@ -367,23 +349,18 @@ class _Loss(nn.Module):
         x = as_float(self.samples[rows].to(generator.device))
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        with _uncached_autocast():
-            terms = self.objective(
-                self.model, x, generator,
-                beta=beta, n_samples=len(self.samples), discriminator=self.discriminator, share=share,
-            )  # fmt: skip
-        return terms.loss
+        if self.mixed:
+            # A cached 16-bit copy of a weight that is used twice, as in AVAE, would add up its gradients in 16 bits.
+            torch.set_autocast_cache_enabled(False)  # until Fabric leaves its autocast
+        return self.evaluate(x, generator, beta, share)[0]
 
-
-@contextmanager
-def _uncached_autocast() -> Iterator[None]:
-    """Add up the gradients of weights that are used twice, as in AVAE, in float32 under autocast."""
-    cached = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(cached)
+    def evaluate(
+        self, x: Tensor, generator: torch.Generator, beta: float, share: slice | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.objective(
+            self.model, x, generator,
+            beta=beta, n_samples=len(self.samples), discriminator=self.discriminator, share=share,
+        )  # fmt: skip
 
 
 def _adam(module: _Loss, settings: Settings) -> torch.optim.Adam:
@@ -408,7 +385,7 @@ def _scheduler(optimizer: torch.optim.Adam, settings: Settings) -> torch.optim.l
     return schedulers.ConstantLR(optimizer, factor=1.0)
 
 
-def _batch_indices(n_samples: int, settings: Settings, first_step: int) -> Iterator[Tensor]:
+def _batches(n_samples: int, settings: Settings, first_step: int) -> Iterator[Tensor]:
     """Yield the indices of the batch of each step: a new permutation every epoch, without an incomplete last batch."""
     epoch, position = divmod(first_step, n_samples // settings.batch_size)
     while True:
@@ -419,108 +396,60 @@ def _batch_indices(n_samples: int, settings: Settings, first_step: int) -> Itera
 
 
 @torch.no_grad()
-def _measure(module: _Loss, held_out: Tensor, settings: Settings, step: int, n_samples: int) -> dict[str, Tensor]:
+def _measure(module: _Loss, held_out: Tensor, settings: Settings, step: int) -> dict[str, Tensor]:
     """Return a row of the history."""
-    likelihood = module.model.likelihood
-    device = likelihood.log_sigma.device
+    model = module.model
+    device = model.likelihood.log_sigma.device
     x = as_float(held_out.to(device))
     generator = torch.Generator(device).manual_seed(0)
-    negative_log_likelihood, kl, posterior = elbo_terms(module.model, x, generator)
-    objective = negative_log_likelihood + settings.beta * kl
-    extra: dict[str, Tensor] = {}
+    objective, terms = BetaVAE()(model, x, generator, beta=settings.beta)
     if not isinstance(settings.objective, BetaVAE):
         # In batches of training's size, on which some objectives depend.
         size = min(settings.batch_size, len(x))
-        parts = [
-            settings.objective(
-                module.model, batch, generator,
-                beta=settings.beta, n_samples=n_samples, discriminator=module.discriminator,
-            )
-            for batch in x.split(size)
-            if len(batch) == size
-        ]  # fmt: skip
-        objective = torch.stack([part.loss for part in parts]).mean()
-        extra = {name: torch.stack([part.extra[name] for part in parts]).mean() for name in parts[0].extra}
-    _check_finite(objective, step, settings.learning_rate)
-    information, *_ = gaussian_information(*(part.cpu().double() for part in posterior))
+        parts = [module.evaluate(batch, generator, settings.beta) for batch in x.split(size) if len(batch) == size]
+        objective = torch.stack([loss for loss, _ in parts]).mean()
+        own_terms = {name: torch.stack([part[name] for _, part in parts]).mean() for name in parts[0][1]}
+        terms = own_terms | terms
+    _check_finite(objective, step, settings)
+    information, *_ = gaussian_information(*(part.cpu().double() for part in model.encode(x)))
     row = {
         "step": torch.tensor(step),
-        "negative_log_likelihood": negative_log_likelihood,
-        "kl": kl,
         "objective": objective,
-        "sigma": likelihood.log_sigma.exp(),
+        "sigma": model.likelihood.log_sigma.exp(),
         "information": information,
-        **extra,
+        **terms,
     }
     return {name: value.cpu() for name, value in row.items()}
 
 
-@contextmanager
-def _progress_bar(steps: int, first_step: int, shown: bool) -> Iterator[Callable[[int, Tensor], None]]:
-    # Where the output is not a terminal, as in a notebook that papermill runs, each refresh is a line.
-    every = max(1, steps // 40)
-    tqdm = import_extra("tqdm", "train").tqdm
-    with tqdm(total=steps, initial=first_step, desc="training", unit="step", mininterval=0, miniters=every,
-              disable=not shown) as bar:  # fmt: skip
-
-        def show(done: int, loss: Tensor) -> None:
-            if shown and (done % every == 0 or done == steps):
-                bar.set_postfix(objective=f"{float(loss.detach()):.1f}", refresh=False)
-                bar.update(done - bar.n)
-
-        yield show
-
-
-@contextmanager
-def _quiet_fabric(devices: Any, precision: str) -> Iterator[Any]:
-    """Yield a Fabric that does not announce its precision and processes."""
+def _fabric(devices: int | list[int] | str, precision: str) -> Any:
     declare_missing_operators()
     fabric = import_extra("lightning.fabric", "train")
-    loggers = [logging.getLogger(f"lightning.{part}.utilities.rank_zero") for part in ("fabric", "pytorch")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        yield fabric.Fabric(devices=devices, precision=precision)
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    for part in ("fabric", "pytorch"):  # one of them announces precision and processes
+        logging.getLogger(f"lightning.{part}.utilities.rank_zero").setLevel(logging.WARNING)
+    return fabric.Fabric(devices=devices, precision=precision)
 
 
 @contextmanager
 def _out_of_memory_in_one_sentence(batch_size: int) -> Iterator[None]:
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        on_gpu = isinstance(error, torch.cuda.OutOfMemoryError)
+    except RuntimeError as error:
         # On a CPU torch raises a plain RuntimeError.
-        if not (on_gpu or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)):
+        if not isinstance(error, torch.cuda.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         raise TrainingError(
-            f"The {'GPU' if on_gpu else 'machine'} ran out of memory at a batch_size of {batch_size}: try a smaller "
-            "batch_size or a smaller model. The last checkpoint is kept."
+            f"There is not enough memory for a batch_size of {batch_size}: try a smaller batch_size or model. The last "
+            "checkpoint is kept."
         ) from None
 
 
-def _check_finite(objective: Tensor, step: int, learning_rate: float) -> None:
+def _check_finite(objective: Tensor, step: int, settings: Settings) -> None:
     if not objective.isfinite():
         raise TrainingError(
             f"Training diverged: the objective is {objective.item()} at step {step}. Try a learning rate under "
-            f"{learning_rate:g}, or check that the samples lie in [0, 1]."
+            f"{settings.learning_rate:g}, or check that the samples lie in [0, 1]."
         )
-
-
-def _check_samples(settings: Settings, n_samples: int, n_held_out: int, processes: int) -> None:
-    name, least = settings.objective.name, settings.objective.least_batch
-    if n_samples < settings.batch_size:
-        raise TrainingError(f"There are {n_samples} samples, fewer than one batch of {settings.batch_size}.")
-    if settings.batch_size // processes < least:
-        raise TrainingError(
-            f"batch_size is {settings.batch_size} over {processes} process{'es' * (processes > 1)}: {name} compares "
-            f"samples of a batch, so give {least * processes} or more."
-        )
-    if n_held_out < least:
-        raise TrainingError(f"There is {n_held_out} held-out sample: {name} compares samples, so give {least} or more.")
 
 
 def _seed(*parts: int) -> int:
@@ -537,58 +466,3 @@ def fastest_precision() -> str:
         capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         fast = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
     return "bf16-mixed" if fast else "32-true"
-
-
-def minimize(
-    module: nn.Module,
-    loss: Callable[[nn.Module, Tensor, float], Tensor],
-    samples: Tensor,
-    steps: int,
-    batch_size: int = 128,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-) -> float:
-    """Train any module with Adam and a one-cycle learning rate, without checkpoints.
-
-    torch's global random state is restored afterwards.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        In eval mode afterwards.
-    loss : callable
-        Takes the module, a batch and the share of the steps that is done, from 0 to 1; returns a scalar.
-    samples : Tensor, shape (N, ...)
-        Batches are drawn from it with replacement.
-    steps : int
-    batch_size : int
-    learning_rate : float
-        Highest learning rate.
-    seed : int
-        Decides the batches and the module's own draws.
-
-    Returns
-    -------
-    float
-        Duration in seconds.
-
-    Raises
-    ------
-    TrainingError
-        If the loss is not finite.
-    """
-    started = time.monotonic()
-    optimizer = torch.optim.Adam(module.parameters(), learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
-    module.train()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for step in range(steps):
-            value = loss(module, samples[torch.randint(len(samples), (batch_size,))], step / steps)
-            _check_finite(value, step + 1, learning_rate)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-    module.eval()
-    return time.monotonic() - started

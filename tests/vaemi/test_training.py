@@ -20,8 +20,8 @@ from conftest import same_weights, tiny
 from vaemi.errors import TrainingError
 from vaemi.information.bounds import reverse_water_filling
 from vaemi.models import LinearVAE, as_float
-from vaemi.objectives import BetaVAE, FactorVAE
-from vaemi.training import minimize, train
+from vaemi.objectives import FactorVAE
+from vaemi.training import train
 
 pytestmark = pytest.mark.skipif(find_spec("lightning") is None, reason="needs the extra train")
 
@@ -120,8 +120,7 @@ def test_beta_grows_over_the_warmup():
             records=8, progress=False,
         )  # fmt: skip
 
-    none, one_step, all_steps = trained(0.0), trained(1 / 400), trained(1.0)
-    assert same_weights(none.model, one_step.model)
+    none, all_steps = trained(0.0), trained(1.0)
     assert none.history.kl[2] < 0.05
     assert all_steps.history.kl[2] > 0.5
     assert all_steps.history.kl[-1] < 0.05
@@ -178,7 +177,7 @@ KILLED = textwrap.dedent("""
     images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(0)
     model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
-    train(model, images, images, steps=1200, batch_size=20, progress=False, records=5, checkpoints=sys.argv[1],
+    train(model, images, images, steps=400, batch_size=20, progress=False, records=5, checkpoints=sys.argv[1],
           checkpoint_seconds=0.05)
     torch.save(model.state_dict(), sys.argv[2])
 """)
@@ -201,33 +200,29 @@ def test_a_killed_training_resumes_exactly(tmp_path):
     assert all(torch.equal(resumed[name], undisturbed[name]) for name in undisturbed)
 
 
-def test_a_finished_training_is_loaded_unless_it_is_to_be_fresh(tiny_images, tmp_path):
-    first, again = (train_tiny(tiny_images, checkpoints=tmp_path) for _ in range(2))
+def test_a_finished_training_is_found_by_its_settings_unless_it_is_to_be_fresh(tiny_images, tmp_path):
+    settings = {"checkpoints": tmp_path, "precision": "32-true"}
+    first, again = (train_tiny(tiny_images, **settings) for _ in range(2))
     assert again.seconds == first.seconds
-    torch.testing.assert_close(vars(again.history), vars(first.history), rtol=0, atol=0)
-    fresh = train_tiny(tiny_images, checkpoints=tmp_path, fresh=True)
-    assert fresh.seconds != first.seconds
     assert same_weights(first.model, again.model)
+    fresh = train_tiny(tiny_images, fresh=True, **settings)
+    assert fresh.seconds != first.seconds
     assert same_weights(first.model, fresh.model)
-
-
-def test_other_settings_have_other_checkpoints(tiny_images, tmp_path):
-    for changes in ({}, {"beta": 2.0}, {"precision": "bf16-mixed"}, {"objective": "avae"}):
-        train_tiny(tiny_images, checkpoints=tmp_path, **{"precision": "32-true", **changes})
-    train_tiny(tiny_images[:200], checkpoints=tmp_path, precision="32-true")
+    assert len(checkpoints_in(tmp_path)) == 1
+    for changes in ({"beta": 2.0}, {"precision": "bf16-mixed"}, {"objective": "avae"}):
+        train_tiny(tiny_images, **settings | changes)
+    train_tiny(tiny_images[:200], **settings)
     assert len(checkpoints_in(tmp_path)) == 5
 
 
-@pytest.mark.parametrize("content", ["cut", "of another training"])
-def test_an_unusable_checkpoint_is_named_and_kept(tiny_images, tmp_path, content):
+def test_a_damaged_checkpoint_is_named_and_kept(tiny_images, tmp_path):
     train_tiny(tiny_images, checkpoints=tmp_path)
-    train_tiny(tiny_images, checkpoints=tmp_path / "other", beta=2.0)
-    (checkpoint,), (other,) = checkpoints_in(tmp_path)[:1], checkpoints_in(tmp_path / "other")
-    wrong = other.read_bytes() if content == "of another training" else other.read_bytes()[:1000]
-    checkpoint.write_bytes(wrong)
-    with pytest.raises(TrainingError, match=rf"{checkpoint.name} is damaged or of another training"):
+    (checkpoint,) = checkpoints_in(tmp_path)
+    half = checkpoint.read_bytes()[:1000]
+    checkpoint.write_bytes(half)
+    with pytest.raises(TrainingError, match=rf"{checkpoint.name} is damaged"):
         train_tiny(tiny_images, checkpoints=tmp_path)
-    assert checkpoint.read_bytes() == wrong
+    assert checkpoint.read_bytes() == half
 
 
 def test_a_full_disk_leaves_no_half_checkpoint(tiny_images, tmp_path, monkeypatch):
@@ -274,25 +269,19 @@ def test_the_same_training_twice_at_once_is_made_once(tiny_images, tmp_path, dis
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "told"),
     [
-        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "The GPU ran out of memory at a batch_size of 20: try"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "The machine ran out of memory"),
-        (MemoryError(), "The machine ran out of memory"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), TrainingError("not enough memory for a batch_size of 20")),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), TrainingError("not enough memory")),
+        (RuntimeError("inconsistent tensor size"), RuntimeError("inconsistent tensor size")),
     ],
 )
-def test_too_little_memory_is_one_sentence(tiny_images, disturbed, error, words):
-    def full(step):
+def test_too_little_memory_is_one_sentence_and_other_errors_keep_their_name(tiny_images, disturbed, error, told):
+    def fail(step):
         raise error
 
-    disturbed(full)
-    with pytest.raises(TrainingError, match=words):
-        train_tiny(tiny_images, objective=Disturbed())
-
-
-def test_other_errors_keep_their_name(tiny_images, disturbed):
-    disturbed(lambda step: torch.zeros(2) @ torch.zeros(3))
-    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+    disturbed(fail)
+    with pytest.raises(type(told), match=str(told)):
         train_tiny(tiny_images, objective=Disturbed())
 
 
@@ -301,14 +290,10 @@ def test_other_errors_keep_their_name(tiny_images, disturbed):
     [
         ({"steps": 0}, "steps is 0"),
         ({"beta_warmup": 1.5}, "a share of the steps"),
-        ({"beta": -1.0}, "beta is -1"),
         ({"beta": float("nan")}, "beta is nan"),
-        ({"learning_rate": 0.0}, "learning_rate"),
         ({"batch_size": 301}, "300 samples, fewer than one batch of 301"),
-        ({"schedule": "steps"}, "choose constant or cosine or one-cycle"),
-        ({"records": 0}, "records"),
-        ({"precision": "7-bit"}, "precision is '7-bit'"),
-        ({"objective": "vae"}, "objective is 'vae': choose beta-vae or"),
+        ({"schedule": "steps"}, "choose constant, cosine or one-cycle"),
+        ({"objective": "vae"}, "objective is 'vae': choose one of beta-vae"),
     ],
 )
 def test_impossible_settings(tiny_images, settings, words):
@@ -324,25 +309,8 @@ def test_divergence_stops_with_the_step(tiny_images):
 # --- Several processes
 
 
-def test_a_share_of_a_batch_has_the_noise_of_the_batch(tiny_images):
-    model, x = tiny(), as_float(tiny_images[:7])
-
-    def gradients(share, rows):
-        model.zero_grad()
-        generator = torch.Generator().manual_seed(3)
-        BetaVAE()(model, rows, generator, beta=2.0, share=share).loss.backward()
-        return [parameter.grad.clone() for parameter in model.parameters()]
-
-    whole = gradients(None, x)
-    parts = [gradients(slice(rank, 7, 3), x[rank::3]) for rank in range(3)]
-    sizes = [len(x[rank::3]) for rank in range(3)]
-    for expected, *found in zip(whole, *parts, strict=True):
-        mean = sum(size * gradient for size, gradient in zip(sizes, found, strict=True)) / 7
-        torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-5)
-
-
 TWO_PROCESSES = textwrap.dedent("""
-    import os, sys, torch
+    import sys, torch
     from vaemi.models import ConvVAE
     from vaemi.training import train
 
@@ -410,43 +378,3 @@ def test_two_processes_are_forks_of_a_notebooks_kernel(tiny_images):
     alone = train_tiny(tiny_images, precision="32-true")
     assert int(steps) == 25
     assert float(objective) == pytest.approx(float(alone.history.objective[-1]), rel=1e-5)
-
-
-# --- minimize
-
-
-def line(seed=0):
-    torch.manual_seed(seed)
-    return torch.nn.Linear(2, 1)
-
-
-def square_distance(module, batch, done):
-    return (module(batch[:, :2]) - batch[:, 2:]).square().mean()
-
-
-def test_any_module_is_trained_the_same_each_time_and_left_in_eval_mode():
-    x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
-    samples = torch.cat([x, x @ torch.tensor([[1.0], [-2.0]]) + 3], 1)
-    first, again, other = line(), line(), line()
-    state = torch.get_rng_state()
-    for module, seed in ((first, 1), (again, 1), (other, 2)):
-        assert minimize(module, square_distance, samples, steps=400, learning_rate=0.1, seed=seed) > 0
-        assert not module.training
-    assert torch.equal(torch.get_rng_state(), state)
-    torch.testing.assert_close(first.weight, torch.tensor([[1.0, -2.0]]), atol=1e-3, rtol=0)
-    torch.testing.assert_close(first.bias, torch.tensor([3.0]), atol=1e-3, rtol=0)
-    assert same_weights(first, again)
-    assert not same_weights(first, other)
-
-
-def test_the_loss_gets_the_share_of_the_steps_that_is_done_and_must_be_finite():
-    shares = []
-
-    def loss(module, batch, done):
-        shares.append(done)
-        return square_distance(module, batch, done)
-
-    minimize(line(), loss, torch.zeros(10, 3), steps=4)
-    assert shares == [0, 0.25, 0.5, 0.75]
-    with pytest.raises(TrainingError, match="nan at step 1"):
-        minimize(line(), square_distance, torch.full((10, 3), float("nan")), steps=4)
