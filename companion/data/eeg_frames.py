@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -132,15 +133,12 @@ def load(
     features = _cached(
         folder, {**key, "window": length}, lambda: _features(recordings, count, window_seconds, problems)
     )
-    subjects = tuple(features["subjects"].tolist())
+    subjects, by_trial, trial_subject = (features[name] for name in ("subjects", "power", "trial_subject"))
     if from_deap:
         words = f"DEAP, {len(subjects)} of {deap.SUBJECTS} subjects under the data root"
     else:
         words = f"{simulated_subjects} simulated subjects (effect {effect:g}, seed {seed}), in place of DEAP"
 
-    by_trial, ratings, trial_subject, first_trial = (
-        torch.from_numpy(features[name]) for name in ("power", "ratings", "trial_subject", "first_trial")
-    )
     trials, windows = by_trial.shape[:2]
     by_subject = [by_trial[trial_subject == s].flatten(0, 1) for s in range(len(subjects))]
     mean = [own.mean((0, 2)) for own in by_subject]
@@ -153,19 +151,21 @@ def load(
         std=torch.stack(std),
         trial=trial,
         subject=trial_subject[trial],
-        ratings=ratings,
+        ratings=features["ratings"],
         trial_subject=trial_subject,
-        subjects=subjects,
-        first_trial=first_trial,
-        provenance=Provenance(words, stand_in=not from_deap, n=len(power), checksum=checksum(power, ratings)),
-        problems=tuple(features["problems"].tolist()),
+        subjects=tuple(subjects),
+        first_trial=features["first_trial"],
+        provenance=Provenance(
+            words, stand_in=not from_deap, n=len(power), checksum=checksum(power, features["ratings"])
+        ),
+        problems=tuple(features["problems"]),
         planted={} if from_deap or not effect else simulated_eeg.planted(effect),
     )
 
 
 def _features(
     recordings: Iterable[Recording], count: int, window_seconds: float, problems: list[str]
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Compute the features of recordings that come one by one; meanwhile `problems` grows by those left out."""
     power, ratings, subjects, first_trial = [], [], [], None
     for recording in tqdm(recordings, "EEG band power", count, unit="subject", mininterval=2):
@@ -177,21 +177,19 @@ def _features(
     if first_trial is None:
         raise DataError(f"None of the {count} recordings can be used. The first: {problems[0]}")
     return {
-        "power": np.concatenate(power),
-        "ratings": np.concatenate(ratings),
-        "trial_subject": np.repeat(np.arange(len(power)), [len(own) for own in power]),
-        "first_trial": first_trial,
-        "subjects": np.array(subjects),
-        "problems": np.array(problems, dtype=str),
+        "power": torch.from_numpy(np.concatenate(power)),
+        "ratings": torch.from_numpy(np.concatenate(ratings)),
+        "trial_subject": torch.from_numpy(np.repeat(np.arange(len(power)), [len(own) for own in power])),
+        "first_trial": torch.from_numpy(first_trial.copy()),
+        "subjects": subjects,
+        "problems": problems,
     }
 
 
-def _cached(
-    folder: Path, key: dict[str, object], compute: Callable[[], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
+def _cached(folder: Path, key: dict[str, object], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return features from their file in the folder, or compute and write them."""
     settings = json.dumps({**key, "recipe": _RECIPE, "bands": BANDS, "floor": _FLOOR})
-    path = folder / f".features-{hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()}.npz"
+    path = folder / f".features-{hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()}.pt"
     if not path.exists():
         try:
             writable_folder(folder)
@@ -201,10 +199,9 @@ def _cached(
         with exclusive_lock(folder / ".features.lock", waiting):
             if not path.exists():
                 features = compute()
-                with atomic_write(path) as scratch, scratch.open("wb") as file:
-                    np.savez(file, **features)
-    with np.load(path) as file:
-        return dict(file)
+                with atomic_write(path) as scratch:
+                    torch.save(features, scratch)
+    return torch.load(path, weights_only=True)
 
 
 def band_power(eeg: np.ndarray, window_seconds: float = 1.0) -> np.ndarray:
@@ -221,35 +218,26 @@ def band_power(eeg: np.ndarray, window_seconds: float = 1.0) -> np.ndarray:
     Returns
     -------
     ndarray, float32, shape (trials, windows, 4, electrodes)
-        Natural logarithm of band power minus that of the mean power over the windows of the 3 s before the trial, for
-        the bands of `deap.BANDS`. Power is that of `absolute_band_power`, plus (1 nV)^2.
+        Natural logarithm of band power plus (1 nV)^2, minus that of the mean over the windows of the 3 s before the
+        trial, for the bands of `deap.BANDS`.
 
     Raises
     ------
     ValueError
         If windows are too short for a band or longer than the baseline.
     """
-    baseline = absolute_band_power(eeg[..., :BASELINE_SAMPLES], window_seconds).mean(axis=2, keepdims=True)
-    trial = absolute_band_power(eeg[..., BASELINE_SAMPLES:], window_seconds)
+    length = _window_length(window_seconds)
+    baseline = _band_power(eeg[..., :BASELINE_SAMPLES], length).mean(axis=2, keepdims=True)
+    trial = _band_power(eeg[..., BASELINE_SAMPLES:], length)
     log_ratio = np.log(trial + _FLOOR) - np.log(baseline + _FLOOR)
     return np.ascontiguousarray(log_ratio.transpose(0, 2, 3, 1))
 
 
-def absolute_band_power(signals: np.ndarray, window_seconds: float = 1.0) -> np.ndarray:
-    """Compute the power in each band of consecutive windows; a sinusoid of amplitude a within a band has a^2 / 2.
+def _band_power(signals: np.ndarray, length: int) -> np.ndarray:
+    """Return power (..., windows, 4) of signals (..., samples): a sinusoid of amplitude a within a band has a^2 / 2.
 
-    Parameters
-    ----------
-    signals : ndarray, shape (..., samples)
-        In uV at 128 Hz.
-    window_seconds : float
-
-    Returns
-    -------
-    ndarray, float32, shape (..., windows, 4)
-        In uV^2: the one-sided periodogram of the window under a Hann taper, summed over lower edge <= f < upper edge.
+    It is the one-sided periodogram of the window under a Hann taper, summed over lower edge <= f < upper edge.
     """
-    length = _window_length(window_seconds)
     count = signals.shape[-1] // length
     windows = signals[..., : count * length].reshape(*signals.shape[:-1], count, length)
     taper = np.hanning(length + 1)[:-1].astype(np.float32)
@@ -287,13 +275,8 @@ def electrode_positions() -> np.ndarray:
 
 
 @cache
-def interpolation_matrix() -> np.ndarray:
-    """Return the matrix from the 32 electrodes to the pixels of a frame, shape (1024, 32).
-
-    Pixels go row by row from the nose backwards, left to right; those off the head, the disc of radius 1, are 0. It is
-    a thin-plate spline over `electrode_positions` (Duchon 1977), the surface through the values at the electrodes that
-    bends least. It is linear in the values and reproduces constants and slopes.
-    """
+def _interpolation_matrix() -> np.ndarray:
+    """Return the matrix from the 32 electrodes to the pixels of a frame, row by row from the nose, shape (1024, 32)."""
     centres = (np.arange(SIZE) + 0.5) / SIZE * 2 - 1
     x, y = np.meshgrid(centres, -centres)
     pixels = np.stack([x.ravel(), y.ravel()], axis=1)
@@ -302,8 +285,12 @@ def interpolation_matrix() -> np.ndarray:
 
 
 def to_frames(power: Tensor) -> Tensor:
-    """Interpolate values at the electrodes, shape (N, bands, 32), to frames, float16, shape (N, bands, 32, 32)."""
-    matrix = torch.from_numpy(interpolation_matrix()).float().T
+    """Interpolate values at the electrodes, shape (N, bands, 32), to frames, float16, shape (N, bands, 32, 32).
+
+    The first row of a frame is at the nose; pixels off the head, the disc of radius 1, are 0. The others are those of a
+    thin-plate spline over `electrode_positions` (Duchon 1977), the surface through the values that bends least.
+    """
+    matrix = torch.from_numpy(_interpolation_matrix()).float().T
     # In batches: float32 pictures of all windows at once would take twice the memory of the result.
     return torch.cat([(part.float() @ matrix).half() for part in power.split(_BATCH)]).unflatten(-1, (SIZE, SIZE))
 
@@ -314,4 +301,4 @@ def at_electrodes(frames: Tensor) -> Tensor:
     The fit is by least squares. It is exact for an output of `to_frames`; for a frame that a network made it gives the
     nearest map that electrodes can show.
     """
-    return frames.float().flatten(-2) @ torch.from_numpy(np.linalg.pinv(interpolation_matrix())).float().T
+    return frames.float().flatten(-2) @ torch.from_numpy(np.linalg.pinv(_interpolation_matrix())).float().T

@@ -144,9 +144,6 @@ def slopes_within_subjects(values: Tensor, ratings: Tensor, subject: Tensor) -> 
 def single_feature_auc(features: ArrayLike, high: ArrayLike, subject: ArrayLike) -> np.ndarray:
     """Compute how well each feature alone separates a subject's trials of high rating from those of low rating.
 
-    The area under the ROC curve is taken within each subject and averaged over subjects; it is above 0.5 if the feature
-    is higher in trials of high rating. Subjects with high or low ratings only are left out.
-
     Parameters
     ----------
     features : array, shape (T, ...)
@@ -157,6 +154,8 @@ def single_feature_auc(features: ArrayLike, high: ArrayLike, subject: ArrayLike)
     Returns
     -------
     array, shape (...)
+        Area under the ROC curve, averaged over subjects with both high and low ratings; above 0.5 if the feature is
+        higher in trials of high rating.
     """
     features, high, subject = np.asarray(features), np.asarray(high), np.asarray(subject)
     own_trials = [subject == number for number in np.unique(subject)]
@@ -236,17 +235,9 @@ def areas_within_subjects(
 
 
 def mean_areas(scores: pd.DataFrame) -> pd.DataFrame:
-    """Average areas over subjects, with Student's 95 % confidence interval for the population of subjects.
+    """Average the column `area` over subjects for each value of the other columns, which become the index.
 
-    Parameters
-    ----------
-    scores : DataFrame
-        A row for each subject and setting; the column `area` is averaged for each value of the other columns.
-
-    Returns
-    -------
-    DataFrame
-        Columns mean, low and high; the index has the other columns.
+    The columns are mean, low and high: Student's 95 % confidence interval for the population of subjects.
     """
     settings = [name for name in scores.columns if name != "area"]
     areas = scores.groupby(settings, sort=False).area
@@ -255,6 +246,7 @@ def mean_areas(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _trials_by_subject(subject: Tensor) -> Iterator[Tensor]:
+    """Return which trials are of each subject, bool, shape (T,)."""
     return (subject == number for number in subject.unique())
 
 

@@ -35,9 +35,9 @@ def recording(signals: np.ndarray, names: Sequence[str], sampling_rate: float, s
     axes.spines["left"].set_visible(False)
     axes.set(xlabel="time (s)", xlim=(time[0], time[-1]))
     bar = float(f"{step:.0e}")  # one digit
-    beside = {"transform": axes.get_yaxis_transform(), "color": GREY}  # x relative to the axes, y in uV
-    axes.plot([1.02, 1.02], offsets[-1] + np.array([0, bar]), lw=2, clip_on=False, **beside)
-    axes.text(1.035, offsets[-1] + bar / 2, f"{bar:g} µV", va="center", **beside)
+    beside = axes.get_yaxis_transform()  # x relative to the axes, y in uV
+    axes.plot([1.02, 1.02], offsets[-1] + np.array([0, bar]), transform=beside, color=GREY, lw=2, clip_on=False)
+    axes.text(1.035, offsets[-1] + bar / 2, f"{bar:g} µV", transform=beside, va="center", color=GREY)
     return figure
 
 
@@ -101,21 +101,10 @@ def factors_and_ratings(
     remainder: Sequence[int],
     factor_labels: Sequence[str],
 ) -> Figure:
-    """Draw two heat maps, a row for each factor and a column for each rating; dots mark significant cells.
+    """Draw rank correlation and information as heat maps of factors by ratings; dots mark significant cells.
 
-    The left one shows the rank correlation, the right one the information.
-
-    Parameters
-    ----------
-    association : RatingAssociation
-    information : LabelInformation
-        Between the factors and the same ratings, high or low.
-    factors : sequence of int
-        A row each.
-    remainder : sequence of int
-        Factors that share the last row, which shows the strongest among them.
-    factor_labels : sequence of str
-        Of the rows of `factors`.
+    Each of `factors` has a row, named in `factor_labels`; the last row shows the strongest of the factors in
+    `remainder`.
     """
     labels = [*factor_labels, *([f"{len(remainder)} ignored, strongest"] if len(remainder) else [])]
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.3 + 0.24 * len(labels)), sharey=True, layout="constrained")
