@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +97,8 @@ def rating_association(
     cells = (values.shape[1], ratings.shape[1])
     combined = torch.zeros(1 + permutations, *cells, dtype=torch.float64)
     weight = torch.zeros(cells, dtype=torch.float64)
-    for own in _trials_by_subject(subject):
+    for number in subject.unique():
+        own = subject == number
         n = int(own.sum())
         if n < 4:  # the variance of Fisher's z is 1 / (n - 3)
             raise ValueError(f"A subject has {n} trials, fewer than 4: leave it out.")
@@ -133,7 +134,8 @@ def slopes_within_subjects(values: Tensor, ratings: Tensor, subject: Tensor) -> 
     values, ratings = values.double(), ratings.double()
     total = values.new_zeros(values.shape[1], ratings.shape[1])
     weight = values.new_zeros(ratings.shape[1])
-    for own in _trials_by_subject(subject):
+    for number in subject.unique():
+        own = subject == number
         centred = ratings[own] - ratings[own].mean(0)
         spread = centred.square().mean(0).sqrt()
         total += values[own].T @ torch.where(spread > 0, centred / spread, 0.0)  # slope times number of trials
@@ -203,33 +205,29 @@ def areas_across_subjects(
     return areas
 
 
-def areas_within_subjects(
-    features: ArrayLike, high: ArrayLike, subject: ArrayLike, folds: int = 5, seed: int = 0
-) -> dict[int, float]:
-    """Compute the area under the ROC curve in each subject by stratified cross-validation over its own trials.
+def areas_within_subjects(features: ArrayLike, high: ArrayLike, subject: ArrayLike, seed: int = 0) -> dict[int, float]:
+    """Compute the area under the ROC curve in each subject by stratified 5-fold cross-validation over its own trials.
 
     Parameters
     ----------
     features, high, subject
         See `areas_across_subjects`, also for the classifier.
-    folds : int
-        Fewer in subjects with fewer trials of one class. The area is the mean over the folds.
     seed : int
-        Of the folds.
+        Of the folds, which are fewer in subjects with fewer trials of one class.
 
     Returns
     -------
     dict of subject to float
-        Without subjects with fewer than two trials of either class.
+        The mean over the folds, without subjects with fewer than two trials of either class.
     """
     high, subject = np.asarray(high), np.asarray(subject)
     areas = {}
     for number in np.unique(subject).tolist():
         own = np.flatnonzero(subject == number)
-        possible = min(folds, int(high[own].sum()), int((~high[own]).sum()))
-        if possible < 2:
+        folds = min(5, int(high[own].sum()), int((~high[own]).sum()))
+        if folds < 2:
             continue
-        parts = StratifiedKFold(possible, shuffle=True, random_state=seed).split(own, high[own])
+        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(own, high[own])
         areas[number] = float(np.mean([_test_area(features, high, own[train], own[test]) for train, test in parts]))
     return areas
 
@@ -243,11 +241,6 @@ def mean_areas(scores: pd.DataFrame) -> pd.DataFrame:
     areas = scores.groupby(settings, sort=False).area
     half = scipy.stats.t.ppf(0.975, areas.count() - 1) * areas.sem()
     return pd.DataFrame({"mean": areas.mean(), "low": areas.mean() - half, "high": areas.mean() + half})
-
-
-def _trials_by_subject(subject: Tensor) -> Iterator[Tensor]:
-    """Return which trials are of each subject, bool, shape (T,)."""
-    return (subject == number for number in subject.unique())
 
 
 def _unit_ranks(columns: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 
-from companion import experiments
 from companion.data import DataError, deap, eeg_frames, simulated_eeg
 from companion.data.deap import BANDS, EEG_CHANNELS
 
@@ -109,18 +108,6 @@ def test_the_effect_is_what_is_planted_and_only_in_the_trial(planted):
         truth = topography.ravel()
         assert np.corrcoef(found, truth)[0, 1] > 0.9
         assert 0.5 < found @ truth / (truth**2).sum() < 1.5
-
-
-@pytest.mark.slow
-def test_the_effect_is_not_a_giveaway(planted):
-    people = list(simulated_eeg.simulate(2))
-    ratings = np.concatenate([person.ratings for person in people])
-    power = np.concatenate([eeg_frames.band_power(person.eeg).mean(1) for person in people])
-    for column, truth in enumerate(planted.values()):
-        areas = experiments.single_feature_auc(power, ratings[:, column] > 5, np.repeat([1, 2], 40))
-        strong = np.abs(truth) > 0.7 * np.abs(truth).max()
-        # Features are chosen by what was planted: the best of 128 would be good by chance with so few people.
-        assert 0.58 < 0.5 + (np.sign(truth) * (areas - 0.5))[strong].mean() < 0.7
 
 
 def test_files_are_written_on_request_and_read_as_deaps(tmp_path, planted):
