@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.stats
 import sklearn
 import torch
@@ -18,14 +17,9 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from tqdm import tqdm
 
 from vaemi.influence._permutations import permutation_test, shuffles
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_LEAST_TRIALS = 4  # the variance of Fisher's z is 1 / (trials - 3)
 _PENALTIES = np.logspace(0, 4, 9)  # from hardly any shrinkage of standardized features to nearly all
 
 
@@ -37,158 +31,111 @@ class RatingAssociation:
     ----------
     correlation : Tensor of float64, shape (H, R)
         tanh of the subjects' mean Fisher z, weighted by the number of trials less 3.
-    by_subject : Tensor, shape (S, H, R)
-        Spearman's rank correlation over the trials of each subject, in the order of `subjects`. It is 0 where the
-        factor or the rating is constant; such a subject has no weight in that cell.
     p_value : Tensor, shape (H, R)
         Two-sided, of every cell alone.
     corrected_p_value : Tensor, shape (H, R)
         Corrected for the number of cells: probability that unrelated ratings give a correlation as far from 0 in any.
-    threshold : float
-        Absolute correlation that a cell must exceed to be significant at `alpha` after the correction.
-    subjects : tuple, length S
-    permutations : int
     alpha : float
-        Family-wise error rate of `threshold`.
+        Family-wise error rate of the test.
     """
 
     correlation: Tensor
-    by_subject: Tensor
     p_value: Tensor
     corrected_p_value: Tensor
-    threshold: float
-    subjects: tuple[int, ...]
-    permutations: int
     alpha: float
 
     def significant(self, alpha: float | None = None) -> Tensor:
         """Return which cells have a corrected p-value of at most alpha (default: the test's), bool, shape (H, R)."""
         return self.corrected_p_value <= (self.alpha if alpha is None else alpha)
 
-    def to_frame(self, names: Sequence[str] | None = None) -> pd.DataFrame:
+    def to_frame(self, names: Sequence[str]) -> pd.DataFrame:
         """Return a row for each cell, the strongest first: factor, rating, correlation, p_value, corrected_p_value.
 
-        `names` are the ratings' names; numbers are used if left out.
+        `names` are the ratings' names.
         """
-        import pandas as pd
-
-        order = self.correlation.abs().flatten().argsort(descending=True, stable=True)
-        factor, rating = (index.tolist() for index in torch.unravel_index(order, self.correlation.shape))
-        columns = {"factor": factor, "rating": rating if names is None else [names[r] for r in rating]}
+        cells = pd.MultiIndex.from_product([range(len(self.correlation)), names], names=["factor", "rating"])
         statistics = ("correlation", "p_value", "corrected_p_value")
-        return pd.DataFrame(columns | {name: getattr(self, name).flatten()[order].numpy() for name in statistics})
+        frame = pd.DataFrame({name: getattr(self, name).flatten().numpy() for name in statistics}, index=cells)
+        return frame.sort_values("correlation", key=abs, ascending=False, kind="stable").reset_index()
 
 
 def rating_association(
-    mean: ArrayLike | Tensor,
-    ratings: ArrayLike | Tensor,
-    subject: ArrayLike | Tensor,
-    trial: ArrayLike | Tensor,
-    *,
-    permutations: int = 1000,
-    alpha: float = 0.05,
-    seed: int = 0,
+    values: Tensor, ratings: Tensor, subject: Tensor, *, permutations: int = 1000, alpha: float = 0.05, seed: int = 0
 ) -> RatingAssociation:
     """Test whether factors go with ratings from trial to trial within subjects.
 
-    A factor's value in a trial is its mean over the trial's windows. It is correlated with the rating by ranks within
-    each subject, so neither a subject's level of the factor nor its use of the scale matters. Subjects are combined by
-    the mean of Fisher's z with weights trials - 3. Permutations shuffle the rows of the ratings over the trials of
-    each subject, which keeps the ratings' correlations with each other and the windows of a trial together. The largest
-    absolute mean z over all cells corrects for their number (Westfall and Young, single step). A perfect rank
-    correlation, whose z is infinite, counts as halfway between 1 and the next possible value.
+    Factors are correlated with ratings by ranks within each subject, so neither a subject's level of the factor nor its
+    use of the scale matters. Subjects are combined by the mean of Fisher's z with weights trials - 3. Permutations
+    shuffle the rows of the ratings over the trials of each subject, which keeps the ratings' correlations with each
+    other. The largest absolute mean z over all cells corrects for their number (Westfall and Young, single step). A
+    perfect rank correlation, whose z is infinite, counts as halfway between 1 and the next possible value.
 
     Parameters
     ----------
-    mean : array or tensor, shape (M, H)
-        Factors' values in M windows.
-    ratings : array or tensor, shape (T, R)
-        A row for each trial that occurs in the windows, sorted by subject and then by trial.
-    subject, trial : arrays or tensors of integers, shape (M,)
-        Of each window. The same trial number in two subjects means two trials.
+    values : Tensor, shape (T, H)
+        Factors in T trials: means over the trial's windows.
+    ratings : Tensor, shape (T, R)
+    subject : Tensor of integers, shape (T,)
+        Of each trial.
     permutations : int
         p-values are multiples of 1 / (1 + permutations).
     alpha : float
-        Family-wise error rate of `threshold`.
+        Family-wise error rate.
     seed : int
-
-    Returns
-    -------
-    RatingAssociation
 
     Raises
     ------
     ValueError
-        If shapes do not match, a value is not finite, a subject has fewer than 4 trials, or alpha needs more
-        permutations.
+        If a subject has fewer than 4 trials, or alpha needs more permutations.
 
     References
     ----------
     Nichols and Holmes, Nonparametric permutation tests for functional neuroimaging, Human Brain Mapping 15 (2002)
     1-25.
     """
-    values, ratings, trial_subject = _by_trial(mean, ratings, subject, trial)
-    subjects, counts = trial_subject.unique(return_counts=True)
-    if counts.min() < _LEAST_TRIALS:
-        few = int(subjects[counts.argmin()])
-        raise ValueError(f"Subject {few} has {int(counts.min())} trials, fewer than {_LEAST_TRIALS}: leave it out.")
     generator = torch.Generator().manual_seed(seed)
     cells = (values.shape[1], ratings.shape[1])
     combined = torch.zeros(1 + permutations, *cells, dtype=torch.float64)
     weight = torch.zeros(cells, dtype=torch.float64)
-    by_subject = []
-    for number in tqdm(subjects, desc="permuting ratings", unit="subject", mininterval=2):
-        own = trial_subject == number
+    for number in subject.unique():
+        own = subject == number
+        n = int(own.sum())
+        if n < 4:  # the variance of Fisher's z is 1 / (n - 3)
+            raise ValueError(f"A subject has {n} trials, fewer than 4: leave it out.")
         factor_ranks, rating_ranks = _unit_ranks(values[own]), _unit_ranks(ratings[own])
-        n = len(factor_ranks)
         shuffled = rating_ranks[shuffles(permutations, n, generator)]
         correlation = torch.einsum("th,ptr->phr", factor_ranks, shuffled)
-        by_subject.append(correlation[0].clone())
-        combined += (n - 3) * _fisher_z(correlation, n)
+        # Exchanging two neighbours lowers the rank correlation of n from 1 by 12 / (n (n^2 - 1)).
+        largest = 1 - 6 / (n * (n**2 - 1))
+        combined += (n - 3) * correlation.clamp(-largest, largest).atanh()
         weight += (n - 3) * (factor_ranks.any(0)[:, None] & rating_ranks.any(0))
     # Orders that give the same correlations must tie, whatever the rounding of the sums.
     combined = (combined / weight.clamp_min(1)).round(decimals=12)
     test = permutation_test(combined.abs(), alpha)
-    return RatingAssociation(
-        correlation=combined[0].tanh(),
-        by_subject=torch.stack(by_subject),
-        p_value=test.p_value,
-        corrected_p_value=test.corrected_p_value,
-        threshold=math.tanh(test.critical),
-        subjects=tuple(subjects.tolist()),
-        permutations=permutations,
-        alpha=alpha,
-    )
+    return RatingAssociation(combined[0].tanh(), test.p_value, test.corrected_p_value, alpha)
 
 
-def slopes_within_subjects(
-    mean: ArrayLike | Tensor, ratings: ArrayLike | Tensor, subject: ArrayLike | Tensor, trial: ArrayLike | Tensor
-) -> Tensor:
+def slopes_within_subjects(values: Tensor, ratings: Tensor, subject: Tensor) -> Tensor:
     """Compute the change of each factor for one standard deviation of each rating, within subjects.
 
-    These are least-squares slopes of a factor's means over the windows of each trial, averaged over subjects with their
-    numbers of trials as weights. A subject who rates all trials the same has no weight in that rating.
+    These are least-squares slopes over the trials of each subject, averaged over subjects with their numbers of trials
+    as weights. A subject who rates all trials the same has no weight in that rating.
 
     Parameters
     ----------
-    mean, ratings, subject, trial
+    values, ratings, subject
         See `rating_association`.
 
     Returns
     -------
     Tensor of float64, shape (H, R)
         0 for a rating that is constant in every subject.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not match or a value is not finite.
     """
-    values, ratings, trial_subject = _by_trial(mean, ratings, subject, trial)
+    values, ratings = values.double(), ratings.double()
     total = values.new_zeros(values.shape[1], ratings.shape[1])
     weight = values.new_zeros(ratings.shape[1])
-    for number in trial_subject.unique():
-        own = trial_subject == number
+    for number in subject.unique():
+        own = subject == number
         centred = ratings[own] - ratings[own].mean(0)
         spread = centred.square().mean(0).sqrt()
         total += values[own].T @ torch.where(spread > 0, centred / spread, 0.0)  # slope times number of trials
@@ -196,89 +143,31 @@ def slopes_within_subjects(
     return total / weight.clamp_min(1)
 
 
-def trial_means(values: Tensor, trial: Tensor) -> Tensor:
-    """Average over the windows of each trial: (M, ...) to (T, ...), for trial numbers (M,) from 0 to T - 1.
-
-    Raises
-    ------
-    ValueError
-        If there is not one number for each window, or a number is skipped.
-    """
-    if trial.shape != values.shape[:1]:
-        raise ValueError(f"trial has shape {tuple(trial.shape)}: give ({len(values)},), one for each window.")
-    counts = trial.bincount()
-    if not counts.all():
-        raise ValueError(f"trial {int((counts == 0).nonzero()[0])} has no window: number trials without gaps.")
-    sums = values.new_zeros(len(counts), *values.shape[1:]).index_add_(0, trial, values)
-    return sums / counts.view(-1, *[1] * (values.ndim - 1))
-
-
-class MeanArea(NamedTuple):
-    """Mean area under the ROC curve over subjects, and its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-
-def mean_area(areas: Sequence[float], level: float = 0.95) -> MeanArea:
-    """Average areas over subjects, with Student's confidence interval for the population of subjects.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two subjects.
-    """
-    values = np.asarray(areas, dtype=float)
-    if len(values) < 2:
-        raise ValueError(f"There are {len(values)} subjects: an interval needs two or more.")
-    half = scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * scipy.stats.sem(values)
-    return MeanArea(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
-
-
-def single_feature_auc(power: ArrayLike, rating: ArrayLike, subject: ArrayLike, threshold: float = 5.0) -> np.ndarray:
-    """Compute how well each band power alone separates a subject's trials of high rating from those of low rating.
-
-    The area under the ROC curve is taken within each subject and averaged over subjects; it is above 0.5 if power is
-    higher in trials of high rating. Subjects with ratings on one side of the threshold only are left out.
+def single_feature_auc(features: ArrayLike, high: ArrayLike, subject: ArrayLike) -> np.ndarray:
+    """Compute how well each feature alone separates a subject's trials of high rating from those of low rating.
 
     Parameters
     ----------
-    power : array, shape (trials, bands, electrodes)
-        Of all subjects.
-    rating, subject : array, shape (trials,)
-    threshold : float
-        Ratings above it are high.
+    features : array, shape (T, ...)
+        Such as band power of each band and electrode.
+    high, subject
+        See `areas_across_subjects`.
 
     Returns
     -------
-    array, shape (bands, electrodes)
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, or no subject has both high and low ratings.
+    array, shape (...)
+        Area under the ROC curve, averaged over subjects with both high and low ratings; above 0.5 if the feature is
+        higher in trials of high rating.
     """
-    power, high, subject = np.asarray(power), np.asarray(rating) > threshold, np.asarray(subject)
-    if not len(power) == len(high) == len(subject):
-        raise ValueError(f"power, rating and subject have lengths {len(power)}, {len(high)} and {len(subject)}.")
+    features, high, subject = np.asarray(features), np.asarray(high), np.asarray(subject)
     own_trials = [subject == number for number in np.unique(subject)]
-    areas = [_roc_area(power[own], high[own]) for own in own_trials if 0 < high[own].mean() < 1]
-    if not areas:
-        raise ValueError(f"No subject has ratings both above and up to {threshold}.")
-    return np.mean(areas, axis=0)
+    return np.mean([_roc_area(features[own], high[own]) for own in own_trials if 0 < high[own].mean() < 1], axis=0)
 
 
 def areas_across_subjects(
-    features: ArrayLike | Tensor,
-    high: ArrayLike | Tensor,
-    subject: ArrayLike | Tensor,
-    tested: Sequence[int] | None = None,
+    features: ArrayLike, high: ArrayLike, subject: ArrayLike, tested: Sequence[int]
 ) -> dict[int, float]:
-    """Compute the area under the ROC curve in each subject of a classifier trained on all other subjects.
+    """Compute the area under the ROC curve in each tested subject of a classifier trained on all other subjects.
 
     The classifier is a ridge regression on standardized features with balanced classes, whose penalty is chosen by
     leaving out single training trials. An area of 0.5 is guessing; it does not depend on the level of a subject's
@@ -286,13 +175,13 @@ def areas_across_subjects(
 
     Parameters
     ----------
-    features : array or tensor, shape (T, F)
+    features : array, shape (T, F)
         A row for each trial.
-    high : array or tensor of booleans, shape (T,)
+    high : array of booleans, shape (T,)
         Whether the trial's rating is high.
-    subject : array or tensor of integers, shape (T,)
-    tested : sequence of int, optional
-        Subjects to be tested, all if left out.
+    subject : array of integers, shape (T,)
+    tested : sequence of int
+        Subjects to be tested.
 
     Returns
     -------
@@ -302,14 +191,11 @@ def areas_across_subjects(
     Raises
     ------
     ValueError
-        If the lengths differ, there are fewer than two subjects, or the training trials have one class only.
+        If the training trials have one class only.
     """
-    features, high, subject = _checked(features, high, subject)
-    subjects = np.unique(subject)
-    if len(subjects) < 2:
-        raise ValueError("All trials are of one subject: training on other subjects needs two or more.")
+    high, subject = np.asarray(high), np.asarray(subject)
     areas = {}
-    for number in subjects.tolist() if tested is None else tested:
+    for number in tested:
         own = subject == number
         if len(np.unique(high[own])) < 2:
             continue
@@ -319,57 +205,42 @@ def areas_across_subjects(
     return areas
 
 
-def areas_within_subjects(
-    features: ArrayLike | Tensor, high: ArrayLike | Tensor, subject: ArrayLike | Tensor, folds: int = 5, seed: int = 0
-) -> dict[int, float]:
-    """Compute the area under the ROC curve in each subject by stratified cross-validation over its own trials.
+def areas_within_subjects(features: ArrayLike, high: ArrayLike, subject: ArrayLike, seed: int = 0) -> dict[int, float]:
+    """Compute the area under the ROC curve in each subject by stratified 5-fold cross-validation over its own trials.
 
     Parameters
     ----------
     features, high, subject
         See `areas_across_subjects`, also for the classifier.
-    folds : int
-        Fewer in subjects with fewer trials of one class. The area is the mean over the folds.
     seed : int
-        Of the folds.
+        Of the folds, which are fewer in subjects with fewer trials of one class.
 
     Returns
     -------
     dict of subject to float
-        Without subjects with fewer than two trials of either class.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ.
+        The mean over the folds, without subjects with fewer than two trials of either class.
     """
-    features, high, subject = _checked(features, high, subject)
+    high, subject = np.asarray(high), np.asarray(subject)
     areas = {}
     for number in np.unique(subject).tolist():
         own = np.flatnonzero(subject == number)
-        possible = min(folds, int(high[own].sum()), int((~high[own]).sum()))
-        if possible < 2:
+        folds = min(5, int(high[own].sum()), int((~high[own]).sum()))
+        if folds < 2:
             continue
-        parts = StratifiedKFold(possible, shuffle=True, random_state=seed).split(own, high[own])
+        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(own, high[own])
         areas[number] = float(np.mean([_test_area(features, high, own[train], own[test]) for train, test in parts]))
     return areas
 
 
-def _by_trial(mean: Any, ratings: Any, subject: Any, trial: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return factors' means over the windows of each trial (T, H), ratings (T, R) and the trials' subjects (T,)."""
-    mean, ratings = (torch.as_tensor(numbers).cpu().double() for numbers in (mean, ratings))
-    subject, trial = (torch.as_tensor(numbers).cpu() for numbers in (subject, trial))
-    if mean.ndim != 2 or subject.shape != mean.shape[:1] or trial.shape != mean.shape[:1]:
-        raise ValueError(
-            f"mean has shape {tuple(mean.shape)}, subject {tuple(subject.shape)} and trial {tuple(trial.shape)}: give "
-            "(M, H), (M,) and (M,), a row for each window."
-        )
-    pairs, of_window = torch.stack([subject, trial], dim=1).unique(dim=0, return_inverse=True)
-    if ratings.ndim != 2 or len(ratings) != len(pairs):
-        raise ValueError(f"ratings has shape {tuple(ratings.shape)}: give ({len(pairs)}, R), a row for each trial.")
-    if not (mean.isfinite().all() and ratings.isfinite().all()):
-        raise ValueError("mean or ratings holds a number that is not finite: leave that trial out.")
-    return trial_means(mean, of_window), ratings, pairs[:, 0]
+def mean_areas(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average the column `area` over subjects for each value of the other columns, which become the index.
+
+    The columns are mean, low and high: Student's 95 % confidence interval for the population of subjects.
+    """
+    settings = [name for name in scores.columns if name != "area"]
+    areas = scores.groupby(settings, sort=False).area
+    half = scipy.stats.t.ppf(0.975, areas.count() - 1) * areas.sem()
+    return pd.DataFrame({"mean": areas.mean(), "low": areas.mean() - half, "high": areas.mean() + half})
 
 
 def _unit_ranks(columns: Tensor) -> Tensor:
@@ -380,23 +251,8 @@ def _unit_ranks(columns: Tensor) -> Tensor:
     return torch.where(length > 0, ranks / length, 0.0)
 
 
-def _fisher_z(correlation: Tensor, n: int) -> Tensor:
-    # Exchanging two neighbours lowers the rank correlation of n from 1 by 12 / (n (n^2 - 1)).
-    largest = 1 - 6 / (n * (n**2 - 1))
-    return correlation.clamp(-largest, largest).atanh()
-
-
-def _checked(features: Any, high: Any, subject: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    features, high, subject = (torch.as_tensor(part).cpu().numpy() for part in (features, high, subject))
-    if features.ndim != 2 or high.shape != features.shape[:1] or subject.shape != features.shape[:1]:
-        raise ValueError(
-            f"features has shape {features.shape}, high {high.shape} and subject {subject.shape}: give (T, F), (T,) "
-            "and (T,), a row for each trial."
-        )
-    return features.astype(np.float64), high.astype(bool), subject
-
-
-def _test_area(features: np.ndarray, high: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+def _test_area(features: ArrayLike, high: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+    features = np.asarray(features, dtype=np.float64)
     if not features.shape[1]:
         return 0.5
     # scikit-learn's checks of its own calls would take more than half of the time of such small problems.

@@ -16,22 +16,14 @@ from companion.figures.shared import named_and_strongest
 from vaemi.auditing.figures import BLUE, GREY, ORANGE, WIDTH
 
 if TYPE_CHECKING:
-    from companion.experiments import MeanArea, RatingAssociation
+    from companion.experiments import RatingAssociation
     from vaemi.influence import LabelInformation
 
 
-def recording(signals: np.ndarray, names: Sequence[str], sampling_rate: float, start: float = 0.0) -> Figure:
-    """Draw the signals of electrodes one below the other, with a scale bar.
+def recording(signals: np.ndarray, names: Sequence[str], sampling_rate: float, start: float) -> Figure:
+    """Draw the signals of electrodes (channels, samples) in uV one below the other, with a scale bar.
 
-    Parameters
-    ----------
-    signals : array, shape (channels, samples)
-        In uV.
-    names : sequence of str
-    sampling_rate : float
-        In Hz.
-    start : float
-        Time of the first sample in s.
+    `sampling_rate` is in Hz, `start` is the time of the first sample in s.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.34 * len(names)), layout="constrained")
     time = start + np.arange(signals.shape[1]) / sampling_rate
@@ -42,20 +34,18 @@ def recording(signals: np.ndarray, names: Sequence[str], sampling_rate: float, s
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set(xlabel="time (s)", xlim=(time[0], time[-1]))
-    magnitude = 10 ** np.floor(np.log10(step))
-    bar = 5 * magnitude if step >= 5 * magnitude else magnitude
+    bar = float(f"{step:.0e}")  # one digit
     beside = axes.get_yaxis_transform()  # x relative to the axes, y in uV
-    low = offsets[-1]
-    axes.plot([1.02, 1.02], [low, low + bar], transform=beside, color=GREY, lw=2, clip_on=False)
-    axes.text(1.035, low + bar / 2, f"{bar:g} µV", transform=beside, va="center", color=GREY)
+    axes.plot([1.02, 1.02], offsets[-1] + np.array([0, bar]), transform=beside, color=GREY, lw=2, clip_on=False)
+    axes.text(1.035, offsets[-1] + bar / 2, f"{bar:g} µV", transform=beside, va="center", color=GREY)
     return figure
 
 
-def rating_counts(ratings: np.ndarray, names: Sequence[str], threshold: float = 5.0) -> Figure:
-    """Draw histograms of ratings (T, R) from 1 to 9, those above the threshold in another colour."""
+def rating_counts(ratings: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw histograms of ratings (T, R) from 1 to 9, those above 5 in another colour."""
     figure, panels = plt.subplots(1, len(names), figsize=(WIDTH, 2.2), sharey=True, layout="constrained")
     for axes, column, name in zip(panels, ratings.T, names, strict=True):
-        side = {"hue": column > threshold, "palette": {True: BLUE, False: ORANGE}, "legend": False}
+        side = {"hue": column > 5, "palette": {True: BLUE, False: ORANGE}, "legend": False}
         sns.histplot(x=column, bins=np.linspace(1, 9, 17), ax=axes, alpha=1, lw=0, **side)
         axes.set(title=name, xlabel="rating", xticks=[1, 5, 9])
     panels[0].set_ylabel("trials")
@@ -82,23 +72,16 @@ def scalp_maps(
     from mne.viz import plot_topomap  # takes a second
 
     side = min(1.15, 0.72 * WIDTH / len(columns))
-    figure, panels = plt.subplots(
-        len(rows),
-        len(columns),
-        figsize=(WIDTH, side * len(rows) + (1.1 if shared else 0.5)),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = (WIDTH, side * len(rows) + (1.1 if shared else 0.5))
+    figure, panels = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False, layout="constrained")
     limits = {name: float(np.abs(maps).max()) or 1.0 for name, maps in rows.items()}
     if shared:
         limits = dict.fromkeys(rows, max(limits.values()))
+    look = {"cmap": "RdBu_r", "contours": 0, "sensors": "k.", "sphere": (0, 0, 0, 1), "show": False}
     for heads, (name, maps) in zip(panels, rows.items(), strict=True):
         limit = limits[name]
         for axes, values in zip(heads, maps, strict=True):
-            image, _ = plot_topomap(
-                values, positions, axes=axes, cmap="RdBu_r", vlim=(-limit, limit), contours=0, sensors="k.",
-                sphere=(0, 0, 0, 1), show=False,
-            )  # fmt: skip
+            image, _ = plot_topomap(values, positions, axes=axes, vlim=(-limit, limit), **look)
             for line in axes.lines:
                 line.set(color=GREY if line.get_linestyle() == "-" else "#3a3f44", markersize=2)
         # MNE hides the axes, including their labels.
@@ -118,21 +101,10 @@ def factors_and_ratings(
     remainder: Sequence[int],
     factor_labels: Sequence[str],
 ) -> Figure:
-    """Draw two heat maps, a row for each factor and a column for each rating; dots mark significant cells.
+    """Draw rank correlation and information as heat maps of factors by ratings; dots mark significant cells.
 
-    The left one shows the rank correlation, the right one the information.
-
-    Parameters
-    ----------
-    association : RatingAssociation
-    information : LabelInformation
-        Between the factors and the same ratings, high or low.
-    factors : sequence of int
-        A row each.
-    remainder : sequence of int
-        Factors that share the last row, which shows the strongest among them.
-    factor_labels : sequence of str
-        Of the rows of `factors`.
+    Each of `factors` has a row, named in `factor_labels`; the last row shows the strongest of the factors in
+    `remainder`.
     """
     labels = [*factor_labels, *([f"{len(remainder)} ignored, strongest"] if len(remainder) else [])]
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.3 + 0.24 * len(labels)), sharey=True, layout="constrained")
@@ -154,52 +126,51 @@ def factors_and_ratings(
     return figure
 
 
-def trajectories(courses: Mapping[str, tuple[Tensor, Tensor]], smooth: int = 5) -> Figure:
+def trajectories(courses: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
     """Draw a factor through the trials of high and of low rating: mean and standard error over trials.
 
     Parameters
     ----------
     courses : mapping of title to two Tensors, shapes (T, windows) and (T,)
-        The factor in every window of every trial, and whether the trial was rated high. A panel each.
-    smooth : int
-        Number of windows in the running mean.
+        The factor in every window of every trial, and whether the trial was rated high. A panel each, with a running
+        mean of five windows.
     """
-    figure, panels = plt.subplots(
-        1, len(courses), figsize=(WIDTH, 3.0), sharey=True, squeeze=False, layout="constrained"
-    )
+    size = (WIDTH, 3.0)
+    figure, panels = plt.subplots(1, len(courses), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    sides = ["rated high", "rated low"]
+    look = {"hue": "rated", "style": "rated", "palette": [BLUE, ORANGE], "hue_order": sides, "style_order": sides}
     for axes, (title, (course, high)) in zip(panels[0], courses.items(), strict=True):
         by_window = pd.DataFrame(course.double().numpy().T, index=1 + np.arange(course.shape[1]))
-        smoothed = by_window.rolling(smooth, center=True).mean().dropna()
+        smoothed = by_window.rolling(5, center=True).mean().dropna()
         tidy = smoothed.melt(var_name="trial", value_name="factor", ignore_index=False).reset_index(names="window")
-        tidy["rated"] = np.where(high.numpy(), "rated high", "rated low")[tidy["trial"].astype(int)]
-        look = {"hue": "rated", "style": "rated", "palette": {"rated high": BLUE, "rated low": ORANGE}}
-        order = {"hue_order": ["rated high", "rated low"], "style_order": ["rated high", "rated low"]}
-        sns.lineplot(tidy, x="window", y="factor", errorbar="se", ax=axes, legend=axes is panels[0, 0], **look, **order)
+        tidy["rated"] = np.where(high.numpy(), *sides)[tidy["trial"].astype(int)]
+        sns.lineplot(tidy, x="window", y="factor", errorbar="se", ax=axes, legend=axes is panels[0, 0], **look)
         axes.axhline(0, color=GREY, lw=0.8, ls=":")
         axes.set(title=title, xlabel="window of the trial", ylabel="factor, mean over trials")
     panels[0, 0].legend(title=None)
     return figure
 
 
-def areas(tables: Mapping[str, Mapping[str, Mapping[str, MeanArea]]]) -> Figure:
-    """Draw mean areas under the ROC curve with their intervals: a panel for each table, a row for each feature set.
+def areas(means: pd.DataFrame) -> Figure:
+    """Draw mean areas under the ROC curve with their intervals: a panel for each test, a row for each feature set.
 
     Parameters
     ----------
-    tables : mapping of title to mapping of feature set to mapping of rating to MeanArea
+    means : DataFrame
+        See `experiments.mean_areas`; the index has the levels test, features and rating, of which there are two.
     """
-    sets = list(next(iter(tables.values())))
-    figure, panels = plt.subplots(
-        1, len(tables), figsize=(WIDTH, 1.4 + 0.34 * len(sets)), sharey=True, sharex=True, layout="constrained"
-    )
+    sets = means.index.unique("features")
     place = np.arange(len(sets))
-    for axes, (title, table) in zip(panels, tables.items(), strict=True):
-        for rating, colour, marker, shift in zip(table[sets[0]], (BLUE, ORANGE), "oD", (-0.14, 0.14), strict=True):
-            mean, low, high = np.array([table[name][rating] for name in sets]).T
-            reach = [mean - low, high - mean]
-            axes.errorbar(mean, place + shift, xerr=reach, fmt=marker, color=colour, ms=5, lw=1.4, label=rating)
+    size = (WIDTH, 1.4 + 0.34 * len(sets))
+    figure, panels = plt.subplots(1, 2, figsize=size, sharey=True, sharex=True, layout="constrained")
+    for axes, (test, panel) in zip(panels, means.groupby("test", sort=False), strict=True):
+        ratings = panel.groupby("rating", sort=False)
+        for (rating, part), colour, marker, shift in zip(ratings, (BLUE, ORANGE), "oD", (-0.14, 0.14), strict=True):
+            reach = [part["mean"] - part.low, part.high - part["mean"]]
+            look = {"fmt": marker, "color": colour, "ms": 5, "lw": 1.4, "label": rating}
+            axes.errorbar(part["mean"], place + shift, xerr=reach, **look)
         axes.axvline(0.5, color=GREY, lw=0.8, ls=":")
-        axes.set(title=title, xlabel="area under the ROC curve")
+        axes.set(title=test, xlabel="area under the ROC curve")
         axes.grid(axis="y", color=GREY, alpha=0.2)
     panels[0].set_yticks(place, sets)
     panels[0].invert_yaxis()
