@@ -7,6 +7,14 @@ import pandas as pd
 from snakemake.utils import Paramspace
 
 SPACE = Paramspace(pd.DataFrame(config["points"]))
+PYTHON = sys.executable
+FORCE = "--force" if config["force"] else ""
+
+
+def told(wildcards):
+    parameters = {**config["settings"], **SPACE.instance(wildcards)}
+    what = {"notebook": config["notebook"], "profile": config["profile"], "parameters": parameters}
+    return json.dumps(what, default=lambda value: value.item())
 
 
 # `local`: on the file system also where a cluster's profile names a storage.
@@ -17,17 +25,13 @@ rule all:
 
 
 rule run:
-    input:
-        local(config["settings"]),
     output:
         # `update`: a failed run leaves the result of an earlier one.
         local(update(f"{config['folder']}/{SPACE.wildcard_pattern}.json")),
     wildcard_constraints:
         **{name: "[^/]+" for name in config["points"][0]},
     params:
-        python=sys.executable,
-        config=config["config"],
-        point=lambda wildcards: json.dumps(SPACE.instance(wildcards), default=lambda value: value.item()),
+        told=told,  # a change makes the run again
     threads: config["threads"]
     shell:
-        "{params.python:q} -m companion.sweep {params.config:q} {params.point:q} {output:q}"
+        "{PYTHON:q} -m companion.sweep {params.told:q} {FORCE} {output:q}"
