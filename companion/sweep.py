@@ -168,15 +168,16 @@ def make(
     RunError
         If a file cannot be written.
     """
-    config = sweep.folder / "grid.json"
-    told = {
-        **{"notebook": sweep.notebook, "profile": sweep.profile, "settings": sweep.settings, "points": sweep.points},
-        **{"folder": str(sweep.folder), "threads": threads, "force": force},
-    }
+    settings, config = sweep.folder / "settings.json", sweep.folder / "grid.json"
+    told = json.dumps({"notebook": sweep.notebook, "profile": sweep.profile, "parameters": sweep.settings}, indent=1)
+    grid = {"settings": str(settings), "points": sweep.points, "threads": threads, "force": force}
     try:
         sweep.folder.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(sweep.folder / ".lock", f"vaemi: another process makes {sweep.folder}; waiting for it."):
-            config.write_text(json.dumps(told, indent=1), encoding="utf-8")
+            # Snakemake makes the runs again when this file is newer, so it is touched only by a change.
+            if not settings.exists() or settings.read_text(encoding="utf-8") != told:
+                settings.write_text(told, encoding="utf-8")
+            config.write_text(json.dumps(grid, indent=1), encoding="utf-8")
             status = _snakemake(config, jobs, threads, force, cluster)
             write_tables(sweep)
     except OSError as error:
@@ -186,7 +187,7 @@ def make(
 
 def _snakemake(config: Path, jobs: int | None, threads: int, force: bool, cluster: Path | None) -> int:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).with_suffix(".smk"))]
-    command += ["--directory", str(runs.project_root()), "--configfile", str(config), "--rerun-triggers", "params"]
+    command += ["--directory", str(runs.project_root()), "--configfile", str(config), "--rerun-triggers", "mtime"]
     command += ["--nolock", "--keep-going", "--rerun-incomplete", "--quiet", "rules", "host"]
     if force:
         command += ["--forceall"]
@@ -278,12 +279,13 @@ def write_tables(sweep: Sweep) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Make one run of a sweep, as a job of Snakemake."""
-    told, *options, result = arguments
-    what = json.loads(told)
+    settings, point, *options, result = arguments
+    told = json.loads(Path(settings).read_text(encoding="utf-8"))
+    parameters = {**told["parameters"], **json.loads(point)}
     try:
-        runs.run(**what, force=options == ["--force"], result=Path(result))
+        runs.run(told["notebook"], told["profile"], parameters, force=options == ["--force"], result=Path(result))
     except RunError as error:
-        sys.exit(f"vaemi: {what['notebook']} with {what['parameters']}: {error}")
+        sys.exit(f"vaemi: {told['notebook']} with {point}: {error}")
 
 
 if __name__ == "__main__":
