@@ -87,7 +87,9 @@ def check(exercise: str, value: Any) -> Verdict:
     Raises
     ------
     ValueError
-        If the exercise does not exist, or the value is not one finite number.
+        If the exercise does not exist, or the value is NaN or infinite.
+    TypeError, ValueError, RuntimeError
+        From Python, NumPy or torch, if the value is not one real number.
 
     Examples
     --------
