@@ -49,12 +49,11 @@ class Profile:
     parameters : dict of str to dict
         Parameters by notebook, those of the extended profile included.
     weights : dict
-        Keyword arguments on committed weights for the training, or empty. `weights: keep` writes trained weights to
-        `results/<profile>/weights`; `weights: use` reads those of the extended profile and never trains.
+        Arguments of `companion.weights.train_or_load`: `weights: keep` writes to `results/<profile>/weights`, and
+        `weights: use` reads what the extended profile wrote and never trains.
     as_run : list of str
         Notebooks whose results are copied from the extended profile.
     extends : str or None
-        Name of the extended profile.
     """
 
     parameters: dict[str, dict[str, Any]]
@@ -94,7 +93,7 @@ class Run:
         model, samples, held_out, **settings
             See `vaemi.training.train`.
         label : str
-            Begins the name of the weights' file in profiles that commit weights; without it none are committed.
+            Prefix of the weights' file in profiles that commit weights; without it none are committed.
 
         Returns
         -------
@@ -115,9 +114,8 @@ class Run:
         Parameters
         ----------
         tensors : mapping of name to Tensor
-            On any device.
         about : mapping
-            Description for readers of the file, as JSON; `about` in its metadata.
+            Description for readers of the file: JSON under `about` in its metadata.
         """
         import safetensors.torch
 
@@ -138,14 +136,12 @@ class Run:
         Parameters
         ----------
         data : Provenance
-            Data set that was used.
         values : mapping
             Names to numbers, lists of numbers, or mappings of keys to those.
-        claims : sequence of Claim
-            Verdicts on the paper's claims, if any.
+        claims : sequence of Claim, optional
         seed : int
         libraries : sequence of str, optional
-            Packages whose versions are recorded in addition to the usual ones.
+            More packages whose versions are recorded.
         """
         from IPython.display import Markdown, display
 
@@ -218,10 +214,9 @@ def run(
     result = result or folder / f"{notebook}.json"
     as_run = folder.with_name(str(settings.extends)) / f"{notebook}.json" if notebook in settings.as_run else None
     if as_run and (parameters or not as_run.is_file()):
-        reason = "takes no parameters" if parameters else f"needs {as_run}, which does not exist"
         raise RunError(
-            f"{notebook} at profile {profile} is a copy of the run at profile {settings.extends} and {reason}: "
-            f"use vaemi run {notebook} --profile {settings.extends}."
+            f"{notebook} at profile {profile} is a copy of {as_run}, which must exist, and takes no parameters: use "
+            f"vaemi run {notebook} --profile {settings.extends}."
         )
     try:
         with _scratch_folder(result) as scratch:

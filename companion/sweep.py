@@ -104,16 +104,12 @@ def plan(
 
     Parameters
     ----------
-    notebook, profile : str
-        Names of the notebook and the profile.
-    grid : mapping of str to sequence
-        Values of the parameters that vary.
+    notebook, grid, profile, over
+        See `Sweep`.
     fixed : mapping, optional
         Parameters that are the same in all runs and override the profile.
     name : str, optional
         Name of the tables; the notebook's and the grid's names by default.
-    over : str
-        Parameter whose values repeat a point of the grid.
 
     Raises
     ------
@@ -126,8 +122,8 @@ def plan(
     settings = runs.checked_parameters(source, {**given, **(fixed or {})})
     if not grid or not all(grid.values()):
         raise RunError("A sweep needs parameters that vary: add -g seed=0..4, for example.")
-    if both := [parameter for parameter in grid if parameter in (fixed or {})]:
-        raise RunError(f"The parameter {both[0]} is fixed with -p and varied with -g: use one of them.")
+    if both := grid.keys() & (fixed or {}):
+        raise RunError(f"The parameter {min(both)} is fixed with -p and varied with -g: use one of them.")
     if over != "seed" and over not in grid:
         raise RunError(f"The parameter {over} of --over does not vary: give its values with -g {over}=0..4.")
     checked = {}

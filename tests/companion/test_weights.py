@@ -152,7 +152,7 @@ def test_a_notebook_is_shown_as_it_was_run(tmp_path, monkeypatch):
     project = project_with_a_notebook(tmp_path, "beta: float = 6.0", SMALL, "")
     monkeypatch.chdir(project)
     (project / "notebooks" / "profiles" / "reference.yaml").write_text("extends: quick\nas_run: tiny\n")
-    with pytest.raises(runs.RunError, match=r"needs .* which does not exist: use vaemi run tiny --profile quick"):
+    with pytest.raises(runs.RunError, match=r"must exist.* use vaemi run tiny --profile quick"):
         runs.run("tiny", "reference")
     made = runs.run("tiny")
     shown = runs.run("tiny", "reference", force=True)
