@@ -81,7 +81,7 @@ def sweep(
         print(f"{len(points)} runs, {len(missing)} to be made.")
         return
     if len(points) > 1000 and not yes:
-        typer.confirm(f"The grid has {len(points):,} runs. Make them all?", abort=True)
+        typer.confirm(f"The grid has {len(points):,} runs. Make them all (--yes does not ask)?", abort=True)
     complete = sweeps.make(planned, jobs, threads, force, cluster)
     tables = [planned.file(ending) for ending in (".csv", "-summary.csv", "-summary.md")]
     if tables[-1].exists():

@@ -64,8 +64,8 @@ def test_maps_are_shrunk_by_whole_channels(values):
 
 
 def test_the_run_names_the_libraries_which_print_nothing(result, smoke_results):
-    assert {"pythae", "scvi-tools", "diffusers"} <= set(result["manifest"]["versions"])
-    assert "not installed" not in result["manifest"]["versions"].values()
+    versions = result["manifest"]["versions"]
+    assert "not installed" not in [versions[name] for name in ("pythae", "scvi-tools", "diffusers")]
     notebook = nbformat.read(smoke_results / "smoke" / "your_vae.ipynb", as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not any(output.output_type == "stream" for output in outputs)
