@@ -1,12 +1,11 @@
 """The commands `vaemi run`, `sweep`, `data` and `claims`. What they need is imported when they run."""
 
 import logging
-import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,8 +13,6 @@ from companion.errors import DataError, RunError
 
 # Each has load(source), status() and check().
 _DATA_SETS = {"mnist": "companion.data.mnist", "celeba": "companion.data.celeba", "deap": "companion.data.eeg_frames"}
-
-_WITH_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 _Notebook = Annotated[str, typer.Argument(help="Name of a notebook in notebooks/, such as mnist.")]
 _Profile = Annotated[str, typer.Option(help="How long it may train: smoke, quick or paper.")]
@@ -36,8 +33,8 @@ def run(
 
     # Papermill repeats a notebook's progress bars as warnings; they are shown without a prefix.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    outcome = runs.run(notebook, profile, _assignments(parameters), force)
-    print(f"The run of {notebook} at profile {profile} is done: {outcome.result}")
+    result = runs.run(notebook, profile, _assignments(parameters), force)
+    print(f"The run of {notebook} at profile {profile} is done: {result}")
 
 
 def sweep(
@@ -75,24 +72,23 @@ def sweep(
     """
     from companion import sweep as sweeps
 
-    planned = sweeps.plan(
-        notebook, sweeps.parse_grid(grid or []), profile, _assignments(parameters), name, over, many=yes
-    )
+    planned = sweeps.plan(notebook, sweeps.parse_grid(grid or []), profile, _assignments(parameters), name, over)
+    points, missing = planned.points, planned.missing
     if dry_run:
-        missing = planned.missing
-        for point in planned.points:
+        for point in points:
             words = ", ".join(f"{name} = {value}" for name, value in point.items())
             print(f"{words}: {'to be made' if point in missing else 'exists'}")
-        print(f"{len(planned.points)} runs, {len(missing)} to be made.")
+        print(f"{len(points)} runs, {len(missing)} to be made.")
         return
+    if len(points) > 1000 and not yes:
+        typer.confirm(f"The grid has {len(points):,} runs. Make them all (--yes does not ask)?", abort=True)
     complete = sweeps.make(planned, jobs, threads, force, cluster)
-    if planned.file(".csv").exists():
-        print(sweeps.in_words(planned, sweeps.summary(planned)))
-        print("Tables: " + ", ".join(str(planned.file(ending)) for ending in (".csv", "-summary.csv", "-summary.md")))
+    tables = [planned.file(ending) for ending in (".csv", "-summary.csv", "-summary.md")]
+    if tables[-1].exists():
+        print(tables[-1].read_text(encoding="utf-8"))
+        print("Tables: " + ", ".join(map(str, tables)))
     if not complete:
-        raise RunError(
-            f"{len(planned.missing)} of {len(planned.points)} runs failed: the same command tries these again."
-        )
+        raise RunError(f"{len(planned.missing)} of {len(points)} runs failed: the same command tries these again.")
 
 
 def data(
@@ -112,12 +108,12 @@ def data(
         if action == "get":
             module.load(source)
             continue
-        found = module.check() if action == "check" else []
         sentences = module.status()
         if action == "check":
+            found = module.check()
             sentences.append(f"{len(found)} problem(s) found." if found else "The files are good.")
+            problems += found
         print(f"{name}: {' '.join(sentences)}")
-        problems += found
     if problems:
         raise DataError(" ".join(problems))
 
@@ -127,7 +123,7 @@ def claims(profile: _Profile = "quick") -> None:
     from companion import claims as judged
     from companion.runs import project_root
 
-    results: Path = project_root() / "results"
+    results = project_root() / "results"
     rows = judged.load(profile, results)
     print(judged.table(rows, judged.load_reference(profile, results)).to_string(index=False))
     for source in sorted({row["data"]["source"] for row in rows}):
@@ -138,18 +134,12 @@ def claims(profile: _Profile = "quick") -> None:
 COMMANDS: tuple[Callable[..., None], ...] = (run, sweep, data, claims)
 
 
-def _assignments(texts: Sequence[str] | None) -> dict[str, Any]:
-    """Return the parameters in texts such as ``"beta=4"``; values are YAML."""
-    import yaml
-
-    found: dict[str, Any] = {}
+def _assignments(texts: Sequence[str] | None) -> dict[str, str]:
+    """Return the parameters in texts such as ``"beta=4"``; the notebook's types decide what the values mean."""
+    found: dict[str, str] = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
+        if not equals:
             raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE, such as beta=4.")
-        try:
-            # YAML 1.1 takes 1e-3 for a text.
-            found[name] = float(value) if _WITH_EXPONENT.fullmatch(value) else yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise typer.BadParameter(f"the value in {text!r} is not YAML: quote a text with signs.") from None
+        found[name] = value
     return found

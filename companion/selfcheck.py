@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -61,6 +59,11 @@ class Verdict:
         return self.message
 
 
+@cache
+def _answers() -> dict[str, dict[str, Any]]:
+    return json.loads((resources.files("companion") / "answers.json").read_text(encoding="utf-8"))
+
+
 def exercises() -> list[str]:
     """Return the names of the exercises that ask for a number, in the order of the book."""
     return list(_answers())
@@ -85,15 +88,21 @@ def check(exercise: str, value: Any) -> Verdict:
     ------
     ValueError
         If the exercise does not exist, or the value is NaN or infinite.
-    TypeError
-        If the value is not one real number.
+    TypeError, ValueError, RuntimeError
+        From Python, NumPy or torch, if the value is not one real number.
 
     Examples
     --------
     >>> check("idea-1", 1.0)
     Not yet: that is the number in bits; a nat is the natural logarithm's unit. Asked for: nats.
     """
-    return judge(_find(exercise), _as_number(exercise, value))
+    name = exercise.removeprefix("ex-")
+    if name not in _answers():
+        raise ValueError(f"No exercise {exercise!r} asks for a number; exercises() lists those that do.")
+    number = float(value.item() if hasattr(value, "item") else value)
+    if not math.isfinite(number):
+        raise ValueError(f"check({exercise!r}, {value}) got no finite number: see where in your code it comes from.")
+    return judge(_answers()[name], number)
 
 
 def judge(entry: Mapping[str, Any], value: float) -> Verdict:
@@ -102,34 +111,23 @@ def judge(entry: Mapping[str, Any], value: float) -> Verdict:
     off = abs(value - answer)
     if off <= tolerance:
         return Verdict(True, "Right.")
-    asked = f"Asked for: {entry['unit']}."
-    for mistake in entry["mistakes"]:
-        if abs(value - mistake["value"]) <= tolerance:
-            _, hint = MISTAKES.get(mistake["name"], (None, mistake["name"]))
-            return Verdict(False, f"Not yet: {hint}. {asked}")
-    if off <= _NEAR * tolerance:
-        return Verdict(
-            False,
-            f"Not yet, but close: off by more than {tolerance:g} and at most {_NEAR * tolerance:g}. Round later, or "
-            f"look for a small term that is missing. {asked}",
+    mistakes = [each["name"] for each in entry["mistakes"] if abs(value - each["value"]) <= tolerance]
+    if mistakes:
+        hint = f": {MISTAKES[mistakes[0]][1] if mistakes[0] in MISTAKES else mistakes[0]}."
+    elif off <= _NEAR * tolerance:
+        hint = (
+            f", but close: off by more than {tolerance:g} and at most {_NEAR * tolerance:g}. Round later, or look for "
+            "a small term that is missing."
         )
-    far = f"off by more than {_NEAR * tolerance:g}"
-    if value * answer <= 0 and value != answer:
-        return Verdict(False, f"Not yet: {far}, and the sign is not right either. {asked}")
-    return Verdict(False, f"Not yet: the sign is right, and the number is {far}. {asked}")
+    elif value * answer > 0:
+        hint = f": the sign is right, and the number is off by more than {_NEAR * tolerance:g}."
+    else:
+        hint = f": off by more than {_NEAR * tolerance:g}, and the sign is not right either."
+    return Verdict(False, f"Not yet{hint} Asked for: {entry['unit']}.")
 
 
 def entry_of(answer: float, tolerance: float, unit: str, mistakes: Mapping[str, float]) -> dict[str, Any]:
-    """Return an entry of `answers.json`.
-
-    Parameters
-    ----------
-    answer, tolerance : float
-        A number at most this far from the answer is right.
-    unit : str
-        Unit of the answer, as in "Asked for: nats."
-    mistakes : mapping of str to float
-        Names in `MISTAKES`, or hints without a full stop, and the numbers that these mistakes give.
+    """Return an entry of `answers.json`; a mistake is a name in `MISTAKES`, or a hint without a full stop.
 
     Raises
     ------
@@ -145,30 +143,3 @@ def entry_of(answer: float, tolerance: float, unit: str, mistakes: Mapping[str, 
     # Ten digits: more would differ between machines.
     listed = [{"name": name, "value": float(f"{number:.10g}")} for name, number in mistakes.items()]
     return {"answer": float(f"{answer:.10g}"), "tolerance": tolerance, "unit": unit, "mistakes": listed}
-
-
-@cache
-def _answers() -> dict[str, dict[str, Any]]:
-    return json.loads((resources.files("companion") / "answers.json").read_text(encoding="utf-8"))
-
-
-def _find(exercise: str) -> dict[str, Any]:
-    name = str(exercise).removeprefix("ex-")
-    known = _answers()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "exercises() lists those that do."
-        raise ValueError(f"No exercise {exercise!r} asks for a number: {hint}")
-    return known[name]
-
-
-def _as_number(exercise: str, value: Any) -> float:
-    if hasattr(value, "shape") and hasattr(value, "item"):  # of NumPy or torch
-        if (count := math.prod(value.shape)) != 1:
-            raise TypeError(f"check({exercise!r}, ...) got {count} numbers: give the one that the exercise asks for.")
-        value = value.item()
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"check({exercise!r}, {value!r}) got no real number: give it as 0.5, not in another form.")
-    if not math.isfinite(value):
-        raise ValueError(f"check({exercise!r}, {value}) got no finite number: see where in your code it comes from.")
-    return float(value)

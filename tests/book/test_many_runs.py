@@ -121,11 +121,12 @@ def test_the_interval_is_students_and_absent_where_there_are_two():
     plt.close(figure)
 
 
-def test_the_run_behind_the_page_is_one_of_both_sweeps():
+def test_the_run_behind_the_page_is_one_of_both_sweeps(monkeypatch):
+    monkeypatch.chdir(ROOT)
     defaults = runs.defaults_of(ROOT / "notebooks" / "mnist.ipynb")
     for arguments in REFERENCE_SWEEPS.values():
         notebook, *words = shlex.split(arguments)
-        planned = sweep.plan(notebook, sweep.parse_grid([word for word in words if word != "-g"]), "paper", root=ROOT)
+        planned = sweep.plan(notebook, sweep.parse_grid([word for word in words if word != "-g"]), "paper")
         assert {"beta": defaults["beta"], "seed": defaults["seed"]} in planned.points
 
 

@@ -13,12 +13,10 @@ from conftest import project_with_a_notebook
 BODY = """\
 import time
 from pathlib import Path
+from companion.data.sources import Provenance
 from companion.runs import Run
 
-Run("tiny").record(
-    data={"source": "none", "stand_in": True, "n": 0, "checksum": "0"},
-    values={"beta": beta}, claims=[], seed=0, device="cpu", training_seconds=0.0,
-)
+Run("tiny").finish(data=Provenance("none", True, 0, "0"), values={"beta": beta}, seed=0)
 Path("begun").touch()
 time.sleep(seconds)
 """

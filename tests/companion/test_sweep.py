@@ -18,15 +18,13 @@ flag: bool = False  # a switch
 """
 BODY = """\
 from pathlib import Path
+from companion.data.sources import Provenance
 from companion.runs import Run
 
 if beta == 2 and Path("broken").exists():
     raise ValueError("the digits are upside down")
-Run("tiny").record(
-    data={"source": "none", "stand_in": True, "n": 0, "checksum": "0"},
-    values={"score": beta + seed**2, "label": 1.0 if label == "c" else 0.0},
-    claims=[], seed=seed, device="cpu", training_seconds=0.0,
-)
+values = {"score": beta + seed**2, "label": 1.0 if label == "c" else 0.0}
+Run("tiny").finish(data=Provenance("none", True, 0, "0"), values=values, seed=seed)
 """
 
 
@@ -38,26 +36,16 @@ def project(tmp_path, monkeypatch):
     return root
 
 
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("1,2.5,1e-3", [1, 2.5, 1e-3]),
-        ("0..4", [0, 1, 2, 3, 4]),
-        ("-2..-1, 7", [-2, -1, 7]),
-        ('"a,b",c', ["a,b", "c"]),
-        ("true,false", [True, False]),
-    ],
-)
-def test_values_are_yaml_and_ranges(text, values):
-    assert sweep.parse_grid([f"x={text}"]) == {"x": values}
-
-
-def test_the_last_parameter_varies_fastest_and_no_run_comes_twice(project):
-    planned = sweep.plan("tiny", {"beta": [4, 1, 4.0], "seed": [0, 1, 0]}, fixed={"flag": True})
-    assert planned.name == "tiny-beta-seed"
-    assert planned.points == [{"beta": beta, "seed": seed} for beta in (4.0, 1.0) for seed in (0, 1)]
+def test_values_are_listed_or_a_range_and_no_run_comes_twice(project):
+    grid = sweep.parse_grid(["beta=4, 1e-3,4.0", "seed=-1..1", "seed=0", "label=a b,0..c", "flag=true"])
+    planned = sweep.plan("tiny", grid)
+    assert planned.grid == {"beta": [4.0, 1e-3], "seed": [-1, 0, 1], "label": ["a b", "0..c"], "flag": [True]}
+    assert len(planned.points) == 12
+    assert planned.points[1] == {"beta": 4.0, "seed": -1, "label": "0..c", "flag": True}
+    planned = sweep.plan("tiny", {"beta": [4], "seed": [0, 1]}, fixed={"flag": True})
     folder = project / "results" / "quick" / "sweeps" / "tiny-beta-seed"
     assert planned.result(planned.points[1]) == folder / "beta~4.0" / "seed~1.json"
+    assert planned.settings == {"label": "b", "flag": True}
     assert planned.missing == planned.points
     assert not (project / "results").exists()
 
@@ -67,20 +55,13 @@ def test_the_last_parameter_varies_fastest_and_no_run_comes_twice(project):
     [
         (["betta=1"], {}, "no parameter 'betta'"),
         (["beta=1,strong"], {}, "'strong' is not"),
-        (["seed=0,1.5"], {}, "of type int, and 1.5 is not"),
         (["seed"], {}, "not of the form NAME=VALUES"),
-        (["seed="], {}, "not of the form NAME=VALUES"),
-        (["seed=4..0"], {}, "runs backwards"),
-        (["seed=0..999999999"], {}, "too long"),
-        (["seed=0", "seed=1"], {}, "two -g"),
-        (["label=[1"], {}, "not YAML"),
+        (["seed=4..0"], {}, "parameters that vary"),
         (["label=a/b"], {}, "cannot be a file name"),
         (["seed=0..4"], {"fixed": {"seed": 1}}, "fixed with -p and varied with -g"),
         (["seed=0..3"], {"over": "beta"}, "does not vary"),
-        (["seed=0..3"], {"name": "../mnist"}, "cannot name a table"),
         (["seed=0..3"], {"profile": "quik"}, "no profile 'quik'"),
-        (["seed=0..1000"], {}, "1,001 runs, more than 1,000: add --yes"),
-        ([], {}, "a parameter that varies"),
+        ([], {}, "parameters that vary"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_anything_starts(project, grid, options, words):
@@ -91,12 +72,7 @@ def test_a_mistake_is_one_sentence_before_anything_starts(project, grid, options
     assert not (project / "results").exists()
 
 
-def test_what_is_not_a_snakemake_profile_is_refused(project):
-    with pytest.raises(runs.RunError, match="not a Snakemake profile"):
-        sweep.make(sweep.plan("tiny", {"seed": [0]}), cluster=project)
-
-
-def leave(planned, point, values, claims=({"id": "C1", "holds": True},)):
+def leave(planned, point, values, claims=()):
     """Write the result that a run would leave."""
     path = planned.result(point)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -119,29 +119,21 @@ def test_what_does_not_fit_into_half_precision_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-TOLD = """
-import json
+SMALL = """
+from companion.data.sources import Provenance
 from companion.runs import Run
-run = Run("tiny")
-run.record(
-    data={"source": "none", "stand_in": True, "n": 0, "checksum": "0"},
-    values={"beta": beta, "told": json.dumps({name: str(value) for name, value in run.storage.items()})},
-    claims=[{"id": "C1", "holds": True}], seed=0, device="cpu", training_seconds=0.0,
-)
+Run("tiny").finish(data=Provenance("none", True, 0, "0"), values={"beta": beta}, seed=0)
 """
 
 
 def test_a_profile_extends_another_and_uses_its_weights(tmp_path):
-    project = project_with_a_notebook(tmp_path, "beta: float = 6.0", TOLD, "weights: keep\ntiny:\n  beta: 2.0\n")
-    folder = project / "notebooks" / "profiles"
-    (folder / "reference.yaml").write_text("extends: quick\nweights: use\n")
-    weights = project / "results" / "quick" / "weights"
-    for profile, trained_only in (("quick", "False"), ("reference", "True")):
-        outcome = runs.run("tiny", profile, root=project)
-        values = json.loads(outcome.result.read_text())["values"]
-        told = json.loads(values["told"])
-        assert values["beta"] == 2.0
-        assert (told["weights"], told["trained_only"]) == (str(weights), trained_only)
+    project = project_with_a_notebook(tmp_path, "beta: float = 6.0", SMALL, "weights: keep\ntiny:\n  beta: 2.0\n")
+    (project / "notebooks" / "profiles" / "reference.yaml").write_text("extends: quick\nweights: use\n")
+    weights = str(project / "results" / "quick" / "weights")
+    for name, trained_only in (("quick", False), ("reference", True)):
+        profile = runs.read_profile(project, name)
+        assert profile.parameters == {"tiny": {"beta": 2.0}}
+        assert profile.weights == {"weights": weights, "trained_only": trained_only}
 
 
 def test_the_reference_profile_is_that_of_the_paper():
@@ -156,20 +148,19 @@ def test_the_reference_profile_is_that_of_the_paper():
     assert reference.weights == {"weights": str(ROOT / "results" / "paper" / "weights"), "trained_only": True}
 
 
-def test_a_notebook_is_shown_as_it_was_run(tmp_path):
-    project = project_with_a_notebook(tmp_path, "beta: float = 6.0", TOLD, "")
+def test_a_notebook_is_shown_as_it_was_run(tmp_path, monkeypatch):
+    project = project_with_a_notebook(tmp_path, "beta: float = 6.0", SMALL, "")
+    monkeypatch.chdir(project)
     (project / "notebooks" / "profiles" / "reference.yaml").write_text("extends: quick\nas_run: tiny\n")
-    with pytest.raises(runs.RunError, match=r"needs .* which does not exist: use vaemi run tiny --profile quick"):
-        runs.run("tiny", "reference", root=project)
-    made = runs.run("tiny", root=project)
-    shown = runs.run("tiny", "reference", root=project, force=True)
-    assert shown.result == project / "results" / "reference" / "tiny.json"
-    assert (shown.result.read_text(), shown.notebook.read_text()) == (
-        made.result.read_text(),
-        made.notebook.read_text(),
-    )
+    with pytest.raises(runs.RunError, match=r"must exist.* use vaemi run tiny --profile quick"):
+        runs.run("tiny", "reference")
+    made = runs.run("tiny")
+    shown = runs.run("tiny", "reference", force=True)
+    assert shown == project / "results" / "reference" / "tiny.json"
+    for suffix in (".json", ".ipynb"):
+        assert shown.with_suffix(suffix).read_bytes() == made.with_suffix(suffix).read_bytes()
     with pytest.raises(runs.RunError, match="takes no parameters"):
-        runs.run("tiny", "reference", {"beta": 1.0}, root=project)
+        runs.run("tiny", "reference", {"beta": 1.0})
 
 
 def test_a_model_of_the_reference_run_is_ready_to_use(tmp_path, tiny_images):
