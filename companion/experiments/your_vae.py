@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +19,7 @@ from vaemi.information import FactorInformation, kl_to_prior
 if TYPE_CHECKING:
     from vaemi.auditing import Audit
 
-# Quantile of the standard normal: the upper end of a 95 % interval.
-_UPPER = 1.96
+Loss = Callable[[Tensor], Tensor]  # from codes (N, ...) to the reconstruction loss of each input (N,)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class LossChange:
 
     def within(self, margin: float) -> bool:
         """Return whether the upper end of the 95 % interval of the share is below `margin`."""
-        return self.share + _UPPER * self.share_stderr < margin
+        return self.share + 1.96 * self.share_stderr < margin
 
     def __str__(self) -> str:
         percent, error = 100 * self.share, 100 * self.share_stderr
@@ -69,13 +67,8 @@ def loss_change(before: Tensor, after: Tensor, worth: Tensor) -> LossChange:
     Raises
     ------
     ValueError
-        If the shapes differ, or the factors save nothing.
+        If the factors save nothing.
     """
-    if before.ndim != 1 or len(before) < 2 or not before.shape == after.shape == worth.shape:
-        raise ValueError(
-            f"The losses have shapes {tuple(before.shape)}, {tuple(after.shape)} and {tuple(worth.shape)}: give one "
-            "number for each of the same two or more inputs."
-        )
     rise, worth = (part.detach().cpu().double() for part in (after - before, worth))
     if not worth.mean() > 0:
         raise ValueError(
@@ -93,9 +86,7 @@ def loss_change(before: Tensor, after: Tensor, worth: Tensor) -> LossChange:
     )
 
 
-def squared_error_of(
-    decode: Callable[[Tensor], Tensor], target: Tensor, sigma: float = 1.0, batch_size: int = 500
-) -> Callable[[Tensor], Tensor]:
+def squared_error_of(decode: Callable[[Tensor], Tensor], target: Tensor, sigma: float = 1.0) -> Loss:
     r"""Return the loss of a Gaussian decoder in nats, :math:`\|x - \mathrm{decode}(z)\|^2 / 2 \sigma^2`.
 
     Parameters
@@ -106,24 +97,17 @@ def squared_error_of(
         Inputs that the codes belong to.
     sigma : float
         Standard deviation of a pixel.
-    batch_size : int
-        Number of codes decoded at once.
-
-    Returns
-    -------
-    callable
-        From codes (N, ...) to losses (N,).
     """
 
     def loss(z: Tensor) -> Tensor:
-        pairs = zip(z.split(batch_size), target.split(batch_size), strict=True)
+        pairs = zip(z.split(500), target.split(500), strict=True)
         return torch.cat([(decode(codes) - x).square().flatten(1).sum(1) for codes, x in pairs]) / (2 * sigma**2)
 
     return loss
 
 
 @torch.no_grad()
-def pruning_change(loss: Callable[[Tensor], Tensor], code: Tensor, kept: Tensor) -> LossChange:
+def pruning_change(loss: Loss, code: Tensor, kept: Tensor) -> LossChange:
     """Return the cost of setting all factors but some to 0, the mean of the prior.
 
     Parameters
@@ -134,53 +118,19 @@ def pruning_change(loss: Callable[[Tensor], Tensor], code: Tensor, kept: Tensor)
         Posterior means, spatial latents included.
     kept : Tensor of bool
         Factors that are kept, in the shape of one input's code, as `Audit.kept`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or the factors save nothing.
     """
-    if kept.dtype != torch.bool or kept.shape != code.shape[1:]:
-        raise ValueError(
-            f"kept is {kept.dtype} of shape {tuple(kept.shape)}: give truth values of shape {tuple(code.shape[1:])}."
-        )
-    before, nothing = loss(code), loss(torch.zeros_like(code))
-    return loss_change(before, loss(code * kept.to(code.device)), nothing - before)
+    before = loss(code)
+    return loss_change(before, loss(code * kept), loss(torch.zeros_like(code)) - before)
 
 
 @torch.no_grad()
-def objectives_of_inputs(
-    loss: Callable[[Tensor], Tensor], mean: Tensor, log_variance: Tensor, beta: float = 1.0, seed: int = 0
-) -> Tensor:
-    """Return the training objective of each input: the loss of one draw from its posterior plus beta times the KL term.
-
-    Parameters
-    ----------
-    loss : callable
-        From codes to the loss of each input, in nats, (N, ...) to (N,).
-    mean, log_variance : Tensor, shape (N, ...)
-    beta : float
-        Weight of the KL term.
-    seed : int
-        Seed of the draws.
-
-    Returns
-    -------
-    Tensor, shape (N,)
-    """
-    kl = kl_to_prior(mean.flatten(1), log_variance.flatten(1)).sum(1)
-    return loss(sample_posterior(mean, log_variance, seed)) + beta * kl
-
-
 def shrinking_change(
-    losses: Sequence[Callable[[Tensor], Tensor]],
-    codes: Sequence[tuple[Tensor, Tensor]],
-    beta: float = 1.0,
-    seed: int = 0,
+    losses: Sequence[Loss], codes: Sequence[Sequence[Tensor]], beta: float = 1.0, seed: int = 0
 ) -> LossChange:
-    """Return the cost of training again with fewer latents: the rise of the objective of both trainings.
+    """Return the cost of training again with fewer latents: the rise of the training objective.
 
-    The worth is that of the first model's factors, as in `pruning_change`.
+    The objective of an input is the loss of one draw from its posterior plus beta times the KL term. The worth is that
+    of the first model's factors, as in `pruning_change`.
 
     Parameters
     ----------
@@ -188,22 +138,18 @@ def shrinking_change(
         Reconstruction losses of the first model and of the smaller one, in nats.
     codes : two pairs of Tensor
         Posterior means and log-variances of the same held-out inputs in both models.
-    beta, seed
-        As for `objectives_of_inputs`.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of inputs differ, or the factors of the first model save nothing.
+    beta : float
+        Weight of the KL term.
+    seed : int
+        Seed of the draws.
     """
     before, after = (
-        objectives_of_inputs(loss, mean, log_variance, beta, seed)
+        loss(sample_posterior(mean, log_variance, seed))
+        + beta * kl_to_prior(mean.flatten(1), log_variance.flatten(1)).sum(1)
         for loss, (mean, log_variance) in zip(losses, codes, strict=True)
     )
-    with torch.no_grad():
-        mean = codes[0][0]
-        worth = losses[0](torch.zeros_like(mean)) - losses[0](mean)
-    return loss_change(before, after, worth)
+    mean, _ = codes[0]
+    return loss_change(before, after, losses[0](torch.zeros_like(mean)) - losses[0](mean))
 
 
 def activity_scores(
@@ -287,20 +233,6 @@ class Story:
         return {f"{name}_{key}": value for key, value in values.items()}
 
 
-def agreement_table(stories: Iterable[Story]) -> pd.DataFrame:
-    """Return one row per story: what the audit recommends, and whether it agrees with the library's encoder."""
-    return pd.DataFrame(
-        {
-            "library": f"{story.library} {version(story.library)}",
-            "model": story.found.source,
-            "the audit recommends": f"{story.found.latent_dim} of {story.found.latent_shape[0]}",
-            "remarks": len(story.found.remarks),
-            "largest difference (nats)": f"{story.agreement:.1e}",
-        }
-        for story in stories
-    )
-
-
 def price_table(stories: Iterable[Story], margin: float) -> pd.DataFrame:
     """Return two rows per story: the code's size and its price, pruned and trained again."""
     rows = []
@@ -310,13 +242,6 @@ def price_table(stories: Iterable[Story], margin: float) -> pd.DataFrame:
             ("pruned", story.pruned, int(story.found.kept.sum()), "same"),
             ("shrunk", story.shrunk, story.small.kept.numel(), f"{before:,} to {after:,}"),
         ):
-            rows.append(
-                {
-                    "model": f"{story.found.source}, {name}",
-                    "numbers": f"{given} to {left}",
-                    "price": str(change),
-                    "lost": "nothing" if change.within(margin) else "too much",
-                    "weights": weights,
-                }
-            )
-    return pd.DataFrame(rows)
+            lost = "nothing" if change.within(margin) else "too much"
+            rows.append((f"{story.found.source}, {name}", f"{given} to {left}", str(change), lost, weights))
+    return pd.DataFrame(rows, columns=["model", "numbers", "price", "lost", "weights"])
