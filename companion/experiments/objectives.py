@@ -44,8 +44,8 @@ def recoding_error(z: Tensor, mean: Tensor, factors: Tensor) -> float:
 
 def recoding_correlation(z: Tensor, again: Tensor, factors: Tensor) -> float:
     """Return the correlation of two codes (N, H) over some factors together."""
-    centred = ((codes - codes.mean(0))[:, factors].double().flatten() for codes in (z, again))
-    return float(torch.cosine_similarity(*centred, dim=0))
+    one, two = ((codes - codes.mean(0))[:, factors].double().flatten() for codes in (z, again))
+    return float(torch.cosine_similarity(one, two, dim=0))
 
 
 def score_code(

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
@@ -85,23 +84,19 @@ def time_and_memory(rows: pd.DataFrame, megabytes_of_a_sample: float) -> Figure:
     megabytes_of_a_sample : float
         Size of one sample.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH + 1.2, 3.2), layout="constrained")
-    alone = rows.sort_values("samples")
-    names = alone.in_memory.map({False: "files, part by part", True: "all in memory"})
-    for panel, column in zip(axes, ("wall_seconds", "peak_megabytes"), strict=True):
-        sns.lineplot(
-            alone, x="samples", y=column, hue=names, style=names, ax=panel, palette=[BLUE, ORANGE], markers=["o", "s"],
-            dashes=False, legend=panel is axes[0],
-        )  # fmt: skip
-    handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].get_legend().remove()
-    samples = np.array([alone.samples.min(), alone.samples.max()])
-    (size,) = axes[1].plot(samples, samples * megabytes_of_a_sample, color=GREY, ls=":")
-    axes[0].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="time (s)")
-    axes[1].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="peak memory (MB)", ylim=(20, None))
-    figure.legend(
-        [*handles, size], [*labels, "size of the samples"], loc="outside upper center", ncols=3, fontsize="small"
-    )
+    figure, (time, memory) = plt.subplots(1, 2, figsize=(WIDTH + 1.2, 3.2), layout="constrained")
+    for in_memory, name, look in (
+        (False, "files, part by part", {"color": BLUE, "marker": "o", "ms": 5}),
+        (True, "all in memory", {"color": ORANGE, "marker": "s", "ms": 5}),
+    ):
+        shown = rows[rows.in_memory == in_memory].sort_values("samples")
+        time.plot(shown.samples, shown.wall_seconds, **look)
+        memory.plot(shown.samples, shown.peak_megabytes, label=name, **look)
+    samples = np.array([rows.samples.min(), rows.samples.max()])
+    memory.plot(samples, samples * megabytes_of_a_sample, color=GREY, ls=":", label="size of the samples")
+    time.set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="time (s)")
+    memory.set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="peak memory (MB)", ylim=(20, None))
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     return figure
 
 

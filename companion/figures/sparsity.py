@@ -21,7 +21,8 @@ def factors_against_dimension(
     Parameters
     ----------
     dimension, factors, components : sequence of int, one per run
-        True dimension, influential factors, and principal components above the noise.
+        True dimension, influential factors, and principal components above the noise; ascending, as many runs for each
+        dimension.
     latent_dim : int
         Factors that each model was given.
     """
@@ -30,10 +31,8 @@ def factors_against_dimension(
     axes.plot([0, largest + 1], [0, largest + 1], color=GREY, lw=1, ls="--", zorder=0, label="as many as dimensions")
     axes.axhline(latent_dim, color=GREY, lw=1, ls=":", label="given to the model")
     # Runs of the same dimension stand side by side.
-    run = pd.Series(dimension).groupby(dimension)
-    place = np.array(dimension) + 0.6 * (run.cumcount() - (run.transform("size") - 1) / 2) / run.transform(
-        lambda same: max(len(same) - 1, 1)
-    )
+    seeds = len(dimension) // len(set(dimension))
+    place = np.array(dimension) + 0.6 * (np.arange(len(dimension)) % seeds - (seeds - 1) / 2) / max(seeds - 1, 1)
     axes.plot(place, components, "^", color=ORANGE, ms=3.5, alpha=0.8, label="principal components above the noise")
     axes.plot(place, factors, "o", color=BLUE, ms=4.5, mfc="none", mew=1.2, label="influential factors")
     axes.set(xlabel="intrinsic dimension $d$ of the data", ylabel="number", xlim=(0, largest + 1), ylim=(0, None))
@@ -112,18 +111,16 @@ def too_few_factors(
     dimension: int,
     noise: float,
 ) -> Figure:
-    """Draw influential factors, reconstruction error and learned sigma against the number of factors given.
+    """Draw influential factors, root mean square error and learned sigma against the number of factors given.
 
     Parameters
     ----------
     latent_dims, factors : sequence of int, one per run
         Factors given and factors used.
     errors, sigmas : sequence of float, one per run
-        Root mean square error per coordinate and learned standard deviation, in units of x.
-    dimension : int
-        Intrinsic dimension of the data.
-    noise : float
-        Standard deviation of the noise in the data.
+        In units of x.
+    dimension, noise
+        Intrinsic dimension of the data and standard deviation of their noise.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.4), layout="constrained")
     largest = max(latent_dims)
