@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from tqdm import tqdm
 
-from vaemi.influence import accuracies, train_classifier
+from companion.experiments.classifier import accuracies, train_classifier
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier

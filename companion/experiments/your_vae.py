@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
-from sklearn.linear_model import LinearRegression
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaemi.influence import sample_posterior
 from vaemi.information import FactorInformation, kl_to_prior
@@ -152,39 +151,45 @@ def shrinking_change(
     return loss_change(before, after, losses[0](torch.zeros_like(mean)) - losses[0](mean))
 
 
-def activity_scores(
-    draws: np.ndarray, kept: np.ndarray, activity: np.ndarray, library_size: np.ndarray
-) -> dict[tuple[str, str], float]:
-    """Return how well planted activities are predicted: R^2 of a linear regression, by target and source.
-
-    The regression learns from every other cell and is scored on the rest.
+def minimize(
+    module: nn.Module,
+    loss: Callable[[nn.Module, Tensor, float], Tensor],
+    samples: Tensor,
+    steps: int,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> float:
+    """Train a module with Adam and a one-cycle learning rate, and return the seconds that it took.
 
     Parameters
     ----------
-    draws : array, shape (N, H)
-        Draws z ~ q(z|x).
-    kept : array of bool, shape (H,)
-        The influential factors.
-    activity : array, shape (N, P)
-        Activity of each planted gene program.
-    library_size : array, shape (N, 1)
+    module : torch.nn.Module
+        In eval mode afterwards.
+    loss : callable
+        Takes the module, a batch and the share of the steps that is done, from 0 to 1; returns a scalar.
+    samples : Tensor, shape (N, ...)
+        Batches are drawn from it with replacement.
+    steps, batch_size : int
+    learning_rate : float
+        Highest learning rate.
+    seed : int
+        Decides the batches and the module's own draws. torch's global random state is restored afterwards.
     """
-    common = activity.mean(1, keepdims=True)
-    targets = {
-        "activity of each program": activity,
-        "their mean": common,
-        "differences from the mean": activity - common,
-    }
-    sources = {
-        "influential factors": draws * kept,
-        "other factors": draws * ~kept,
-        "library size": np.log(library_size),
-    }
-    return {
-        (target, source): LinearRegression().fit(x[::2], y[::2]).score(x[1::2], y[1::2])
-        for target, y in targets.items()
-        for source, x in sources.items()
-    }
+    started = time.monotonic()
+    optimizer = torch.optim.Adam(module.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
+    module.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step in range(steps):
+            value = loss(module, samples[torch.randint(len(samples), (batch_size,))], step / steps)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+    module.eval()
+    return time.monotonic() - started
 
 
 @dataclass(frozen=True)

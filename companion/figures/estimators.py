@@ -35,19 +35,12 @@ def marginals_and_fits(
 def error_against_samples(
     samples: Sequence[int], errors: Mapping[str, Sequence[float]], paper: Sequence[float]
 ) -> Figure:
-    """Draw the root mean square error against the number of samples, with logarithmic axes.
+    """Draw the root mean square error of the exact estimate, for four encoders, against the number of samples.
 
-    Parameters
-    ----------
-    samples : sequence of int
-        Numbers of samples M.
-    errors : mapping of encoder to sequence of float
-        Error of the exact estimate in nats, for every M; at most four encoders.
-    paper : sequence of float
-        Error of the paper's estimate on an encoder whose marginal is not Gaussian.
+    `paper` is the error of the paper's estimate on an encoder whose marginal is not Gaussian.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    for (name, curve), colour, marker in zip(errors.items(), (BLUE, GREEN, PURPLE, GREY), "osD^", strict=False):
+    for (name, curve), colour, marker in zip(errors.items(), (BLUE, GREEN, PURPLE, GREY), "osD^", strict=True):
         axes.plot(samples, curve, color=colour, marker=marker, ms=5, label=name)
     axes.plot(samples, paper, color=ORANGE, marker="v", ms=5, ls="--", label="paper's, two groups")
     highest = 2 * max(curve[0] for curve in errors.values())

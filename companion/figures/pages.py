@@ -31,13 +31,7 @@ def used_and_ignored_factor(sigma: float = 0.25) -> Figure:
 
 
 def rotated_code(codes: pd.DataFrame) -> Figure:
-    """Draw the information of two factors and its sum against the angle by which their plane is turned.
-
-    Parameters
-    ----------
-    codes : DataFrame
-        As from `companion.experiments.pages.rotated_codes`: a panel per code, estimates as dots.
-    """
+    """Draw what `companion.experiments.pages.rotated_codes` returns: a panel per code, estimates as dots."""
     use_style()
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, layout="constrained")
     for axes, (title, rows) in zip(panels, codes.groupby("code", sort=False), strict=True):
@@ -53,13 +47,7 @@ def rotated_code(codes: pd.DataFrame) -> Figure:
 
 
 def cost_and_error(rows: pd.DataFrame) -> Figure:
-    """Draw estimators by CPU time and error, both logarithmic.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        With columns estimator, cpu_seconds and largest_error (nats).
-    """
+    """Draw estimators by CPU time and error, both logarithmic; columns estimator, cpu_seconds, largest_error (nats)."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     # Names alternate above and below, so that neighbours do not overlap.
     for place, row in enumerate(rows.sort_values("cpu_seconds").itertuples()):
@@ -77,12 +65,7 @@ def cost_and_error(rows: pd.DataFrame) -> Figure:
 def time_and_memory(rows: pd.DataFrame, megabytes_of_a_sample: float) -> Figure:
     """Draw seconds and memory against the number of samples, for streamed files and for all samples in memory.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        With columns samples, in_memory, wall_seconds and peak_megabytes.
-    megabytes_of_a_sample : float
-        Size of one sample.
+    Columns are samples, in_memory, wall_seconds and peak_megabytes.
     """
     figure, (time, memory) = plt.subplots(1, 2, figsize=(WIDTH + 1.2, 3.2), layout="constrained")
     for in_memory, name, look in (

@@ -16,15 +16,9 @@ from vaemi.auditing.figures import BLUE, GREY, ORANGE, WIDTH
 def factors_against_dimension(
     dimension: Sequence[int], factors: Sequence[int], components: Sequence[int], latent_dim: int
 ) -> Figure:
-    """Draw the number of influential factors and of principal components against the true dimension.
+    """Draw the number of influential factors and of principal components of each run against the true dimension.
 
-    Parameters
-    ----------
-    dimension, factors, components : sequence of int, one per run
-        True dimension, influential factors, and principal components above the noise; ascending, as many runs for each
-        dimension.
-    latent_dim : int
-        Factors that each model was given.
+    Dimensions ascend and have as many runs each; `latent_dim` is the number of factors that each model was given.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     largest = max(dimension)
@@ -41,20 +35,13 @@ def factors_against_dimension(
     return figure
 
 
-def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor, shown_beyond: int = 4) -> Figure:
-    """Draw sorted spectra as a heat map, one column per run, with a step between the d-th and the next factor.
+def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor) -> Figure:
+    """Draw sorted spectra (runs, H) as a heat map, one column per run, with a step below the true dimension.
 
-    Parameters
-    ----------
-    dimension : sequence of int, length R
-        True dimension of every run, ascending.
-    spectra : Tensor, shape (R, H)
-        Information of every run's factors in nats, the largest first.
-    shown_beyond : int
-        Ranks shown beyond the largest dimension.
+    Dimensions ascend.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-    shown = min(max(dimension) + shown_beyond, spectra.shape[1])
+    shown = min(max(dimension) + 4, spectra.shape[1])
     edges = np.arange(len(dimension) + 1)
     mesh = axes.pcolormesh(
         edges, np.arange(shown + 1) + 0.5, spectra[:, :shown].T.numpy(), cmap="viridis", vmin=0, rasterized=True
@@ -74,16 +61,9 @@ def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor, shown_beyond
 def information_path(
     betas: Sequence[float], nats: Tensor, linear_betas: Sequence[float], linear_nats: Tensor, threshold: float = 0.1
 ) -> Figure:
-    """Draw the information of every factor against beta and the number above the threshold, beside a linear model.
+    """Draw the nats by rank, shape (betas, factors), and the number above the threshold against beta.
 
-    Parameters
-    ----------
-    betas, linear_betas : sequence of float
-        Values of beta of the trained VAE and of the closed form.
-    nats, linear_nats : Tensor, shape (number of betas, number of factors)
-        Information by rank at each beta.
-    threshold : float
-        Nats above which a factor counts as influential.
+    A trained VAE is on the left, the closed form of a linear one on the right.
     """
     figure, panels = plt.subplots(
         2, 2, figsize=(WIDTH, 4.8), sharex=True, sharey="row", height_ratios=[1.5, 1], layout="constrained"
@@ -113,14 +93,7 @@ def too_few_factors(
 ) -> Figure:
     """Draw influential factors, root mean square error and learned sigma against the number of factors given.
 
-    Parameters
-    ----------
-    latent_dims, factors : sequence of int, one per run
-        Factors given and factors used.
-    errors, sigmas : sequence of float, one per run
-        In units of x.
-    dimension, noise
-        Intrinsic dimension of the data and standard deviation of their noise.
+    Lines mark the intrinsic dimension of the data and the standard deviation of their noise.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.4), layout="constrained")
     largest = max(latent_dims)

@@ -61,14 +61,9 @@ def fano_at_its_best(
     bound: tuple[Tensor, Tensor],
     best: tuple[Tensor, Tensor],
 ) -> Figure:
-    """Draw the accuracy of an optimal classifier against information, under Fano's bound, in per cent.
+    """Draw the accuracy of an optimal classifier in per cent against I(Y;Z) and I(X;Z), under Fano's bound.
 
-    Parameters
-    ----------
-    accuracy, on_labels, on_inputs : sequence of float
-        Accuracy at each noise level, and the nats I(Y;Z) and I(X;Z) there.
-    bound, best : pair of Tensor
-        Nats and accuracy of Fano's bound and of the most accurate channel.
+    `bound` and `best` are nats and accuracy of Fano's bound and of the most accurate channel.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     axes.fill_between(*bound, 103, color=GREY, alpha=0.25, lw=0, label="forbidden by Fano")
@@ -97,16 +92,9 @@ def gaussian_gap(separations: Tensor, gaussian: Tensor, exact: Tensor) -> Figure
 def reconstruction_against_bound(
     information: Tensor, bound: Tensor, optimum: Tensor, all_active_from: float, trained: tuple[Tensor, Tensor]
 ) -> Figure:
-    """Draw the reconstruction error against information: the bound, the best code, and trained linear VAEs.
+    """Draw the mean squared error against I(X;Z) in nats: the bound, the best code, and trained linear VAEs.
 
-    Parameters
-    ----------
-    information, bound, optimum : Tensor, shape (C,)
-        I(X;Z) in nats, and the mean squared error per coordinate of the bound and of the best code.
-    all_active_from : float
-        Nats above which the best code uses all components.
-    trained : pair of Tensor, shape (B,)
-        Information and error of the trained models.
+    The best code uses all components above `all_active_from` nats; `trained` are information and error of the models.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     axes.fill_between(information, bound, bound.min() / 2, color=GREY, alpha=0.25, lw=0, label="forbidden by the bound")
@@ -118,12 +106,7 @@ def reconstruction_against_bound(
         "all components\nactive", (all_active_from, float(optimum.max())), xytext=(-5, 0), textcoords="offset points",
         ha="right", va="top", fontsize=10, color=GREY,
     )  # fmt: skip
-    axes.set(
-        yscale="log",
-        xlabel=r"$I(X;Z)$ (nats)",
-        ylabel="mean squared error per coordinate",
-        xlim=(0, float(information.max())),
-        ylim=(float(bound.min()) / 1.3, None),
-    )
+    axes.set(yscale="log", xlabel=r"$I(X;Z)$ (nats)", ylabel="mean squared error per coordinate")
+    axes.set(xlim=(0, float(information.max())), ylim=(float(bound.min()) / 1.3, None))
     axes.legend(loc="lower left")
     return figure
