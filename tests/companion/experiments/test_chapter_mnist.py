@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from companion.experiments import mnist
-from vaemi import influence
+from companion.experiments import classifier, mnist
 
 
 def test_ratios_are_counted_as_the_authors_count_them():
@@ -33,8 +32,8 @@ def test_accuracy_changes_are_those_of_the_parts():
     found = mnist.accuracy_changes((z, labels), (z, labels), order, other, ratios, epochs=5, classifiers=3, seed=1)
 
     def accuracies(epochs, order):
-        classifier = influence.train_classifier(z, labels, epochs, seed=1)
-        return pytest.approx([100 * value for value in influence.accuracies(classifier, z, labels, order, [5, 1, 0])])
+        trained = classifier.train_classifier(z, labels, epochs, seed=1)
+        return pytest.approx([100 * value for value in classifier.accuracies(trained, z, labels, order, [5, 1, 0])])
 
     assert list(found.percent.values()) == accuracies(5, order)
     assert [value for (value,) in found.changed["other order"].values()] == accuracies(5, other)
