@@ -29,15 +29,7 @@ def label_information(
 ) -> Figure:
     """Draw the share of each label's entropy that each factor carries as a heat map; dots mark significant cells.
 
-    Parameters
-    ----------
-    information : LabelInformation
-    factors : sequence of int
-        Factors with a row of their own.
-    remainder : sequence of int
-        Factors that share the last row, which shows the largest share among them.
-    factor_labels : sequence of str
-        Names of the rows of `factors`.
+    The factors of `remainder` share the last row, which shows the largest share among them.
     """
     rows, dots = named_and_strongest(information.normalized, information.significant(), factors, remainder)
     labels = [*factor_labels, f"{len(remainder)} ignored, largest"][: len(rows)]
@@ -57,16 +49,8 @@ def attribute_accuracy(
 ) -> Figure:
     """Draw the mean balanced accuracy of attributes against the number of factors a classifier sees, in per cent.
 
-    Parameters
-    ----------
-    counts, top : sequence of int, sequence of float
-        Numbers of factors, and the accuracy from so many of the most informative ones.
-    random : array, shape (draws, number of counts)
-        Accuracy from factors drawn from all.
-    others : mapping of name to float
-        Accuracy from two fixed sets of factors, drawn as lines.
-    bound : float
-        Fano's bound for the second of them.
+    `top` is that from the most informative factors, `random` (draws, counts) that from factors drawn from all, `others`
+    that from two fixed sets, and `bound` is Fano's bound for the second of them.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     axes.fill_between(counts, random.min(0), random.max(0), color=GREY, alpha=0.3, lw=0)

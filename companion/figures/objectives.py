@@ -14,16 +14,10 @@ from vaemi.information import FactorInformation
 
 
 def spectra_side_by_side(spectra: Mapping[str, Tensor], threshold: float = 0.1, shown_beyond: int = 2) -> Figure:
-    """Draw a panel per objective with a line per seed; dashes repeat the first objective.
+    """Draw a panel per objective with a line per seed, in nats (seeds, H); dashes repeat the first objective.
 
-    Parameters
-    ----------
-    spectra : mapping of name to Tensor, shape (seeds, H)
-        Information of every factor in nats. The title of a panel counts the factors above the threshold.
-    threshold : float
-        Nats above which a factor counts as influential.
-    shown_beyond : int
-        Ranks shown beyond the last influential factor of any model.
+    The title of a panel counts the factors above the threshold; `shown_beyond` is the number of ranks shown beyond the
+    last of them.
     """
     counts = {name: (nats > threshold).sum(1) for name, nats in spectra.items()}
     shown = max(int(count.max()) for count in counts.values()) + shown_beyond
@@ -49,14 +43,7 @@ def spectra_side_by_side(spectra: Mapping[str, Tensor], threshold: float = 0.1, 
 
 
 def deviation_against_information(information: Mapping[str, FactorInformation], levels: Mapping[str, float]) -> Figure:
-    """Draw the marginal deviation of every factor against its information, for two models.
-
-    Parameters
-    ----------
-    information : mapping of name to FactorInformation
-    levels : mapping of name to float
-        Two deviations to mark by a line.
-    """
+    """Draw the marginal deviation of every factor against its information for two models, and two levels as lines."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
     for (name, of), colour, marker in zip(information.items(), (BLUE, ORANGE), "os", strict=True):
         axes.plot(of.nats, of.marginal_std, marker, color=colour, ms=5, alpha=0.85, label=name)

@@ -84,20 +84,13 @@ def time_and_memory(rows: pd.DataFrame, megabytes_of_a_sample: float) -> Figure:
 
 
 def beta_path(runs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
-    """Draw numbers of many runs against beta, a panel each: every run, the mean, and its 95 % interval.
+    """Draw columns of a table of runs against its column `beta`: every run, the mean, and its 95 % interval.
 
-    The interval is Student's over the runs of one beta, and drawn for three runs or more.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        One row per run, with a column `beta` and those of the panels.
-    panels : mapping of str to str
-        Columns to the labels of their axes.
+    The interval is Student's over the runs of one beta, and drawn for three runs or more. `panels` maps the columns to
+    the labels of their axes.
     """
-    figure, rows = plt.subplots(
-        len(panels), 1, figsize=(WIDTH, 1.7 * len(panels) + 0.6), sharex=True, layout="constrained", squeeze=False
-    )
+    size = (WIDTH, 1.7 * len(panels) + 0.6)
+    figure, rows = plt.subplots(len(panels), 1, figsize=size, sharex=True, layout="constrained", squeeze=False)
     betas = sorted(runs.beta.unique())
     for axes, (column, label), colour in zip(rows[:, 0], panels.items(), itertools.cycle([BLUE, ORANGE, GREEN])):
         values = runs.groupby("beta")[column]
