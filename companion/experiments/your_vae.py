@@ -200,22 +200,27 @@ class Story:
     ----------
     library : str
         Package that the model comes from.
+    models : two modules
+        The model as built, and trained again with fewer latents.
     found, small : Audit
-        Audits of the model as built and of the one trained again with fewer latents.
+        Audits of both.
     own : FactorInformation
         Estimated from the library's own encoder, without the adapters of the audit.
     pruned, shrunk : LossChange
-    weights : tuple of int
-        Number of weights as built and trained again.
     """
 
     library: str
+    models: Sequence[nn.Module]
     found: Audit
     small: Audit
     own: FactorInformation
     pruned: LossChange
     shrunk: LossChange
-    weights: tuple[int, int]
+
+    @property
+    def weights(self) -> list[int]:
+        """Number of weights of both models."""
+        return [sum(weight.numel() for weight in model.parameters()) for model in self.models]
 
     @property
     def agreement(self) -> float:
@@ -231,7 +236,7 @@ class Story:
             "latents_after_shrinking": self.small.kept.numel(),
             "latent_dim_recommended": self.found.latent_dim,
             "remarks": len(self.found.remarks),
-            "weights": list(self.weights),
+            "weights": self.weights,
         }
         for change, of in {"pruning": self.pruned, "shrinking": self.shrunk}.items():
             values[change] = asdict(of) | {"within_margin": int(of.within(margin))}
