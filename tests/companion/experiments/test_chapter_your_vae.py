@@ -90,3 +90,25 @@ def test_shrinking_is_free_to_what_is_used_and_costs_the_loss_and_the_kl_term_be
 def test_a_model_whose_factors_save_nothing_has_no_price():
     with pytest.raises(ValueError, match="The factors save nothing"):
         experiments.loss_change(torch.zeros(3), torch.ones(3), -torch.ones(3))
+
+
+def test_a_module_is_trained_the_same_each_time_and_left_in_eval_mode():
+    x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    samples = torch.cat([x, x @ torch.tensor([[1.0], [-2.0]]) + 3], 1)
+    shares, weights = [], []
+
+    def loss(module, batch, done):
+        shares.append(done)
+        return (module(batch[:, :2]) - batch[:, 2:]).square().mean()
+
+    for seed in (1, 1, 2):
+        torch.manual_seed(0)
+        module, state = torch.nn.Linear(2, 1), torch.get_rng_state()
+        assert experiments.minimize(module, loss, samples, steps=400, learning_rate=0.1, seed=seed) > 0
+        assert torch.equal(torch.get_rng_state(), state)
+        assert not module.training
+        weights.append(module.weight)
+    assert shares[:400] == [step / 400 for step in range(400)]
+    torch.testing.assert_close(weights[0], torch.tensor([[1.0, -2.0]]), atol=1e-3, rtol=0)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
