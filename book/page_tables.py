@@ -52,7 +52,8 @@ def mark_conclusion(notebook: Any, result: Mapping[str, Any]) -> None:
     """Insert link targets of a run's claims before the cell of its executed notebook that shows their verdicts."""
     targets = "\n".join(f"({_anchor(claim['id'])})=" for claim in result["claims"])
     for index, cell in enumerate(notebook.cells):
-        if cell.cell_type == "code" and "claims.table(" in cell.source:
+        # The latter in notebooks of earlier versions, which are committed as they were run.
+        if cell.cell_type == "code" and any(shown in cell.source for shown in ("show_verdicts(", "claims.table(")):
             # A target needs text after it in the same cell.
             sentence = "Each verdict follows from a rule that was fixed before the run; the rules are below the table."
             notebook.cells.insert(index, nbformat.v4.new_markdown_cell(f"{targets}\n{sentence}"))

@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
-from scipy.stats import spearmanr
 from torch import Tensor
 from tqdm import tqdm
 
-from vaemi.influence import accuracies, train_classifier
+from companion.experiments.classifier import accuracies, train_classifier
 
 if TYPE_CHECKING:
     from sklearn.neural_network import MLPClassifier
-
-    from vaemi.information import FactorInformation
 
 
 def kept_at_ratio(ratio: float, latent_dim: int) -> int:
     """Return how many factors the authors keep at a ratio: they remove int((1 - ratio) * latent_dim)."""
     return latent_dim - int((1 - ratio) * latent_dim)
-
-
-def rank_correlation(a: Tensor, b: Tensor) -> float:
-    """Return Spearman's rank correlation of two vectors of the same length."""
-    return float(spearmanr(a.numpy(), b.numpy()).statistic)
-
-
-def excess_errors(errors: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Return how much more error every order makes than the order by information, in per cent.
-
-    Parameters
-    ----------
-    errors : mapping of name to sequence of float
-        For several numbers of factors kept. The first and the last (no factor, all factors) are the same in every order
-        and left out.
-    """
-    inner = {name: sum(curve[1:-1]) for name, curve in errors.items()}
-    return {name: 100 * (total / inner["information"] - 1) for name, total in inner.items()}
-
-
-def both_estimates(information: FactorInformation, gaussian: FactorInformation, factors: Tensor) -> pd.DataFrame:
-    """Return one row per factor: the exact estimate and the paper's Gaussian one, in nats."""
-    table = pd.DataFrame({"exact": information.nats, "± 1 standard error": information.stderr})
-    table["new digits"], table["Gaussian"] = information.leave_one_out, gaussian.nats
-    table["Gaussian - exact"] = table["Gaussian"] - table["exact"]
-    return table.iloc[factors]
 
 
 def exchanges_at_the_cut(order: Tensor, count: int, reach: int = 3) -> list[Tensor]:
@@ -105,6 +75,19 @@ class AccuracyChanges:
         low, high = self.lowest(name), self.highest(name)
         return max(high[ratio] - low[ratio] for ratio in self.percent)
 
+    def values(self) -> dict[str, dict[str, float]]:
+        """Return what the run's `values` hold of the accuracies."""
+        longer, by_gaussian = self.changed["trained three times as long"], self.changed["other order"]
+        return {
+            "accuracy_percent_by_ratio_kept": self.percent,
+            "accuracy_percent_of_longer_classifier": {ratio: value for ratio, (value,) in longer.items()},
+            "accuracy_percent_by_gaussian_ranking": {ratio: value for ratio, (value,) in by_gaussian.items()},
+            "lowest_accuracy_percent_of_classifiers": self.lowest("other classifiers"),
+            "highest_accuracy_percent_of_classifiers": self.highest("other classifiers"),
+            "lowest_accuracy_percent_after_exchange": self.lowest("one factor exchanged"),
+            "highest_accuracy_percent_after_exchange": self.highest("one factor exchanged"),
+        }
+
 
 def accuracy_changes(
     train: tuple[Tensor, Tensor],
@@ -112,9 +95,9 @@ def accuracy_changes(
     order: Tensor,
     other_order: Tensor,
     ratios: Iterable[str],
-    epochs: int = 20,
-    classifiers: int = 4,
-    seed: int = 0,
+    epochs: int,
+    classifiers: int,
+    seed: int,
 ) -> AccuracyChanges:
     """Measure accuracy as factors are dropped, and how it depends on the classifier and on the order.
 
@@ -138,52 +121,23 @@ def accuracy_changes(
     AccuracyChanges
         With the changes "other classifiers", "trained three times as long", "other order" and "one factor exchanged"
         (see `exchanges_at_the_cut`).
-
-    Raises
-    ------
-    ValueError
-        If `classifiers` is below 1.
     """
-    if classifiers < 1:
-        raise ValueError(f"classifiers is {classifiers}: train at least one.")
     counts = {ratio: kept_at_ratio(float(ratio), train[0].shape[1]) for ratio in ratios}
     first, *others = (train_classifier(*train, epochs, seed=seed + i) for i in range(classifiers))
-    longer = _train_further(first, *train, 2 * epochs)
+    longer = copy.deepcopy(first)
+    for _ in tqdm(range(2 * epochs), desc="classifier, longer", mininterval=2):
+        longer.partial_fit(*(part.numpy() for part in train))
 
     def percent(classifiers: Sequence[MLPClassifier], orders: Sequence[Tensor], count: int) -> list[float]:
         return [100 * accuracies(one, *test, by, [count])[0] for one in classifiers for by in orders]
 
-    unchanged = {ratio: percent([first], [order], count)[0] for ratio, count in counts.items()}
-    changed = {
-        "other classifiers": {ratio: percent(others, [order], count) for ratio, count in counts.items()},
-        "trained three times as long": {ratio: percent([longer], [order], count) for ratio, count in counts.items()},
-        "other order": {ratio: percent([first], [other_order], count) for ratio, count in counts.items()},
-        "one factor exchanged": {
-            ratio: percent([first], exchanges_at_the_cut(order, count), count) for ratio, count in counts.items()
-        },
-    }
-    return AccuracyChanges(unchanged, changed)
-
-
-def _train_further(classifier: MLPClassifier, z: Tensor, labels: Tensor, epochs: int) -> MLPClassifier:
-    """Return a copy of a classifier after more epochs."""
-    longer = copy.deepcopy(classifier)
-    for _ in tqdm(range(epochs), desc="classifier, longer", mininterval=2):
-        longer.partial_fit(z.numpy(), labels.numpy())
-    return longer
-
-
-def accuracy_values(accuracy: AccuracyChanges) -> dict[str, dict[str, float]]:
-    """Return what the run's `values` hold of the accuracies."""
-    names = {
-        "accuracy_percent_of_longer_classifier": "trained three times as long",
-        "accuracy_percent_by_gaussian_ranking": "other order",
-    }
-    return {
-        "accuracy_percent_by_ratio_kept": accuracy.percent,
-        **{key: {ratio: value for ratio, (value,) in accuracy.changed[name].items()} for key, name in names.items()},
-        "lowest_accuracy_percent_of_classifiers": accuracy.lowest("other classifiers"),
-        "highest_accuracy_percent_of_classifiers": accuracy.highest("other classifiers"),
-        "lowest_accuracy_percent_after_exchange": accuracy.lowest("one factor exchanged"),
-        "highest_accuracy_percent_after_exchange": accuracy.highest("one factor exchanged"),
-    }
+    changed: dict[str, dict[str, list[float]]] = {}
+    for ratio, count in counts.items():
+        for name, classifiers_used, orders in (
+            ("other classifiers", others, [order]),
+            ("trained three times as long", [longer], [order]),
+            ("other order", [first], [other_order]),
+            ("one factor exchanged", [first], exchanges_at_the_cut(order, count)),
+        ):
+            changed.setdefault(name, {})[ratio] = percent(classifiers_used, orders, count)
+    return AccuracyChanges({ratio: percent([first], [order], count)[0] for ratio, count in counts.items()}, changed)

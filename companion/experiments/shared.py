@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from IPython.display import Markdown, display
 from torch import Tensor
 
 from companion import claims
 from vaemi.information import InformationSketch, standard_error
 
 if TYPE_CHECKING:
+    from companion.claims import Claim
     from companion.runs import Run
     from vaemi.information import FactorInformation
     from vaemi.models import ConvVAE
 
 
-def spectrum_values(information: FactorInformation, threshold: float = claims.THRESHOLD) -> dict[str, Any]:
+def spectrum_values(information: FactorInformation) -> dict[str, Any]:
     """Return what a run's `values` hold of a spectrum."""
-    influential = information.influential(threshold)
+    influential = information.influential(claims.THRESHOLD)
     share = float(information.nats[influential].sum()) / information.total if information.total else 0.0
     left_out = information.leave_one_out
     return {
@@ -50,7 +52,7 @@ def nth_of_each(labels: Tensor, n: int = 0) -> list[int]:
     return [int(torch.where(labels == label)[0][n]) for label in labels.unique()]
 
 
-def keep_for_explorer(run: Run, model: ConvVAE, mean: Tensor, described: Sequence[str] | None = None) -> None:
+def keep_for_explorer(run: Run, model: ConvVAE, mean: Tensor, described: Sequence[str] = ()) -> None:
     """Keep the decoder and some posterior means beside the result, for the sliders of the page.
 
     Parameters
@@ -62,8 +64,13 @@ def keep_for_explorer(run: Run, model: ConvVAE, mean: Tensor, described: Sequenc
     described : sequence of str, length N, optional
         Descriptions of the pictures.
     """
-    about: Mapping[str, Any] = model.hyperparameters
-    if described is not None:
-        about = {**about, "described": list(described)}
+    about = model.hyperparameters | ({"described": list(described)} if described else {})
     decoder = {f"decoder.{name}": weights for name, weights in model.decoder.state_dict().items()}
     run.keep_tensors({"mean": mean, **decoder}, about=about)
+
+
+def show_verdicts(verdicts: Sequence[Claim]) -> None:
+    """Display the verdicts as a table, and the rule of each claim."""
+    table = claims.table([claim.to_dict() for claim in verdicts])
+    rules = [f"- **{claim.id}** counts as holding when {claim.rule}." for claim in verdicts]
+    display(Markdown(table.to_markdown(index=False)), Markdown("\n".join(rules)))

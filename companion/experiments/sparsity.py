@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import pandas as pd
 from torch import Tensor
 
 from companion import claims
@@ -42,22 +41,3 @@ def linear_path(
         counts.append(int((nats > claims.THRESHOLD).sum()))
         objectives.append(constant + error / (2 * sigma**2) + beta * float(nats.sum()))
     return counts, objectives
-
-
-def path_table(
-    betas: Sequence[float],
-    counts: Sequence[int],
-    linear_counts: Sequence[int],
-    objectives: Sequence[float],
-    linear_objectives: Sequence[float],
-) -> pd.DataFrame:
-    """Return one row per beta: factors in use and objective of the VAE and of the linear model."""
-    return pd.DataFrame(
-        {
-            "beta": betas,
-            "factors, VAE": [str(count) for count in counts],
-            "factors, linear": [str(count) for count in linear_counts],
-            "objective, VAE": objectives,
-            "objective, linear": linear_objectives,
-        }
-    )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
-from sklearn.linear_model import LinearRegression
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaemi.influence import sample_posterior
 from vaemi.information import FactorInformation, kl_to_prior
@@ -20,8 +18,7 @@ from vaemi.information import FactorInformation, kl_to_prior
 if TYPE_CHECKING:
     from vaemi.auditing import Audit
 
-# Quantile of the standard normal: the upper end of a 95 % interval.
-_UPPER = 1.96
+Loss = Callable[[Tensor], Tensor]  # from codes (N, ...) to the reconstruction loss of each input (N,)
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class LossChange:
 
     def within(self, margin: float) -> bool:
         """Return whether the upper end of the 95 % interval of the share is below `margin`."""
-        return self.share + _UPPER * self.share_stderr < margin
+        return self.share + 1.96 * self.share_stderr < margin
 
     def __str__(self) -> str:
         percent, error = 100 * self.share, 100 * self.share_stderr
@@ -69,13 +66,8 @@ def loss_change(before: Tensor, after: Tensor, worth: Tensor) -> LossChange:
     Raises
     ------
     ValueError
-        If the shapes differ, or the factors save nothing.
+        If the factors save nothing.
     """
-    if before.ndim != 1 or len(before) < 2 or not before.shape == after.shape == worth.shape:
-        raise ValueError(
-            f"The losses have shapes {tuple(before.shape)}, {tuple(after.shape)} and {tuple(worth.shape)}: give one "
-            "number for each of the same two or more inputs."
-        )
     rise, worth = (part.detach().cpu().double() for part in (after - before, worth))
     if not worth.mean() > 0:
         raise ValueError(
@@ -93,9 +85,7 @@ def loss_change(before: Tensor, after: Tensor, worth: Tensor) -> LossChange:
     )
 
 
-def squared_error_of(
-    decode: Callable[[Tensor], Tensor], target: Tensor, sigma: float = 1.0, batch_size: int = 500
-) -> Callable[[Tensor], Tensor]:
+def squared_error_of(decode: Callable[[Tensor], Tensor], target: Tensor, sigma: float = 1.0) -> Loss:
     r"""Return the loss of a Gaussian decoder in nats, :math:`\|x - \mathrm{decode}(z)\|^2 / 2 \sigma^2`.
 
     Parameters
@@ -106,24 +96,17 @@ def squared_error_of(
         Inputs that the codes belong to.
     sigma : float
         Standard deviation of a pixel.
-    batch_size : int
-        Number of codes decoded at once.
-
-    Returns
-    -------
-    callable
-        From codes (N, ...) to losses (N,).
     """
 
     def loss(z: Tensor) -> Tensor:
-        pairs = zip(z.split(batch_size), target.split(batch_size), strict=True)
+        pairs = zip(z.split(500), target.split(500), strict=True)
         return torch.cat([(decode(codes) - x).square().flatten(1).sum(1) for codes, x in pairs]) / (2 * sigma**2)
 
     return loss
 
 
 @torch.no_grad()
-def pruning_change(loss: Callable[[Tensor], Tensor], code: Tensor, kept: Tensor) -> LossChange:
+def pruning_change(loss: Loss, code: Tensor, kept: Tensor) -> LossChange:
     """Return the cost of setting all factors but some to 0, the mean of the prior.
 
     Parameters
@@ -134,53 +117,19 @@ def pruning_change(loss: Callable[[Tensor], Tensor], code: Tensor, kept: Tensor)
         Posterior means, spatial latents included.
     kept : Tensor of bool
         Factors that are kept, in the shape of one input's code, as `Audit.kept`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or the factors save nothing.
     """
-    if kept.dtype != torch.bool or kept.shape != code.shape[1:]:
-        raise ValueError(
-            f"kept is {kept.dtype} of shape {tuple(kept.shape)}: give truth values of shape {tuple(code.shape[1:])}."
-        )
-    before, nothing = loss(code), loss(torch.zeros_like(code))
-    return loss_change(before, loss(code * kept.to(code.device)), nothing - before)
+    before = loss(code)
+    return loss_change(before, loss(code * kept), loss(torch.zeros_like(code)) - before)
 
 
 @torch.no_grad()
-def objectives_of_inputs(
-    loss: Callable[[Tensor], Tensor], mean: Tensor, log_variance: Tensor, beta: float = 1.0, seed: int = 0
-) -> Tensor:
-    """Return the training objective of each input: the loss of one draw from its posterior plus beta times the KL term.
-
-    Parameters
-    ----------
-    loss : callable
-        From codes to the loss of each input, in nats, (N, ...) to (N,).
-    mean, log_variance : Tensor, shape (N, ...)
-    beta : float
-        Weight of the KL term.
-    seed : int
-        Seed of the draws.
-
-    Returns
-    -------
-    Tensor, shape (N,)
-    """
-    kl = kl_to_prior(mean.flatten(1), log_variance.flatten(1)).sum(1)
-    return loss(sample_posterior(mean, log_variance, seed)) + beta * kl
-
-
 def shrinking_change(
-    losses: Sequence[Callable[[Tensor], Tensor]],
-    codes: Sequence[tuple[Tensor, Tensor]],
-    beta: float = 1.0,
-    seed: int = 0,
+    losses: Sequence[Loss], codes: Sequence[Sequence[Tensor]], beta: float = 1.0, seed: int = 0
 ) -> LossChange:
-    """Return the cost of training again with fewer latents: the rise of the objective of both trainings.
+    """Return the cost of training again with fewer latents: the rise of the training objective.
 
-    The worth is that of the first model's factors, as in `pruning_change`.
+    The objective of an input is the loss of one draw from its posterior plus beta times the KL term. The worth is that
+    of the first model's factors, as in `pruning_change`.
 
     Parameters
     ----------
@@ -188,57 +137,59 @@ def shrinking_change(
         Reconstruction losses of the first model and of the smaller one, in nats.
     codes : two pairs of Tensor
         Posterior means and log-variances of the same held-out inputs in both models.
-    beta, seed
-        As for `objectives_of_inputs`.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of inputs differ, or the factors of the first model save nothing.
+    beta : float
+        Weight of the KL term.
+    seed : int
+        Seed of the draws.
     """
     before, after = (
-        objectives_of_inputs(loss, mean, log_variance, beta, seed)
+        loss(sample_posterior(mean, log_variance, seed))
+        + beta * kl_to_prior(mean.flatten(1), log_variance.flatten(1)).sum(1)
         for loss, (mean, log_variance) in zip(losses, codes, strict=True)
     )
-    with torch.no_grad():
-        mean = codes[0][0]
-        worth = losses[0](torch.zeros_like(mean)) - losses[0](mean)
-    return loss_change(before, after, worth)
+    mean, _ = codes[0]
+    return loss_change(before, after, losses[0](torch.zeros_like(mean)) - losses[0](mean))
 
 
-def activity_scores(
-    draws: np.ndarray, kept: np.ndarray, activity: np.ndarray, library_size: np.ndarray
-) -> dict[tuple[str, str], float]:
-    """Return how well planted activities are predicted: R^2 of a linear regression, by target and source.
-
-    The regression learns from every other cell and is scored on the rest.
+def minimize(
+    module: nn.Module,
+    loss: Callable[[nn.Module, Tensor, float], Tensor],
+    samples: Tensor,
+    steps: int,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> float:
+    """Train a module with Adam and a one-cycle learning rate, and return the seconds that it took.
 
     Parameters
     ----------
-    draws : array, shape (N, H)
-        Draws z ~ q(z|x).
-    kept : array of bool, shape (H,)
-        The influential factors.
-    activity : array, shape (N, P)
-        Activity of each planted gene program.
-    library_size : array, shape (N, 1)
+    module : torch.nn.Module
+        In eval mode afterwards.
+    loss : callable
+        Takes the module, a batch and the share of the steps that is done, from 0 to 1; returns a scalar.
+    samples : Tensor, shape (N, ...)
+        Batches are drawn from it with replacement.
+    steps, batch_size : int
+    learning_rate : float
+        Highest learning rate.
+    seed : int
+        Decides the batches and the module's own draws. torch's global random state is restored afterwards.
     """
-    common = activity.mean(1, keepdims=True)
-    targets = {
-        "activity of each program": activity,
-        "their mean": common,
-        "differences from the mean": activity - common,
-    }
-    sources = {
-        "influential factors": draws * kept,
-        "other factors": draws * ~kept,
-        "library size": np.log(library_size),
-    }
-    return {
-        (target, source): LinearRegression().fit(x[::2], y[::2]).score(x[1::2], y[1::2])
-        for target, y in targets.items()
-        for source, x in sources.items()
-    }
+    started = time.monotonic()
+    optimizer = torch.optim.Adam(module.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
+    module.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step in range(steps):
+            value = loss(module, samples[torch.randint(len(samples), (batch_size,))], step / steps)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+    module.eval()
+    return time.monotonic() - started
 
 
 @dataclass(frozen=True)
@@ -249,22 +200,27 @@ class Story:
     ----------
     library : str
         Package that the model comes from.
+    models : two modules
+        The model as built, and trained again with fewer latents.
     found, small : Audit
-        Audits of the model as built and of the one trained again with fewer latents.
+        Audits of both.
     own : FactorInformation
         Estimated from the library's own encoder, without the adapters of the audit.
     pruned, shrunk : LossChange
-    weights : tuple of int
-        Number of weights as built and trained again.
     """
 
     library: str
+    models: Sequence[nn.Module]
     found: Audit
     small: Audit
     own: FactorInformation
     pruned: LossChange
     shrunk: LossChange
-    weights: tuple[int, int]
+
+    @property
+    def weights(self) -> list[int]:
+        """Number of weights of both models."""
+        return [sum(weight.numel() for weight in model.parameters()) for model in self.models]
 
     @property
     def agreement(self) -> float:
@@ -280,25 +236,11 @@ class Story:
             "latents_after_shrinking": self.small.kept.numel(),
             "latent_dim_recommended": self.found.latent_dim,
             "remarks": len(self.found.remarks),
-            "weights": list(self.weights),
+            "weights": self.weights,
         }
         for change, of in {"pruning": self.pruned, "shrinking": self.shrunk}.items():
             values[change] = asdict(of) | {"within_margin": int(of.within(margin))}
         return {f"{name}_{key}": value for key, value in values.items()}
-
-
-def agreement_table(stories: Iterable[Story]) -> pd.DataFrame:
-    """Return one row per story: what the audit recommends, and whether it agrees with the library's encoder."""
-    return pd.DataFrame(
-        {
-            "library": f"{story.library} {version(story.library)}",
-            "model": story.found.source,
-            "the audit recommends": f"{story.found.latent_dim} of {story.found.latent_shape[0]}",
-            "remarks": len(story.found.remarks),
-            "largest difference (nats)": f"{story.agreement:.1e}",
-        }
-        for story in stories
-    )
 
 
 def price_table(stories: Iterable[Story], margin: float) -> pd.DataFrame:
@@ -310,13 +252,6 @@ def price_table(stories: Iterable[Story], margin: float) -> pd.DataFrame:
             ("pruned", story.pruned, int(story.found.kept.sum()), "same"),
             ("shrunk", story.shrunk, story.small.kept.numel(), f"{before:,} to {after:,}"),
         ):
-            rows.append(
-                {
-                    "model": f"{story.found.source}, {name}",
-                    "numbers": f"{given} to {left}",
-                    "price": str(change),
-                    "lost": "nothing" if change.within(margin) else "too much",
-                    "weights": weights,
-                }
-            )
-    return pd.DataFrame(rows)
+            lost = "nothing" if change.within(margin) else "too much"
+            rows.append((f"{story.found.source}, {name}", f"{given} to {left}", str(change), lost, weights))
+    return pd.DataFrame(rows, columns=["model", "numbers", "price", "lost", "weights"])

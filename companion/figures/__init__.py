@@ -1,24 +1,13 @@
 """Figures of the book, one module per chapter: each function takes results and returns the figure."""
+# ruff: noqa: F401  (every import is a public name)
 
 from companion.figures.celeba import accuracy_by_attribute, attribute_accuracy, contact_sheet, label_information
 from companion.figures.deap import areas, factors_and_ratings, rating_counts, recording, scalp_maps, trajectories
 from companion.figures.estimators import bracket, coverage, error_against_samples, marginals_and_fits
-from companion.figures.mnist import (
-    accuracy_by_ratio,
-    emergence,
-    fano,
-    removal_scatter,
-    training_terms,
-)
+from companion.figures.mnist import accuracy_by_ratio, emergence, fano, removal_scatter, training_terms
 from companion.figures.objectives import deviation_against_information, spectra_side_by_side
-from companion.figures.pages import (
-    beta_path,
-    cost_and_error,
-    rotated_code,
-    time_and_memory,
-    used_and_ignored_factor,
-)
-from companion.figures.shared import masking_curves, show_strip, spectra, spectrum, strips
+from companion.figures.pages import beta_path, cost_and_error, rotated_code, time_and_memory, used_and_ignored_factor
+from companion.figures.shared import masking_curves, spectra, spectrum, strips
 from companion.figures.sparsity import (
     factors_against_dimension,
     information_path,
@@ -46,58 +35,3 @@ from vaemi.auditing.figures import (
     spectrum_and_deviations,
     use_style,
 )
-
-__all__ = [
-    "BLUE",
-    "GREEN",
-    "GREY",
-    "ORANGE",
-    "PURPLE",
-    "WIDTH",
-    "accuracy_by_attribute",
-    "accuracy_by_ratio",
-    "areas",
-    "as_svg",
-    "attribute_accuracy",
-    "beta_path",
-    "bracket",
-    "contact_sheet",
-    "cost_and_error",
-    "coverage",
-    "deviation_against_information",
-    "emergence",
-    "error_against_samples",
-    "factors_against_dimension",
-    "factors_and_ratings",
-    "fano",
-    "fano_at_its_best",
-    "gaussian_gap",
-    "information_by_place",
-    "information_maps",
-    "information_path",
-    "kl_split",
-    "label_information",
-    "marginals_and_fits",
-    "masking_curves",
-    "rating_counts",
-    "reconstruction_against_bound",
-    "recording",
-    "removal_scatter",
-    "rotated_code",
-    "scalp_maps",
-    "separation",
-    "show_strip",
-    "spectra",
-    "spectra_by_dimension",
-    "spectra_side_by_side",
-    "spectrum",
-    "spectrum_and_deviations",
-    "strips",
-    "time_and_memory",
-    "too_few_factors",
-    "training_terms",
-    "trajectories",
-    "use_style",
-    "used_and_ignored_factor",
-    "water_filling_path",
-]

@@ -29,18 +29,10 @@ def label_information(
 ) -> Figure:
     """Draw the share of each label's entropy that each factor carries as a heat map; dots mark significant cells.
 
-    Parameters
-    ----------
-    information : LabelInformation
-    factors : sequence of int
-        Factors with a row of their own.
-    remainder : sequence of int
-        Factors that share the last row, which shows the largest share among them.
-    factor_labels : sequence of str
-        Names of the rows of `factors`.
+    The factors of `remainder` share the last row, which shows the largest share among them.
     """
     rows, dots = named_and_strongest(information.normalized, information.significant(), factors, remainder)
-    labels = [*factor_labels, *([f"{len(remainder)} ignored, largest"] if len(remainder) else [])]
+    labels = [*factor_labels, f"{len(remainder)} ignored, largest"][: len(rows)]
     frame = pd.DataFrame(rows.numpy(), index=labels, columns=information.names)
     figure, axes = plt.subplots(figsize=(WIDTH, 1.9 + 0.24 * len(rows)), layout="constrained")
     bar = {"label": r"$I(Y;Z_h)\,/\,H(Y)$", "pad": 0.02, "aspect": 30}
@@ -57,24 +49,15 @@ def attribute_accuracy(
 ) -> Figure:
     """Draw the mean balanced accuracy of attributes against the number of factors a classifier sees, in per cent.
 
-    Parameters
-    ----------
-    counts : sequence of int
-    top : sequence of float
-        Accuracy from the most informative factors.
-    random : array, shape (draws, number of counts)
-        Accuracy from factors drawn from all.
-    others : mapping of name to float
-        Accuracy from fixed sets of factors, drawn as lines.
-    bound : float
-        Fano's bound for the last of them.
+    `top` is that from the most informative factors, `random` (draws, counts) that from factors drawn from all, `others`
+    that from two fixed sets, and `bound` is Fano's bound for the second of them.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     axes.fill_between(counts, random.min(0), random.max(0), color=GREY, alpha=0.3, lw=0)
     label = f"random ({len(random)} draws, range)"
     axes.plot(counts, random.mean(0), color=GREY, ls=":", marker="s", ms=4, label=label)
     axes.plot(counts, top, color=BLUE, marker="o", ms=5, label="most informative")
-    for (name, level), colour, line in zip(others.items(), (GREEN, ORANGE), ("--", "-."), strict=False):
+    for (name, level), colour, line in zip(others.items(), (GREEN, ORANGE), ("--", "-."), strict=True):
         axes.axhline(level, color=colour, ls=line, label=name)
     axes.axhline(bound, color=ORANGE, lw=0.8, ls=":", label="Fano's bound for the ignored")
     axes.set(xlabel="factors that the classifier sees", ylabel="mean balanced accuracy (%)")
@@ -83,10 +66,10 @@ def attribute_accuracy(
 
 
 def accuracy_by_attribute(names: Sequence[str], accuracy: Mapping[str, Sequence[float]]) -> Figure:
-    """Draw the balanced accuracy of every attribute from several sets of factors, in per cent."""
-    frame = pd.DataFrame(dict(accuracy), index=names).sort_values(next(iter(accuracy)))
+    """Draw the balanced accuracy of every attribute from three sets of factors, in per cent."""
+    frame = pd.DataFrame(accuracy, index=names).sort_values(next(iter(accuracy)))
     figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.25 * len(names)), layout="constrained")
-    for name, colour, marker in zip(frame, (GREEN, BLUE, ORANGE), "Do^", strict=False):
+    for name, colour, marker in zip(frame, (GREEN, BLUE, ORANGE), "Do^", strict=True):
         axes.plot(frame[name], frame.index, marker, color=colour, ms=5.5, label=name, mfc="none", mew=1.4)
     axes.axvline(50, color=GREY, lw=0.8, ls=":")
     axes.grid(axis="y", color=GREY, alpha=0.2)

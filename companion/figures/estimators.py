@@ -25,10 +25,9 @@ def marginals_and_fits(
     for axes, encoder, nats, bound in zip(panels.flat, encoders, exact, gaussian, strict=True):
         axes.plot(z, encoder.density(z), color=BLUE, lw=1.6, label="true $q(z)$")
         axes.plot(z, norm.pdf(z), color=ORANGE, lw=1.6, ls="--", label="the paper's Gaussian")
-        axes.set(title=f"{encoder.name}: {nats:.2f} nats,\nby the paper {bound:.2f}", yticks=[], xlabel="$z$")
+        title = f"{encoder.name}: {nats:.2f} nats,\nby the paper {bound:.2f}"
+        axes.set(title=title, yticks=[], xlabel="$z$", ylabel="density")
         axes.label_outer()
-    for axes in panels[:, 0]:
-        axes.set_ylabel("density")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
@@ -36,19 +35,12 @@ def marginals_and_fits(
 def error_against_samples(
     samples: Sequence[int], errors: Mapping[str, Sequence[float]], paper: Sequence[float]
 ) -> Figure:
-    """Draw the root mean square error against the number of samples, with logarithmic axes.
+    """Draw the root mean square error of the exact estimate, for four encoders, against the number of samples.
 
-    Parameters
-    ----------
-    samples : sequence of int
-        Numbers of samples M.
-    errors : mapping of encoder to sequence of float
-        Error of the exact estimate in nats, for every M.
-    paper : sequence of float
-        Error of the paper's estimate on an encoder whose marginal is not Gaussian.
+    `paper` is the error of the paper's estimate on an encoder whose marginal is not Gaussian.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    for (name, curve), colour, marker in zip(errors.items(), (BLUE, GREEN, PURPLE, GREY), "osD^", strict=False):
+    for (name, curve), colour, marker in zip(errors.items(), (BLUE, GREEN, PURPLE, GREY), "osD^", strict=True):
         axes.plot(samples, curve, color=colour, marker=marker, ms=5, label=name)
     axes.plot(samples, paper, color=ORANGE, marker="v", ms=5, ls="--", label="paper's, two groups")
     highest = 2 * max(curve[0] for curve in errors.values())
@@ -59,11 +51,11 @@ def error_against_samples(
 
 
 def coverage(information: Sequence[float], covered_percent: Mapping[int, Sequence[float]]) -> Figure:
-    """Draw the share of 95 % intervals that contain the truth, against the true information."""
+    """Draw the share of 95 % intervals that contain the truth against the true information, for two sample sizes."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
     axes.axhspan(93, 97, color=GREY, alpha=0.25, lw=0)
     axes.axhline(95, color=GREY, ls=":", lw=1)
-    for (samples, curve), colour, marker in zip(covered_percent.items(), (ORANGE, BLUE, GREEN), "soD", strict=False):
+    for (samples, curve), colour, marker in zip(covered_percent.items(), (ORANGE, BLUE), "so", strict=True):
         axes.plot(information, curve, color=colour, marker=marker, ms=5, label=f"$M$ = {samples:,}")
     axes.set(xlabel="true information (nats)", ylabel="intervals that hold it (%)", ylim=(88, 100.5))
     axes.legend(loc="lower left")

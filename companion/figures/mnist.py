@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from vaemi.training import History
 
 
-def emergence(history: History, information: FactorInformation, shown: int = 32) -> Figure:
+def emergence(history: History, information: FactorInformation) -> Figure:
     """Draw the information of the finally most informative factors over the optimizer steps, as a heat map."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    shown = min(shown, len(information))
+    shown = min(32, len(information))
     step = history.step.numpy()
     edges = np.concatenate([step[:1], (step[1:] + step[:-1]) / 2, step[-1:]])
     rows = history.information[:, information.ranking[:shown]].T.numpy()
@@ -34,12 +34,13 @@ def emergence(history: History, information: FactorInformation, shown: int = 32)
 
 def training_terms(history: History) -> Figure:
     """Draw the KL term and the learned sigma on held-out samples over the optimizer steps."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.6), layout="constrained")
-    left.plot(history.step, history.kl, color=BLUE)
-    left.set(xlabel="optimizer steps", ylabel="KL term (nats)", ylim=(0, None))
-    right.plot(history.step, history.sigma, color=ORANGE)
-    right.set(xlabel="optimizer steps", ylabel=r"learned $\sigma$ (1 = white)", ylim=(0, None))
-    for axes in (left, right):
+    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.6), layout="constrained")
+    for axes, values, colour, label in (
+        (panels[0], history.kl, BLUE, "KL term (nats)"),
+        (panels[1], history.sigma, ORANGE, r"learned $\sigma$ (1 = white)"),
+    ):
+        axes.plot(history.step, values, color=colour)
+        axes.set(xlabel="optimizer steps", ylabel=label, ylim=(0, None))
         axes.locator_params(axis="x", nbins=3)
     return figure
 
@@ -48,10 +49,8 @@ def removal_scatter(information: FactorInformation, damage: Tensor, threshold: f
     """Draw the damage of removing each factor alone against its information."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
     kind = np.where(information.nats.numpy() > threshold, "influential", "ignored")
-    sns.scatterplot(
-        x=information.nats.numpy(), y=damage.numpy(), hue=kind, ax=axes,
-        palette={"influential": BLUE, "ignored": ORANGE}, s=30, lw=0, alpha=0.8,
-    )  # fmt: skip
+    colours = {"influential": BLUE, "ignored": ORANGE}
+    sns.scatterplot(x=information.nats, y=damage, hue=kind, palette=colours, ax=axes, s=30, lw=0, alpha=0.8)
     axes.axhline(0, color=GREY, lw=0.8, ls=":")
     axes.set(xlabel=r"$I(X;Z_h)$ (nats)", ylabel="rise of the error per pixel\nwhen $z_h$ alone is removed")
     return figure
@@ -74,17 +73,9 @@ def accuracy_by_ratio(
 def fano(
     counts: Sequence[int], accuracy: Mapping[str, Sequence[float]], bound: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """Draw the accuracy from sampled factors under Fano's bound, for two orders of keeping them.
-
-    Parameters
-    ----------
-    counts : sequence of int
-        Numbers of factors kept.
-    accuracy, bound : mapping with keys "most" and "least"
-        Per cent for every count.
-    """
+    """Draw the accuracy under Fano's bound, in per cent, with the "most" and with the "least" informative kept."""
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, layout="constrained")
-    for axes, which in zip(panels, ("most", "least"), strict=True):
+    for axes, which in zip(panels, accuracy, strict=True):
         axes.fill_between(counts, bound[which], 103, color=GREY, alpha=0.25, lw=0, label="forbidden by Fano")
         axes.plot(counts, bound[which], color=GREY, ls="--")
         axes.plot(counts, accuracy[which], color=BLUE, marker="o", ms=4, label="accuracy")

@@ -2,84 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, WIDTH
+from vaemi.auditing.figures import BLUE, GREY, ORANGE, WIDTH
 from vaemi.information import FactorInformation
 
 
-def spectra_side_by_side(
-    spectra: Mapping[str, Tensor], threshold: float = 0.1, columns: int = 3, shown_beyond: int = 2
-) -> Figure:
-    """Draw a panel per objective with a line per seed; dashes repeat the first objective.
+def spectra_side_by_side(spectra: Mapping[str, Tensor], threshold: float = 0.1, shown_beyond: int = 2) -> Figure:
+    """Draw a panel per objective with a line per seed, in nats (seeds, H); dashes repeat the first objective.
 
-    Parameters
-    ----------
-    spectra : mapping of name to Tensor, shape (seeds, H)
-        Information of every factor in nats. The title of a panel counts the factors above the threshold.
-    threshold : float
-        Nats above which a factor counts as influential.
-    columns : int
-        Panels in a row.
-    shown_beyond : int
-        Ranks shown beyond the last influential factor of any model.
+    The title of a panel counts the factors above the threshold; `shown_beyond` is the number of ranks shown beyond the
+    last of them.
     """
-    counts = {name: (nats > threshold).sum(1).unique().tolist() for name, nats in spectra.items()}
-    shown = max(map(max, counts.values())) + shown_beyond
-    frame = pd.concat(
-        pd.DataFrame(nats.sort(dim=1, descending=True).values[:, :shown].numpy())
-        .rename_axis("seed")
-        .reset_index()
-        .melt("seed", var_name="rank", value_name="nats")
-        .assign(objective=name)
-        for name, nats in spectra.items()
+    counts = {name: (nats > threshold).sum(1) for name, nats in spectra.items()}
+    shown = max(int(count.max()) for count in counts.values()) + shown_beyond
+    ranked = {name: nats.sort(dim=1, descending=True).values[:, :shown].T for name, nats in spectra.items()}
+    first, *_ = ranked.values()
+    ranks = range(1, len(first) + 1)
+    rows = math.ceil(len(spectra) / 3)
+    figure, panels = plt.subplots(
+        rows, 3, figsize=(WIDTH, 0.6 + 1.7 * rows), sharex=True, sharey=True, layout="constrained"
     )
-    frame["rank"] = frame["rank"].astype(int) + 1
-    height = (0.6 + 1.7 * -(-len(spectra) // columns)) / -(-len(spectra) // columns)
-    grid = sns.relplot(
-        frame, x="rank", y="nats", col="objective", col_wrap=min(columns, len(spectra)), units="seed", estimator=None,
-        kind="line", color=BLUE, marker="o", ms=3.5, mec=BLUE, lw=1, height=height, aspect=WIDTH / columns / height,
-    )  # fmt: skip
-    first = frame[frame.objective == next(iter(spectra))]
-    for name, axes in grid.axes_dict.items():
-        if name != next(iter(spectra)):
-            sns.lineplot(
-                first, x="rank", y="nats", units="seed", estimator=None, ax=axes, color=GREY, lw=1, ls="--", zorder=1
-            )
+    for axes, (name, nats) in zip(panels.flat, ranked.items(), strict=False):
+        axes.plot(ranks, nats, color=BLUE, marker="o", ms=3.5, lw=1)
+        if nats is not first:
+            axes.plot(ranks, first, color=GREY, lw=1, ls="--", zorder=1)
         axes.axhline(threshold, color=GREY, lw=0.8, ls=":")
-        axes.set_title(
-            f"{name}: {' to '.join(map(str, sorted({counts[name][0], counts[name][-1]})))}", fontsize="small"
-        )
+        least_and_most = sorted({int(counts[name].min()), int(counts[name].max())})
+        axes.set_title(f"{name}: {' to '.join(map(str, least_and_most))}", fontsize="small")
         axes.locator_params(axis="x", integer=True, nbins=5)
-    grid.set(ylim=(0, None)).set_axis_labels("", "")
-    grid.figure.supxlabel("factor, ranked by information", color=GREY, fontsize="medium")
-    grid.figure.supylabel(r"$I(X;Z_h)$ (nats)", color=GREY, fontsize="medium")
-    grid.figure.set_layout_engine("constrained")
-    return grid.figure
+    panels.flat[0].set_ylim(bottom=0)  # of all
+    figure.supxlabel("factor, ranked by information", color=GREY, fontsize="medium")
+    figure.supylabel(r"$I(X;Z_h)$ (nats)", color=GREY, fontsize="medium")
+    return figure
 
 
-def deviation_against_information(
-    information: Mapping[str, FactorInformation], levels: Mapping[str, float] | None = None
-) -> Figure:
-    """Draw the marginal deviation of every factor against its information, for several models.
-
-    Parameters
-    ----------
-    information : mapping of name to FactorInformation
-        At most four.
-    levels : mapping of name to float, optional
-        Deviations to mark by a line.
-    """
+def deviation_against_information(information: Mapping[str, FactorInformation], levels: Mapping[str, float]) -> Figure:
+    """Draw the marginal deviation of every factor against its information for two models, and two levels as lines."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
-    for (name, of), colour, marker in zip(information.items(), (BLUE, ORANGE, GREEN, PURPLE), "osD^", strict=False):
-        axes.plot(of.nats.numpy(), of.marginal_std.numpy(), marker, color=colour, ms=5, alpha=0.85, label=name)
-    for (name, level), line in zip((levels or {}).items(), (":", "--", "-."), strict=False):
+    for (name, of), colour, marker in zip(information.items(), (BLUE, ORANGE), "os", strict=True):
+        axes.plot(of.nats, of.marginal_std, marker, color=colour, ms=5, alpha=0.85, label=name)
+    for (name, level), line in zip(levels.items(), (":", "--"), strict=True):
         axes.axhline(level, color=GREY, lw=1, ls=line, label=name)
     axes.set(xlabel=r"$I(X;Z_h)$ (nats)", ylabel=r"$\sigma^*_h$", ylim=(0, None))
     axes.set_xlim(left=min(0, axes.get_xlim()[0]))

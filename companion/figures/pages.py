@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
@@ -32,13 +31,7 @@ def used_and_ignored_factor(sigma: float = 0.25) -> Figure:
 
 
 def rotated_code(codes: pd.DataFrame) -> Figure:
-    """Draw the information of two factors and its sum against the angle by which their plane is turned.
-
-    Parameters
-    ----------
-    codes : DataFrame
-        As from `companion.experiments.pages.rotated_codes`: a panel per code, estimates as dots.
-    """
+    """Draw what `companion.experiments.pages.rotated_codes` returns: a panel per code, estimates as dots."""
     use_style()
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, layout="constrained")
     for axes, (title, rows) in zip(panels, codes.groupby("code", sort=False), strict=True):
@@ -54,13 +47,7 @@ def rotated_code(codes: pd.DataFrame) -> Figure:
 
 
 def cost_and_error(rows: pd.DataFrame) -> Figure:
-    """Draw estimators by CPU time and error, both logarithmic.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        With columns estimator, cpu_seconds and largest_error (nats).
-    """
+    """Draw estimators by CPU time and error, both logarithmic; columns estimator, cpu_seconds, largest_error (nats)."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     # Names alternate above and below, so that neighbours do not overlap.
     for place, row in enumerate(rows.sort_values("cpu_seconds").itertuples()):
@@ -78,48 +65,32 @@ def cost_and_error(rows: pd.DataFrame) -> Figure:
 def time_and_memory(rows: pd.DataFrame, megabytes_of_a_sample: float) -> Figure:
     """Draw seconds and memory against the number of samples, for streamed files and for all samples in memory.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        With columns samples, in_memory, wall_seconds and peak_megabytes.
-    megabytes_of_a_sample : float
-        Size of one sample.
+    Columns are samples, in_memory, wall_seconds and peak_megabytes.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH + 1.2, 3.2), layout="constrained")
-    alone = rows.sort_values("samples")
-    names = alone.in_memory.map({False: "files, part by part", True: "all in memory"})
-    for panel, column in zip(axes, ("wall_seconds", "peak_megabytes"), strict=True):
-        sns.lineplot(
-            alone, x="samples", y=column, hue=names, style=names, ax=panel, palette=[BLUE, ORANGE], markers=["o", "s"],
-            dashes=False, legend=panel is axes[0],
-        )  # fmt: skip
-    handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].get_legend().remove()
-    samples = np.array([alone.samples.min(), alone.samples.max()])
-    (size,) = axes[1].plot(samples, samples * megabytes_of_a_sample, color=GREY, ls=":")
-    axes[0].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="time (s)")
-    axes[1].set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="peak memory (MB)", ylim=(20, None))
-    figure.legend(
-        [*handles, size], [*labels, "size of the samples"], loc="outside upper center", ncols=3, fontsize="small"
-    )
+    figure, (time, memory) = plt.subplots(1, 2, figsize=(WIDTH + 1.2, 3.2), layout="constrained")
+    for in_memory, name, look in (
+        (False, "files, part by part", {"color": BLUE, "marker": "o", "ms": 5}),
+        (True, "all in memory", {"color": ORANGE, "marker": "s", "ms": 5}),
+    ):
+        shown = rows[rows.in_memory == in_memory].sort_values("samples")
+        time.plot(shown.samples, shown.wall_seconds, **look)
+        memory.plot(shown.samples, shown.peak_megabytes, label=name, **look)
+    samples = np.array([rows.samples.min(), rows.samples.max()])
+    memory.plot(samples, samples * megabytes_of_a_sample, color=GREY, ls=":", label="size of the samples")
+    time.set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="time (s)")
+    memory.set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="peak memory (MB)", ylim=(20, None))
+    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
     return figure
 
 
 def beta_path(runs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
-    """Draw numbers of many runs against beta, a panel each: every run, the mean, and its 95 % interval.
+    """Draw columns of a table of runs against its column `beta`: every run, the mean, and its 95 % interval.
 
-    The interval is Student's over the runs of one beta, and drawn for three runs or more.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        One row per run, with a column `beta` and those of the panels.
-    panels : mapping of str to str
-        Columns to the labels of their axes.
+    The interval is Student's over the runs of one beta, and drawn for three runs or more. `panels` maps the columns to
+    the labels of their axes.
     """
-    figure, rows = plt.subplots(
-        len(panels), 1, figsize=(WIDTH, 1.7 * len(panels) + 0.6), sharex=True, layout="constrained", squeeze=False
-    )
+    size = (WIDTH, 1.7 * len(panels) + 0.6)
+    figure, rows = plt.subplots(len(panels), 1, figsize=size, sharex=True, layout="constrained", squeeze=False)
     betas = sorted(runs.beta.unique())
     for axes, (column, label), colour in zip(rows[:, 0], panels.items(), itertools.cycle([BLUE, ORANGE, GREEN])):
         values = runs.groupby("beta")[column]

@@ -15,20 +15,16 @@ from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, WIDTH, dra
 from vaemi.information import FactorInformation
 
 
-def spectrum(
-    information: FactorInformation, traversals: Mapping[int, Tensor], threshold: float = 0.1, span: float = 3.0
-) -> Figure:
+def spectrum(information: FactorInformation, traversals: Mapping[int, Tensor], threshold: float = 0.1) -> Figure:
     """Draw Figure 1 of the paper: information of every factor, sigma* below it, and pictures along some factors.
 
     Parameters
     ----------
     information : FactorInformation
     traversals : mapping of factor to Tensor, shape (steps, C, height, width)
-        Pictures along each factor.
+        Pictures from -3 to +3 sigma*.
     threshold : float
         Nats above which a factor counts as influential.
-    span : float
-        Half-width of the traversals in sigma*, for the label.
     """
     figure = plt.figure(figsize=(WIDTH, 6.2), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.15, 1], squeeze=False)[:, 0]
@@ -36,21 +32,14 @@ def spectrum(
     rows = bottom.subplots(len(traversals), 1, squeeze=False)[:, 0]
     for axes, (factor, pictures) in zip(rows, traversals.items(), strict=True):
         show_strip(axes, pictures, f"$z_{{{factor}}}$\n{information.nats[factor]:.2f} nats")
-    rows[-1].set_xlabel(rf"from $-{span:g}\,\sigma^*_h$ to $+{span:g}\,\sigma^*_h$")
+    rows[-1].set_xlabel(r"from $-3\,\sigma^*_h$ to $+3\,\sigma^*_h$")
     return figure
 
 
 def spectra(informations: Mapping[str, FactorInformation], threshold: float = 0.1, shown_beyond: int = 4) -> Figure:
-    """Draw several sorted spectra in one panel, with 95 % intervals; the legend counts the factors.
+    """Draw up to five sorted spectra in one panel, with 95 % intervals; the legend counts the factors.
 
-    Parameters
-    ----------
-    informations : mapping of name to FactorInformation
-        At most five.
-    threshold : float
-        Nats above which a factor counts as influential.
-    shown_beyond : int
-        Ranks shown beyond the last influential factor of any spectrum.
+    `shown_beyond` is the number of ranks shown beyond the last factor above the threshold of any spectrum.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
     counts = {name: len(information.influential(threshold)) for name, information in informations.items()}

@@ -16,24 +16,17 @@ from vaemi.auditing.figures import BLUE, GREY, ORANGE, WIDTH
 def factors_against_dimension(
     dimension: Sequence[int], factors: Sequence[int], components: Sequence[int], latent_dim: int
 ) -> Figure:
-    """Draw the number of influential factors and of principal components against the true dimension.
+    """Draw the number of influential factors and of principal components of each run against the true dimension.
 
-    Parameters
-    ----------
-    dimension, factors, components : sequence of int, one per run
-        True dimension, influential factors, and principal components above the noise.
-    latent_dim : int
-        Factors that each model was given.
+    Dimensions ascend and have as many runs each; `latent_dim` is the number of factors that each model was given.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     largest = max(dimension)
     axes.plot([0, largest + 1], [0, largest + 1], color=GREY, lw=1, ls="--", zorder=0, label="as many as dimensions")
     axes.axhline(latent_dim, color=GREY, lw=1, ls=":", label="given to the model")
     # Runs of the same dimension stand side by side.
-    run = pd.Series(dimension).groupby(dimension)
-    place = np.array(dimension) + 0.6 * (run.cumcount() - (run.transform("size") - 1) / 2) / run.transform(
-        lambda same: max(len(same) - 1, 1)
-    )
+    seeds = len(dimension) // len(set(dimension))
+    place = np.array(dimension) + 0.6 * (np.arange(len(dimension)) % seeds - (seeds - 1) / 2) / max(seeds - 1, 1)
     axes.plot(place, components, "^", color=ORANGE, ms=3.5, alpha=0.8, label="principal components above the noise")
     axes.plot(place, factors, "o", color=BLUE, ms=4.5, mfc="none", mew=1.2, label="influential factors")
     axes.set(xlabel="intrinsic dimension $d$ of the data", ylabel="number", xlim=(0, largest + 1), ylim=(0, None))
@@ -42,20 +35,13 @@ def factors_against_dimension(
     return figure
 
 
-def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor, shown_beyond: int = 4) -> Figure:
-    """Draw sorted spectra as a heat map, one column per run, with a step between the d-th and the next factor.
+def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor) -> Figure:
+    """Draw sorted spectra (runs, H) as a heat map, one column per run, with a step below the true dimension.
 
-    Parameters
-    ----------
-    dimension : sequence of int, length R
-        True dimension of every run, ascending.
-    spectra : Tensor, shape (R, H)
-        Information of every run's factors in nats, the largest first.
-    shown_beyond : int
-        Ranks shown beyond the largest dimension.
+    Dimensions ascend.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-    shown = min(max(dimension) + shown_beyond, spectra.shape[1])
+    shown = min(max(dimension) + 4, spectra.shape[1])
     edges = np.arange(len(dimension) + 1)
     mesh = axes.pcolormesh(
         edges, np.arange(shown + 1) + 0.5, spectra[:, :shown].T.numpy(), cmap="viridis", vmin=0, rasterized=True
@@ -75,16 +61,9 @@ def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor, shown_beyond
 def information_path(
     betas: Sequence[float], nats: Tensor, linear_betas: Sequence[float], linear_nats: Tensor, threshold: float = 0.1
 ) -> Figure:
-    """Draw the information of every factor against beta and the number above the threshold, beside a linear model.
+    """Draw the nats by rank, shape (betas, factors), and the number above the threshold against beta.
 
-    Parameters
-    ----------
-    betas, linear_betas : sequence of float
-        Values of beta of the trained VAE and of the closed form.
-    nats, linear_nats : Tensor, shape (number of betas, number of factors)
-        Information by rank at each beta.
-    threshold : float
-        Nats above which a factor counts as influential.
+    A trained VAE is on the left, the closed form of a linear one on the right.
     """
     figure, panels = plt.subplots(
         2, 2, figsize=(WIDTH, 4.8), sharex=True, sharey="row", height_ratios=[1.5, 1], layout="constrained"
@@ -112,18 +91,9 @@ def too_few_factors(
     dimension: int,
     noise: float,
 ) -> Figure:
-    """Draw influential factors, reconstruction error and learned sigma against the number of factors given.
+    """Draw influential factors, root mean square error and learned sigma against the number of factors given.
 
-    Parameters
-    ----------
-    latent_dims, factors : sequence of int, one per run
-        Factors given and factors used.
-    errors, sigmas : sequence of float, one per run
-        Root mean square error per coordinate and learned standard deviation, in units of x.
-    dimension : int
-        Intrinsic dimension of the data.
-    noise : float
-        Standard deviation of the noise in the data.
+    Lines mark the intrinsic dimension of the data and the standard deviation of their noise.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.4), layout="constrained")
     largest = max(latent_dims)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,17 +9,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, WIDTH
+from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, WIDTH
 
 
 def kl_split(information: Tensor, to_prior: Tensor, kl: Tensor) -> Figure:
-    """Draw the two parts of every factor's KL term as a stack, and the term itself on top.
-
-    Parameters
-    ----------
-    information, to_prior, kl : Tensor, shape (H,)
-        I(X;Z_h), KL(q(z_h) || p(z_h)) and E_x KL(q(z_h|x) || p(z_h)) in nats.
-    """
+    """Draw the two parts of every factor's KL term, in nats, as a stack, and the term itself on top."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.0), layout="constrained")
     place = np.arange(1, len(kl) + 1)
     axes.bar(place, information, color=BLUE, width=0.6, lw=0, label=r"$I(X;Z_h)$")
@@ -33,15 +26,7 @@ def kl_split(information: Tensor, to_prior: Tensor, kl: Tensor) -> Figure:
 
 
 def separation(correlation: Tensor, of_factors: Tensor, joint: Tensor, sampled: Mapping[float, float]) -> Figure:
-    """Draw the sum of the factors' information and their joint information against their correlation.
-
-    Parameters
-    ----------
-    correlation, of_factors, joint : Tensor, shape (C,)
-        Correlation of the means, sum_h I(X;Z_h) and I(X;Z) in nats.
-    sampled : mapping of correlation to float
-        The sum, estimated from samples.
-    """
+    """Draw the sum of the factors' information, also as sampled, and their joint information against correlation."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
     axes.fill_between(correlation, joint, of_factors, color=GREY, alpha=0.25, lw=0, label="total correlation")
     axes.plot(correlation, of_factors, color=BLUE, label=r"$\sum_h I(X;Z_h)$")
@@ -53,26 +38,17 @@ def separation(correlation: Tensor, of_factors: Tensor, joint: Tensor, sampled: 
 
 
 def water_filling_path(betas: Sequence[float], information: Tensor, curve_betas: Tensor, curve: Tensor) -> Figure:
-    """Draw the information of every factor of trained linear VAEs over the closed form.
-
-    Parameters
-    ----------
-    betas : sequence of float, length B
-    information : Tensor, shape (B, H)
-        Nats of the trained factors, by rank.
-    curve_betas, curve : Tensor, shapes (C,) and (C, H)
-        Reverse water-filling, in the same order.
-    """
+    """Draw the nats of trained linear VAEs by rank, shape (B, H), over those of the closed form, shape (C, H)."""
     figure, axes = plt.subplots(figsize=(WIDTH, 4.0), layout="constrained")
-    colours = itertools.cycle([BLUE, ORANGE, GREEN, PURPLE])
-    for path, points, colour in zip(curve.T, information.T, colours, strict=False):
-        axes.plot(curve_betas, path, color=colour, lw=1.4)
-        axes.plot(betas, points, "o", color=colour, ms=4.5)
+    # Each uses up the colours of the style in the same order.
+    axes.plot(curve_betas, curve, lw=1.4)
+    axes.set_prop_cycle(plt.rcParams["axes.prop_cycle"])
+    axes.plot(betas, information, "o", ms=4.5)
     axes.plot([], [], color=GREY, lw=1.4, label="reverse water-filling")
     axes.plot([], [], "o", color=GREY, ms=4.5, label="trained linear VAE")
     axes.set_xscale("log")
     axes.set_xticks([1, 2, 5, 10], ["1", "2", "5", "10"])
-    axes.set_xticks([], minor=True)
+    axes.minorticks_off()
     axes.set(xlabel=r"$\beta$", ylabel=r"$I(X;Z_h)$ (nats)", ylim=(-0.05, None))
     axes.legend(loc="upper right")
     return figure
@@ -85,14 +61,9 @@ def fano_at_its_best(
     bound: tuple[Tensor, Tensor],
     best: tuple[Tensor, Tensor],
 ) -> Figure:
-    """Draw the accuracy of an optimal classifier against information, under Fano's bound, in per cent.
+    """Draw the accuracy of an optimal classifier in per cent against I(Y;Z) and I(X;Z), under Fano's bound.
 
-    Parameters
-    ----------
-    accuracy, on_labels, on_inputs : sequence of float
-        Accuracy at each noise level, and the nats I(Y;Z) and I(X;Z) there.
-    bound, best : pair of Tensor
-        Nats and accuracy of Fano's bound and of the most accurate channel.
+    `bound` and `best` are nats and accuracy of Fano's bound and of the most accurate channel.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     axes.fill_between(*bound, 103, color=GREY, alpha=0.25, lw=0, label="forbidden by Fano")
@@ -121,16 +92,9 @@ def gaussian_gap(separations: Tensor, gaussian: Tensor, exact: Tensor) -> Figure
 def reconstruction_against_bound(
     information: Tensor, bound: Tensor, optimum: Tensor, all_active_from: float, trained: tuple[Tensor, Tensor]
 ) -> Figure:
-    """Draw the reconstruction error against information: the bound, the best code, and trained linear VAEs.
+    """Draw the mean squared error against I(X;Z) in nats: the bound, the best code, and trained linear VAEs.
 
-    Parameters
-    ----------
-    information, bound, optimum : Tensor, shape (C,)
-        I(X;Z) in nats, and the mean squared error per coordinate of the bound and of the best code.
-    all_active_from : float
-        Nats above which the best code uses all components.
-    trained : pair of Tensor, shape (B,)
-        Information and error of the trained models.
+    The best code uses all components above `all_active_from` nats; `trained` are information and error of the models.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     axes.fill_between(information, bound, bound.min() / 2, color=GREY, alpha=0.25, lw=0, label="forbidden by the bound")
@@ -142,12 +106,7 @@ def reconstruction_against_bound(
         "all components\nactive", (all_active_from, float(optimum.max())), xytext=(-5, 0), textcoords="offset points",
         ha="right", va="top", fontsize=10, color=GREY,
     )  # fmt: skip
-    axes.set(
-        yscale="log",
-        xlabel=r"$I(X;Z)$ (nats)",
-        ylabel="mean squared error per coordinate",
-        xlim=(0, float(information.max())),
-        ylim=(float(bound.min()) / 1.3, None),
-    )
+    axes.set(yscale="log", xlabel=r"$I(X;Z)$ (nats)", ylabel="mean squared error per coordinate")
+    axes.set(xlim=(0, float(information.max())), ylim=(float(bound.min()) / 1.3, None))
     axes.legend(loc="lower left")
     return figure

@@ -10,15 +10,7 @@ from vaemi.auditing.figures import WIDTH
 
 
 def information_by_place(by_place: Tensor, pictures: Tensor) -> Figure:
-    """Draw the information of spatial latents, summed over the channels, and the deviation of every pixel.
-
-    Parameters
-    ----------
-    by_place : Tensor, shape (height, width)
-        In nats, as `Audit.by_place`.
-    pictures : Tensor, shape (N, C, height, width)
-        With values in [0, 1]; height and width may differ from those of the latents.
-    """
+    """Draw `Audit.by_place`, the information of spatial latents, beside the deviation of every pixel of pictures."""
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.6), layout="constrained")
     varies = pictures.std(0).mean(0)
     for axes, values, title, label in (

@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from companion import figures
 
 COLOURS = {name: getattr(figures, name) for name in ("BLUE", "ORANGE", "GREEN", "PURPLE")}
-GROUNDS = {"light": "#ffffff", "dark": "#121212"}
 # Linear RGB as dichromats see it: projections along the axis of the missing cone, after Vienot, Brettel and Mollon
 # (1999), Color Research and Application 24, 243-252.
 SEEN = {
@@ -21,7 +21,7 @@ XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1
 
 
 def linear(colour):
-    value = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    value = np.array(to_rgb(colour))
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
@@ -32,19 +32,8 @@ def lab(rgb):
     return np.array([116 * root[1] - 16, 500 * (root[0] - root[1]), 200 * (root[1] - root[2])])
 
 
-def contrast(one, other):
-    """Of WCAG 2: from 1, the same, to 21, black on white."""
-    light, dark = sorted((float(XYZ[1] @ linear(colour)) for colour in (one, other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def test_the_measures_on_known_cases():
-    assert lab(linear("#ffffff")) == pytest.approx([100, 0, 0], abs=1e-6)
+def test_the_distance_on_a_known_case():
     assert lab(linear("#ff0000")) == pytest.approx([53.24, 80.09, 67.20], abs=0.05)
-    assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    for matrix in SEEN.values():
-        # Greys look the same to everybody.
-        assert matrix @ np.ones(3) == pytest.approx(np.ones(3))
     # A red and a green of the same lightness, which anybody who sees all colours tells apart.
     red, green = linear("#c0504d"), linear("#5f8a3a")
     assert np.linalg.norm(lab(red) - lab(green)) > 60
@@ -60,7 +49,9 @@ def test_colours_are_told_apart(seen):
     assert min(distances.values()) > 20, distances
 
 
-@pytest.mark.parametrize("ground", GROUNDS)
-def test_colours_stand_out_from_the_page(ground):
+@pytest.mark.parametrize("ground", ["#ffffff", "#121212"])
+def test_colours_stand_out_from_a_light_and_a_dark_page(ground):
+    # The contrast of WCAG 2: from 1, the same, to 21, black on white.
     for name, colour in {**COLOURS, "GREY": figures.GREY}.items():
-        assert contrast(colour, GROUNDS[ground]) >= 3, name
+        dark, light = sorted(float(XYZ[1] @ linear(one)) for one in (colour, ground))
+        assert (light + 0.05) / (dark + 0.05) >= 3, name
