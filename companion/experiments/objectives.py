@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from statistics import median
 
 import pandas as pd
 import torch
@@ -21,6 +23,7 @@ from vaemi.influence import (
 )
 from vaemi.information import factor_information, total_correlation, total_correlation_bound
 from vaemi.models import VAE, posterior
+from vaemi.objectives import Objective
 
 # The fewest that a test at level 0.05 accepts; only the information is used, which does not depend on them.
 _PERMUTATIONS = 19
@@ -159,3 +162,26 @@ def scores_table(scores: pd.DataFrame, times: Mapping[str, float]) -> pd.DataFra
             "time of a step": [f"{times[name]:.2f}" for name in mean.index],
         }
     )
+
+
+def relative_seconds(model: VAE, x: Tensor, objectives: Mapping[str, Objective], repeats: int = 30) -> dict[str, float]:
+    """Return the processor time of a forward and backward pass with each objective, relative to the first objective.
+
+    The objectives take turns, so that other load on the machine affects them equally; the result is the ratio of
+    medians. The model does not change.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    discriminators = {name: objective.discriminator(model.latent_dim) for name, objective in objectives.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in objectives}
+    for _ in range(1 + repeats):
+        for name, objective in objectives.items():
+            own = discriminators[name]
+            trained = weights if own is None else [*weights, *own.parameters()]
+            started = time.process_time()
+            loss, _terms = objective(model, x, generator, discriminator=own)
+            torch.autograd.grad(loss, trained)
+            seconds[name].append(time.process_time() - started)
+    medians = {name: median(values[1:]) for name, values in seconds.items()}  # the first turn warms up
+    first = next(iter(medians.values()))
+    return {name: value / first for name, value in medians.items()}

@@ -71,6 +71,6 @@ def keep_for_explorer(run: Run, model: ConvVAE, mean: Tensor, described: Sequenc
 
 def show_verdicts(verdicts: Sequence[Claim]) -> None:
     """Display the verdicts as a table, and the rule of each claim."""
-    table = claims.table([claim.to_dict() for claim in verdicts])
-    rules = [f"- **{claim.id}** counts as holding when {claim.rule}." for claim in verdicts]
+    table = claims.table(verdicts)
+    rules = [f"- **{claim['id']}** counts as holding when {claim['rule']}." for claim in verdicts]
     display(Markdown(table.to_markdown(index=False)), Markdown("\n".join(rules)))

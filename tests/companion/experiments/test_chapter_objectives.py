@@ -108,3 +108,13 @@ def test_a_table_of_one_model_each_and_of_several():
     ]  # fmt: skip
     several = experiments.scores_table(pd.DataFrame([row, other], index=["a", "a"]), times)
     assert several.iloc[0].tolist()[:4] == ["a", "4.0 (3.0\N{EN DASH}5.0)", "5.2 (4.2\N{EN DASH}6.2)", "0.5 to 2.0"]
+
+
+def test_the_time_of_an_objective_is_relative_to_the_first():
+    model = linear_model(torch.eye(2), torch.eye(2))
+    named = {"a": BetaVAE(), "many": FactorVAE(hidden_dims=(500, 500)), "same": BetaVAE()}
+    found = experiments.relative_seconds(model, normal(500, 2), named, repeats=5)
+    assert found["a"] == 1
+    assert found["many"] > 2
+    assert found["same"] < 2
+    assert all(weight.grad is None for weight in model.parameters())
