@@ -98,7 +98,7 @@ def prediction_diversity(probabilities: Any) -> float:
     Parameters
     ----------
     probabilities : array or tensor, shape (N, A)
-        Predicted probability that a picture has an attribute, as from `AttributeClassifier.probabilities`.
+        Predicted probability that a picture has an attribute, as from a classifier.
 
     Raises
     ------

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from companion.experiments import mnist
-from vaemi import influence
 
 
 def test_ratios_are_counted_as_the_authors_count_them():
@@ -38,19 +37,19 @@ def test_accuracy_changes_are_those_of_the_parts():
     order, other = torch.tensor([3, 1, 0, 2, 4]), torch.tensor([1, 3, 0, 2, 4])
     ratios = ["1.0", "0.2", "0.0"]
     found = mnist.accuracy_changes((z, labels), (z, labels), order, other, ratios, epochs=5, classifiers=3, seed=1)
-    classifier = influence.train_classifier(z, labels, 5, seed=1)
+    classifier = mnist.train_classifier(z, labels, 5, seed=1)
     counts = [5, 1, 0]
-    expected = influence.accuracies(classifier, z, labels, order, counts)
+    expected = mnist.accuracies(classifier, z, labels, order, counts)
     assert found.percent == pytest.approx(dict(zip(ratios, (100 * value for value in expected), strict=True)))
-    swapped = influence.accuracies(classifier, z, labels, other, counts)
+    swapped = mnist.accuracies(classifier, z, labels, other, counts)
     assert [value for (value,) in found.changed["other order"].values()] == pytest.approx([100 * v for v in swapped])
     assert {ratio: len(values) for ratio, values in found.changed["one factor exchanged"].items()} == {
         "1.0": 0, "0.2": 3, "0.0": 0,
     }  # fmt: skip
     assert {len(values) for values in found.changed["other classifiers"].values()} == {2}
-    longer = influence.train_classifier(z, labels, 15, seed=1)
+    longer = mnist.train_classifier(z, labels, 15, seed=1)
     assert found.changed["trained three times as long"]["1.0"] == pytest.approx(
-        [100 * influence.accuracies(longer, z, labels, order, [5])[0]]
+        [100 * mnist.accuracies(longer, z, labels, order, [5])[0]]
     )
     low, high = found.lowest("one factor exchanged"), found.highest("one factor exchanged")
     assert low["0.2"] < found.percent["0.2"] <= high["0.2"]
