@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def progress(iterable: Iterable[T], **settings: Any) -> Iterable[T]:
+def progress_bar(iterable: Iterable[T], **settings: Any) -> Iterable[T]:
     """Iterate with a bar on standard error, or without one if tqdm is missing; `settings` are those of tqdm."""
     try:
         from tqdm import tqdm

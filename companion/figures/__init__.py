@@ -18,13 +18,22 @@ from companion.figures.pages import (
     time_and_memory,
     used_and_ignored_factor,
 )
-from companion.figures.shared import masking_curves, show_strip, spectra, spectrum, strips
+from companion.figures.shared import (
+    information_maps,
+    masking_curves,
+    show_strip,
+    spectra,
+    spectrum,
+    spectrum_and_deviations,
+    strips,
+)
 from companion.figures.sparsity import (
     factors_against_dimension,
     information_path,
     spectra_by_dimension,
     too_few_factors,
 )
+from companion.figures.style import as_svg, use_style
 from companion.figures.theory import (
     fano_at_its_best,
     gaussian_gap,
@@ -34,18 +43,7 @@ from companion.figures.theory import (
     water_filling_path,
 )
 from companion.figures.your_vae import information_by_place
-from vaemi.auditing.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    WIDTH,
-    as_svg,
-    information_maps,
-    spectrum_and_deviations,
-    use_style,
-)
+from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, WIDTH
 
 __all__ = [
     "BLUE",

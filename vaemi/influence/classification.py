@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaemi._progress import progress
+from vaemi._progress import progress_bar
 from vaemi.errors import import_extra
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def attribute_accuracies(
     metrics = import_extra("sklearn.metrics", "influence")
     truth = np.asarray(test_labels).T
     found = {}
-    for name, factors in progress(subsets.items(), desc="classifiers of attributes"):
+    for name, factors in progress_bar(subsets.items(), desc="classifiers of attributes"):
         chosen = torch.as_tensor(factors, dtype=torch.long)
         if not len(chosen):
             found[name] = torch.full((len(truth),), 0.5, dtype=torch.float64)

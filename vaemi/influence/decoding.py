@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from vaemi._progress import progress
+from vaemi._progress import progress_bar
 from vaemi.information import FactorInformation, kl_to_prior
 from vaemi.models import VAE, as_float
 
@@ -88,7 +88,7 @@ def keep_top_errors(
     """
     return {
         name: [reconstruction_error(model, images, keep(mean, order[:count])) for count in counts]
-        for name, order in progress(orders.items(), desc="keeping the top factors")
+        for name, order in progress_bar(orders.items(), desc="keeping the top factors")
     }
 
 
@@ -102,7 +102,7 @@ def removal_damage(model: VAE, images: Tensor, mean: Tensor) -> Tensor:
     """
     intact = reconstruction_error(model, images, mean)
     damage = torch.empty(mean.shape[1], dtype=torch.float64)
-    for factor in progress(range(mean.shape[1]), desc="removing one factor"):
+    for factor in progress_bar(range(mean.shape[1]), desc="removing one factor"):
         without = mean.clone()
         without[:, factor] = 0
         damage[factor] = reconstruction_error(model, images, without) - intact

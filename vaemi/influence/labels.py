@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from vaemi._progress import progress
+from vaemi._progress import progress_bar
 from vaemi.errors import import_extra
 from vaemi.information.checks import checked_posterior
 
@@ -187,7 +187,7 @@ def label_information(
     drawn = sample_posterior(mean, log_variance, seed)
 
     given_factor, given_draws = [], []
-    for factor in progress(range(mean.shape[1]), desc="information on labels"):
+    for factor in progress_bar(range(mean.shape[1]), desc="information on labels"):
         shares = _mean_of_clusters(_grid_probabilities(mean[:, factor], log_variance[:, factor]), unit)
         given_factor.append(_conditional_entropies(shares, indicators[:, None], member))
         shares = _mean_of_clusters(_grid_probabilities(drawn[:, factor], log_variance[:, factor]), unit)

@@ -13,7 +13,8 @@ from torch import nn
 from torch.distributions import Independent, Laplace, Normal
 
 import vaemi
-from vaemi.auditing import SCALES, AuditError
+from vaemi import AuditError
+from vaemi.auditing.answers import SCALES
 
 N, H = 4000, 6
 # Variances of the posteriors of the three factors that are used; the means have what is left to 1.

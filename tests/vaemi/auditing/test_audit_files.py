@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 import vaemi
-from vaemi.auditing import AuditError
+from vaemi import AuditError
 
 COUNTS = (40, 25, 35, 1, 59)
 
