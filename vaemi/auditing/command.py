@@ -148,7 +148,8 @@ def _inputs(path: Path) -> Tensor:
             # Mapped, as it may be larger than memory; copy-on-write, as torch warns of arrays that are read-only.
             arrays: Any = np.load(path, mmap_mode="c", allow_pickle=False)
         elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, as NumPy leaves a damaged file open that it opened itself.
+            with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
                 arrays = dict(file)
         elif path.suffix == ".pt":
             arrays = torch.load(path, map_location="cpu", weights_only=True)

@@ -94,6 +94,8 @@ def draw_information_maps(figure: Figure, maps: Tensor, shown: int = 8) -> None:
     `maps`, in nats as `Audit.maps`, has the shape (channels, height, width) or (channels, length).
     """
     channels = maps.flatten(1).sum(1).argsort(descending=True, stable=True)[:shown].tolist()
+    values, aspect = (maps.numpy(), "equal") if maps.ndim == 3 else (maps[:, None].numpy(), "auto")
+    most = max(float(maps.max()), 1e-3)
     columns = min(4, len(channels))
     rows = -(-len(channels) // columns)
     figure.set_size_inches(WIDTH, 0.6 + 1.4 * rows)
@@ -101,7 +103,6 @@ def draw_information_maps(figure: Figure, maps: Tensor, shown: int = 8) -> None:
     for axes, channel in itertools.zip_longest(panels.flat, channels):
         axes.set_axis_off()
         if channel is not None:
-            values, aspect = (maps[channel], "equal") if maps.ndim == 3 else (maps[channel, None], "auto")
-            drawn = axes.imshow(values, cmap="viridis", vmin=0, vmax=max(float(maps.max()), 1e-3), aspect=aspect)
+            drawn = axes.imshow(values[channel], cmap="viridis", vmin=0, vmax=most, aspect=aspect)
             axes.set_title(f"channel {channel}")
     figure.colorbar(drawn, ax=panels, label=r"$I(X;Z_h)$ (nats)")

@@ -100,11 +100,13 @@ def _page(audit: Audit, about: Mapping[str, str]) -> str:
 
 def _figure(audit: Audit) -> str:
     """Draw a map per channel of spatial latents, otherwise the spectrum above sigma*."""
-    matplotlib = import_extra("matplotlib.figure", "audit")
+    matplotlib = import_extra("matplotlib", "audit")
+    from matplotlib.figure import Figure
+
     from vaemi.auditing import figures
 
     with matplotlib.rc_context(figures.STYLE):  # the caller's figures keep their style
-        figure = matplotlib.figure.Figure(figsize=(figures.WIDTH, 3.4), layout="constrained")
+        figure = Figure(figsize=(figures.WIDTH, 3.4), layout="constrained")
         if audit.is_spatial and len(audit.latent_shape) <= 3:
             figures.draw_information_maps(figure, audit.maps)
             what = "Heat maps of the information of each channel at every place"
