@@ -34,32 +34,7 @@ def audit_target(
     state: str | None,
     dask: str | None,
 ) -> tuple[Audit, dict[str, str]]:
-    """Audit an encoder on inputs in files, or posteriors in files.
-
-    Parameters
-    ----------
-    target : str
-        ``FILE.py:NAME`` or ``MODULE:NAME`` of an encoder; or a file, folder or pattern of posteriors.
-    data : sequence of str
-        Files or folders of inputs; or more posteriors.
-    scale, threshold, batch_size, device
-        See `audit`.
-    state : str or None
-        See `audit_files`.
-    dask : str or None
-        Address of a Dask scheduler whose workers count the files of posteriors.
-
-    Returns
-    -------
-    Audit
-    dict of str to str
-        Where the numbers come from, for the report.
-
-    Raises
-    ------
-    AuditError
-        If something cannot be found or read, or the audit fails.
-    """
+    """Audit an encoder on inputs in files, or posteriors in files; return also where the numbers come from."""
     if Path(target).suffix in _INPUT_KINDS or Path(target).is_dir() or (":" not in target and _is_pattern(target)):
         given = [target, *data]
         files = [path for name in given for path in _files(name, KINDS)]
@@ -83,13 +58,7 @@ def audit_target(
 
 
 def load_encoder(target: str) -> Any:
-    """Return the object that ``FILE.py:NAME`` or ``MODULE:NAME`` names. This runs the file.
-
-    Raises
-    ------
-    AuditError
-        If the target is not of that form, there is no such file, module or name, or running it fails.
-    """
+    """Return the object that ``FILE.py:NAME`` or ``MODULE:NAME`` names. This runs the file."""
     # A drive letter has a colon too, so split at the last one.
     place, _, name = target.rpartition(":")
     if not place or not name.isidentifier():

@@ -77,12 +77,10 @@ def audit(
 
     Notes
     -----
-    How the second output has to be read shows in sigma*_h^2 = E[mu_h^2 + sigma_h^2]. Multiplying factor h by c and
-    dividing the decoder's first weights by c leaves the reconstruction unchanged, so a trained model is where the KL
-    term is stationary in c. Its derivative c sigma*_h^2 - 1/c vanishes at c = 1 only if sigma*_h = 1, whatever beta is,
-    and for unused factors too. The reading for which most factors have sigma* near 1 is the right one, if the prior is
-    N(0, I). A root taken for its square, or the reverse, moves sigma* little; it shows in the pattern of the departures
-    over the factors, if three or more are used.
+    A factor can be stretched, and the decoder's first weights shrunk to match, without changing the reconstruction. In
+    a trained model the KL term is stationary under this, which it is only where sigma*_h^2 = E[mu_h^2 + sigma_h^2] = 1,
+    whatever beta is. The reading of the second output for which most factors have sigma* near 1 is the right one, if
+    the prior is N(0, I).
 
     Examples
     --------

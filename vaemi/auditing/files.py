@@ -104,17 +104,7 @@ def audit_files(
 
 @dataclass(frozen=True)
 class _Shard:
-    """Posteriors in one `.safetensors` file or in a pair of `.npy` files.
-
-    Attributes
-    ----------
-    mean, second : Path
-        Files of the two arrays, the same one for `.safetensors`.
-    scale : str
-        Name of the second array.
-    shape : tuple of int
-        Shape of both arrays.
-    """
+    """Posteriors in one `.safetensors` file, or in a pair of `.npy` files. `scale` is the name of the second array."""
 
     mean: Path
     second: Path
@@ -200,7 +190,7 @@ class _Total:
 
 
 def _count(shards: list[_Shard], total: _Total, state: Path | None, client: Client | None, bar: Any) -> None:
-    """Add the new shards to the total, and save it from time to time and at the end."""
+    """Add the new shards to the total, and save it now and then and at the end."""
     saved = time.monotonic()
     try:
         for shard, digest, sums in _counted(shards, total, client, bar):
@@ -331,7 +321,7 @@ def _shard(mean: Path, second: Path, scale: str, shape: tuple[int, ...], second_
 
 
 def _rows(path: Path, name: str, start: int, stop: int) -> Tensor:
-    """Read rows of an array. The file is opened for every part: pages of a mapped file count as memory until then."""
+    """Read rows of an array. The file is opened anew for each, as pages of a mapped file count as memory."""
     with _readable(path):
         if path.suffix == ".npy":
             array = _mapped(path)

@@ -34,25 +34,14 @@ dt { font-weight: bold; } dd { overflow-wrap: anywhere; }
 
 
 def write(audit: Audit, path: Path | str, about: Mapping[str, str] | None = None) -> Path:
-    """Write the page of an audit as an HTML file.
+    """Write the page of an audit as an HTML file, and return its path; an existing file is replaced.
 
     Parameters
     ----------
     audit : Audit
     path : path
-        The HTML file; an existing one is replaced.
     about : mapping, optional
         More entries for the provenance, such as the names of files.
-
-    Returns
-    -------
-    Path
-        The HTML file.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; an existing one is then unchanged.
     """
     path = Path(path)
     with atomic_write(path) as scratch:

@@ -33,24 +33,12 @@ class Sums:
 
     Sums of parts of the data merge into the sums of all of it, in any order and on any machine.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the latents of one input.
-    scale : str
-        What the second output is, one of `SCALES`.
-    named : bool
-        See `Answer`.
-
     Attributes
     ----------
-    sketch : InformationSketch
     moments : Tensor of float64, shape (6, H)
         Sums over inputs of the mean, its square, and the variance under each reading of the second output.
     least, most : Tensor of float64, shape (2, H)
         Range of the mean and of the second output.
-    device : str
-        Where the answers were.
     """
 
     def __init__(self, shape: tuple[int, ...], scale: str, named: bool) -> None:

@@ -27,20 +27,10 @@ class PermutationTest:
 
 
 def permutation_test(statistic: Tensor, alpha: float) -> PermutationTest:
-    """Test a table of statistics against its permutations.
+    """Test a table of statistics, shape (1 + n, ...): of the observed data, then of n permutations.
 
-    Parameters
-    ----------
-    statistic : Tensor, shape (1 + n, ...)
-        Of the observed data, then of n permutations. Large values are evidence against independence, and the cells
-        must be comparable.
-    alpha : float
-        Family-wise error rate.
-
-    Raises
-    ------
-    ValueError
-        If alpha is not between 0 and 1, or below the smallest p-value of n permutations.
+    Large values are evidence against independence, and the cells must be comparable; `alpha` is the family-wise error
+    rate.
     """
     n = len(statistic) - 1
     allowed = math.floor(alpha * (1 + n) + 1e-9)

@@ -273,14 +273,8 @@ def _indicators(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _conditional_entropies(shares: Tensor, shuffled: Tensor, member: Tensor) -> Tensor:
     """Return H(Y_a | Z) in nats of one factor, for all labels in n orders, float64 of shape (n, A).
 
-    Parameters
-    ----------
-    shares : Tensor, shape (G, M)
-        Shares of the posteriors at the points of a grid.
-    shuffled : Tensor, shape (M, n, C)
-        Class indicators in n orders.
-    member : Tensor, shape (C, A)
-        The label that each class belongs to.
+    From the shares of the posteriors at the points of a grid (G, M), class indicators in n orders (M, n, C), and the
+    label that each class belongs to (C, A).
     """
     mass = shares.sum(1)
     # A grid point may have no mass.

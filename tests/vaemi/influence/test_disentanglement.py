@@ -18,14 +18,6 @@ def information_of(share, null=0.0):
     return influence.LabelInformation(nats, 2 * ones[0], 2 * null * ones, ones, ones, ones, names, 19, 0.05)
 
 
-def test_one_factor_each_is_perfect():
-    scores = influence.disentanglement_scores(information_of([[1.0, 0, 0], [0, 0, 1.0], [0, 0, 0], [0, 1.0, 0]]))
-    assert scores.mig == scores.dci_disentanglement == scores.dci_completeness == 1
-    assert scores.captured_by.tolist() == [0, 3, 1]
-    assert scores.captured.tolist() == [1, 1, 1]
-    assert scores.sap is None
-
-
 def test_a_doubled_code_is_disentangled_but_not_complete():
     scores = influence.disentanglement_scores(information_of([[0.8, 0], [0.8, 0], [0, 0.4], [0, 0.4]]))
     assert scores.mig == 0
@@ -48,12 +40,6 @@ def test_what_chance_gives_has_no_importance():
     assert scores.dci_disentanglement == scores.dci_completeness == 1
     nothing = influence.disentanglement_scores(information_of([[0.1, 0.1], [0.1, 0.1]], null=0.1))
     assert nothing.dci_disentanglement == nothing.dci_completeness == nothing.mig == 0
-
-
-def test_a_single_factor_and_a_single_label():
-    scores = influence.disentanglement_scores(information_of([[0.7]]))
-    assert scores.mig == pytest.approx(0.7)
-    assert scores.dci_disentanglement == scores.dci_completeness == 1
 
 
 @pytest.fixture
