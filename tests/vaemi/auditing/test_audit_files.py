@@ -199,7 +199,7 @@ def test_memory_is_that_of_a_part_of_a_file(tmp_path):
 def test_dask_counts_every_file_once_although_a_worker_is_killed(tmp_path):
     """Of two worker processes, one is killed while it counts; Dask starts its files again."""
     distributed = pytest.importorskip("distributed")
-    counts = [60_000] * 10
+    counts = [60_000] * 6
     mean, log_variance = torch.randn(sum(counts), 32), -torch.rand(sum(counts), 32)
     for number, parts in enumerate(zip(mean.split(counts), log_variance.split(counts), strict=True)):
         write(tmp_path / f"{number}.safetensors", mean=parts[0], log_variance=parts[1])
@@ -229,5 +229,5 @@ def test_dask_counts_every_file_once_although_a_worker_is_killed(tmp_path):
             audited(files(tmp_path), client=client)
     assert len(killed) == 1
     expected = vaemi.factor_information(mean, log_variance)
-    assert (found.information.n_samples, found.n_batches) == (sum(counts), 10)
+    assert (found.information.n_samples, found.n_batches) == (sum(counts), 6)
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-10, rtol=0)
