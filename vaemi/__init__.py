@@ -7,23 +7,19 @@ The library behind the companion of *Discovering Influential Factors in Variatio
 from typing import TYPE_CHECKING, Any
 
 from vaemi._version import __version__
+from vaemi.errors import AuditError, MissingExtraError, TrainingError, VaemiError
 
 if TYPE_CHECKING:
     from vaemi.auditing import Audit, audit, audit_files
-    from vaemi.errors import AuditError, MissingExtraError, TrainingError, VaemiError
     from vaemi.information import FactorInformation, InformationSketch, factor_information
     from vaemi.information.metric import FactorInformationMetric
 
 # Names are imported on first use: `vaemi --help` must not import torch, and only the metric needs torchmetrics.
 _MODULES = {
     "Audit": "vaemi.auditing",
-    "AuditError": "vaemi.errors",
     "FactorInformation": "vaemi.information",
     "FactorInformationMetric": "vaemi.information.metric",
     "InformationSketch": "vaemi.information",
-    "MissingExtraError": "vaemi.errors",
-    "TrainingError": "vaemi.errors",
-    "VaemiError": "vaemi.errors",
     "audit": "vaemi.auditing",
     "audit_files": "vaemi.auditing",
     "factor_information": "vaemi.information",

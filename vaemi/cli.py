@@ -1,11 +1,48 @@
-"""Entry point of the `vaemi` command."""
+"""The `vaemi` command. Modules are imported when a command runs: `vaemi --help` imports neither torch nor numpy."""
 
-from __future__ import annotations
-
+import importlib
+import importlib.util
+import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from vaemi.errors import MissingExtraError, import_extra
+from vaemi._version import __version__
+from vaemi.errors import VaemiError
+
+try:
+    import typer
+    from typer.core import TyperGroup
+except ModuleNotFoundError:
+    sys.exit("vaemi: typer is not installed: pip install 'vaemi[audit]'.")
+
+
+class _Commands(TyperGroup):
+    """Commands whose foreseeable errors end in one sentence on standard error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VaemiError as error:
+            message, status = str(error), 1
+        except OSError as error:
+            message, status = f"{error.filename or 'a file'}: {error.strerror or error}.", 1
+        except KeyboardInterrupt:
+            # A notebook's client would still complain that its kernel died.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            message, status = "interrupted; earlier results are unchanged.", 130
+        print(f"vaemi: {message}", file=sys.stderr)
+        raise typer.Exit(status)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Which latent factors of a VAE matter, how much, and for what.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,14 +59,108 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 1 after an error that is explained on standard error; 2 after a malformed command; 130 after Ctrl-C.
     """
     try:
-        import_extra("typer", "audit")
-    except MissingExtraError as error:
-        print(f"vaemi: {error}", file=sys.stderr)
-        return 1
-    from vaemi.commands import app
-
-    try:
-        app(None if arguments is None else list(arguments), prog_name="vaemi")
+        app(arguments, prog_name="vaemi")
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"vaemi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _vaemi(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: vaemi audit 'shards/*.safetensors' --state counted.safetensors --html report.html")
+def audit(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:NAME|MODULE:NAME|POSTERIORS",
+            help="A function of a batch or a model with a method encode; or posteriors: a file, a folder, a pattern.",
+        ),
+    ],
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(help="Inputs: .npy, .npz, .pt or .safetensors files, or folders of them; or more posteriors."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(metavar="NATS", min=0, help="Information above which a factor counts as influential.")
+    ] = 0.1,
+    scale: Annotated[
+        Literal["log_variance", "variance", "std", "log_std"] | None,
+        typer.Option(help="What the second output of the encoder is (log_variance if left out)."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Inputs encoded at a time.")] = 256,
+    device: Annotated[
+        str | None, typer.Option(help="Such as cuda; where the model's weights are, if left out.")
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep the sums of files of posteriors here (.safetensors), and continue from it. States made on other "
+            "machines can be named among the files.",
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Have files of posteriors counted by the workers of this Dask scheduler."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="REPORT.html", help="Also write a report of one page.")] = None,
+) -> None:
+    """Measure which latent factors of a VAE matter.
+
+    Reads an encoder and inputs, or posteriors in files. The Python file with the encoder is run, and may do anything
+    you may do.
+
+    Posteriors are arrays mean and log_variance (or variance, std, log_std) in .safetensors files, or pairs of .npy
+    files such as mean-0.npy and log_variance-0.npy. They are read in parts, and may be larger than memory.
+    """
+    from vaemi.auditing.command import audit_target
+
+    found, about = audit_target(
+        target,
+        data or [],
+        scale=scale,
+        threshold=threshold,
+        batch_size=batch_size,
+        device=device,
+        state=state,
+        dask=dask,
+    )
+    print(found.to_frame().to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+    print(found)
+    if html:
+        from vaemi.auditing import report  # imports matplotlib, which takes seconds
+
+        print(f"Report: {report.write(found, html, about)}")
+
+
+def _needs_the_companion(ctx: typer.Context) -> None:
+    raise VaemiError(
+        f"vaemi {ctx.info_name} needs a clone of the project: clone it, and run pip install -e '.[companion]' in it."
+    )
+
+
+# By name, as the library must not depend on the companion.
+if importlib.util.find_spec("companion") is not None:
+    for command in importlib.import_module("companion.cli").COMMANDS:
+        app.command()(command)
+else:
+    for name in ("run", "sweep", "data", "claims"):
+        app.command(
+            name,
+            help="Needs a clone of the project.",
+            hidden=True,
+            context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        )(_needs_the_companion)

@@ -14,6 +14,7 @@ from companion.figures.sparsity import (
     spectra_by_dimension,
     too_few_factors,
 )
+from companion.figures.style import as_svg, use_style
 from companion.figures.theory import (
     fano_at_its_best,
     gaussian_gap,

@@ -11,7 +11,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
 
-from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, use_style
+from companion.figures.style import use_style
+from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, WIDTH
 
 
 def used_and_ignored_factor(sigma: float = 0.25) -> Figure:

@@ -11,7 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, WIDTH, draw_spectrum_and_deviations
+from vaemi.auditing.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    WIDTH,
+    draw_information_maps,
+    draw_spectrum_and_deviations,
+)
 from vaemi.information import FactorInformation
 
 

@@ -27,23 +27,20 @@ def test_help_and_version_import_nothing_heavy(arguments):
 
 
 def test_without_typer_the_extra_is_named():
-    printed = python(
-        "import sys, contextlib; sys.modules['typer'] = None; from vaemi.cli import main\n"
-        "with contextlib.redirect_stderr(sys.stdout): assert main(['--help']) == 1"
-    )
-    assert printed == "vaemi: typer is not installed: pip install 'vaemi[audit]'.\n"
+    code = "import sys; sys.modules['typer'] = None; from vaemi.cli import main"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "vaemi: typer is not installed: pip install 'vaemi[audit]'.\n")
 
 
-@pytest.mark.parametrize("command", ["run", "sweep", "data", "claims"])
-def test_without_a_clone_the_companions_commands_say_what_is_missing(command):
+def test_without_a_clone_the_companions_commands_say_what_is_missing():
     printed = python(
         "import sys, contextlib, importlib.util\n"
         "find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *rest: None if name == 'companion' else find(name, *rest)\n"
         "from vaemi.cli import main\n"
-        f"with contextlib.redirect_stderr(sys.stdout): assert main([{command!r}, 'mnist', '-p', 'beta=4']) == 1"
+        "with contextlib.redirect_stderr(sys.stdout): assert main(['run', 'mnist', '-p', 'beta=4']) == 1"
     )
-    assert printed.startswith(f"vaemi: vaemi {command} needs a clone of the project: clone it, and run pip install")
+    assert printed.startswith("vaemi: vaemi run needs a clone of the project: clone it, and run pip install")
     assert printed.count("\n") == 1
 
 
@@ -55,6 +52,7 @@ def test_without_a_clone_the_companions_commands_say_what_is_missing(command):
         (["audit"], "Missing argument"),
         (["audit", "x.npy", "--htlm", "r.html"], "No such option: --htlm"),
         (["audit", "x.npy", "--scale", "sigma"], "is not one of 'log_variance'"),
+        (["audit", "x.npy", "--batch-size", "0"], "Invalid value for '--batch-size'"),
     ],
 )
 def test_a_malformed_command_is_refused_with_its_usage(arguments, words, capsys):

@@ -45,28 +45,13 @@ class Answer:
 
 
 def read_answer(output: Any, scale: str | None, encoder: str) -> Answer:
-    """Find the mean and the second output in anything that an encoder may return.
+    """Find the mean and the second output in anything that an encoder may return, or raise an AuditError.
 
-    Parameters
-    ----------
-    output : object
-        What the encoder returned.
-    scale : str or None
-        What the second output is according to the user; overrides what its name says.
-    encoder : str
-        Name of the encoder, for messages.
-
-    Returns
-    -------
-    Answer
-
-    Raises
-    ------
-    AuditError
-        If there is no mean or no second output.
+    `scale` is what the second output is according to the user, and overrides what its name says; `encoder` is a name
+    for messages.
     """
     if isinstance(output, torch.distributions.Independent):
-        return read_answer(output.base_dist, scale, encoder)
+        output = output.base_dist
     if isinstance(output, torch.distributions.Normal):
         return Answer(output.loc, output.scale, scale or "std")
     if isinstance(output, torch.distributions.Distribution):
@@ -75,7 +60,10 @@ def read_answer(output: Any, scale: str | None, encoder: str) -> Answer:
             "audited; return a torch Normal, or an Independent of it."
         )
     if isinstance(output, tuple | list) and not hasattr(output, "_fields"):
-        return _read_sequence(output, scale, encoder)
+        if len(output) == 1:
+            return read_answer(output[0], scale, encoder)
+        if len(output) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in output):
+            return Answer(torch.as_tensor(output[0]), torch.as_tensor(output[1]), scale or "log_variance")
     for name in ("latent_dist", "qz"):
         if (distribution := _part(output, name)) is not None:
             return read_answer(distribution, scale, encoder)
@@ -107,21 +95,10 @@ def check_answer(answer: Answer, where: str, first_row: int = 0) -> None:
             )
     least = float(answer.second.min())
     if answer.scale in ("variance", "std") and least <= 0:
-        advice = (
-            "a deterministic encoder carries no finite information"
-            if least == 0
-            else "it is probably a logarithm (log_variance or log_std)"
+        raise AuditError(
+            f"{where} a {answer.scale} of {least:.3g}, and it must be greater than 0: it is probably a logarithm "
+            "(log_variance or log_std), or the encoder is deterministic and carries no finite information."
         )
-        raise AuditError(f"{where} a {answer.scale} of {least:.3g}, and it must be greater than 0: {advice}.")
-
-
-def _read_sequence(output: tuple[Any, ...] | list[Any], scale: str | None, encoder: str) -> Answer:
-    if len(output) == 1:
-        return read_answer(output[0], scale, encoder)
-    if len(output) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in output):
-        return Answer(torch.as_tensor(output[0]), torch.as_tensor(output[1]), scale or "log_variance")
-    what = f"{len(output)} objects" if len(output) != 2 else " and ".join(type(part).__name__ for part in output)
-    raise AuditError(f"{encoder} returns {what}: pass a function that returns the pair (mean, log_variance).")
 
 
 def _first_tensor(output: Any, names: tuple[str, ...]) -> Tensor | None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import glob
 import importlib
-import importlib.util
 import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,40 +27,15 @@ def audit_target(
     target: str,
     data: Sequence[str],
     *,
-    scale: str | None = None,
-    threshold: float = 0.1,
-    batch_size: int = 256,
-    device: str | None = None,
-    state: str | None = None,
-    dask: str | None = None,
+    scale: str | None,
+    threshold: float,
+    batch_size: int,
+    device: str | None,
+    state: str | None,
+    dask: str | None,
 ) -> tuple[Audit, dict[str, str]]:
-    """Audit an encoder on inputs in files, or posteriors in files.
-
-    Parameters
-    ----------
-    target : str
-        ``FILE.py:NAME`` or ``MODULE:NAME`` of an encoder; or a file, folder or pattern of posteriors.
-    data : sequence of str
-        Files or folders of inputs; or more posteriors.
-    scale, threshold, batch_size, device
-        See `audit`.
-    state : str, optional
-        See `audit_files`.
-    dask : str, optional
-        Address of a Dask scheduler whose workers count the files of posteriors.
-
-    Returns
-    -------
-    Audit
-    dict of str to str
-        Where the numbers come from, for the report.
-
-    Raises
-    ------
-    AuditError
-        If something cannot be found or read, or the audit fails.
-    """
-    if _names_posteriors(target):
+    """Audit an encoder on inputs in files, or posteriors in files; return also where the numbers come from."""
+    if Path(target).suffix in _INPUT_KINDS or Path(target).is_dir() or (":" not in target and _is_pattern(target)):
         given = [target, *data]
         files = [path for name in given for path in _files(name, KINDS)]
         client = import_extra("distributed", "dask").Client(dask) if dask else nullcontext()
@@ -86,13 +58,7 @@ def audit_target(
 
 
 def load_encoder(target: str) -> Any:
-    """Return the object that ``FILE.py:NAME`` or ``MODULE:NAME`` names. This runs the file.
-
-    Raises
-    ------
-    AuditError
-        If the target is not of that form, there is no such file, module or name, or running it fails.
-    """
+    """Return the object that ``FILE.py:NAME`` or ``MODULE:NAME`` names. This runs the file."""
     # A drive letter has a colon too, so split at the last one.
     place, _, name = target.rpartition(":")
     if not place or not name.isidentifier():
@@ -100,10 +66,16 @@ def load_encoder(target: str) -> Any:
             f"{target!r} is not an encoder: write FILE.py:NAME or MODULE:NAME, such as my_vae.py:encode; posteriors "
             f"are {' or '.join(KINDS)} files."
         )
-    if place.endswith(".py") and not Path(place).is_file():
-        raise AuditError(f"There is no file {place}: give the path of the Python file with the encoder.")
+    folder, module_name = Path.cwd(), place
+    if place.endswith(".py"):
+        if not Path(place).is_file():
+            raise AuditError(f"There is no file {place}: give the path of the Python file with the encoder.")
+        folder, module_name = Path(place).resolve().parent, Path(place).stem
+        print(f"vaemi: running {place}, which may do anything you may do.", file=sys.stderr)
+    # As with `python FILE.py`, imports find the modules beside the file.
+    sys.path.insert(0, str(folder))
     try:
-        module = _module_of_file(Path(place)) if place.endswith(".py") else _module_from_here(place)
+        module = importlib.import_module(module_name)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise AuditError(f"{place} cannot be run: {type(error).__name__}: {reason}") from error
@@ -111,29 +83,6 @@ def load_encoder(target: str) -> Any:
         names = [word for word, thing in vars(module).items() if not word.startswith("_") and callable(thing)]
         raise AuditError(f"{place} has no {name}: it has {', '.join(names[:10]) or 'nothing that can be called'}.")
     return getattr(module, name)
-
-
-def _module_of_file(path: Path) -> ModuleType:
-    print(f"vaemi: running {path}, which may do anything you may do.", file=sys.stderr)
-    # As with `python FILE.py`, imports find the modules beside the file.
-    sys.path.insert(0, str(path.resolve().parent))
-    specification = importlib.util.spec_from_file_location(f"_audited_{path.stem}", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # pickles and dataclasses look it up
-    specification.loader.exec_module(module)
-    return module
-
-
-def _module_from_here(name: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
-    return importlib.import_module(name)
-
-
-def _names_posteriors(target: str) -> bool:
-    path = Path(target)
-    return path.suffix in _INPUT_KINDS or path.is_dir() or (_is_pattern(target) and ":" not in target)
 
 
 def _is_pattern(name: str) -> bool:
@@ -162,36 +111,24 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _inputs(path: Path) -> Tensor:
+    """Read the inputs in a file, without running code that it may contain."""
     with _readable(path):
-        arrays = dict(_read(path))
-    if not arrays:
-        raise AuditError(f"{path} holds no arrays: it must hold inputs, whose first axis counts them.")
-    name = next(iter(arrays)) if len(arrays) == 1 else next((name for name in _INPUT_NAMES if name in arrays), None)
-    if name is None:
-        raise AuditError(f"{path} holds {', '.join(arrays)}: name the inputs {' or '.join(_INPUT_NAMES)}.")
-    if arrays[name].ndim == 0 or not len(arrays[name]):
-        raise AuditError(f"{path} holds an array without inputs: the first axis must count them.")
-    return arrays[name]
-
-
-def _read(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield the arrays of numbers in a file, without running code that it may contain."""
-    if path.suffix == ".npy":
-        # Mapped, as it may be larger than memory; copy-on-write, as torch warns of arrays that are read-only.
-        yield "x", torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
-    elif path.suffix == ".npz":
-        # Opened here, as NumPy leaves a damaged file open that it opened itself.
-        with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
-            for name in file.files:
-                if (array := file[name]).dtype.kind in "fiub":
-                    yield name, torch.from_numpy(array)
-    elif path.suffix == ".pt":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of an unusual pickle before it refuses it
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-        named = loaded if isinstance(loaded, Mapping) else {"x": loaded}
-        yield from ((str(name), value) for name, value in named.items() if isinstance(value, Tensor))
-    elif path.suffix == ".safetensors":
-        yield from import_extra("safetensors.torch", "audit").load_file(path).items()
-    else:
-        raise AuditError(f"{path} cannot be read as inputs: use {', '.join(_INPUT_KINDS)} files.")
+        if path.suffix == ".npy":
+            # Mapped, as it may be larger than memory; copy-on-write, as torch warns of arrays that are read-only.
+            arrays: Any = np.load(path, mmap_mode="c", allow_pickle=False)
+        elif path.suffix == ".npz":
+            # Opened here, as NumPy leaves a damaged file open that it opened itself.
+            with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
+                arrays = dict(file)
+        elif path.suffix == ".pt":
+            arrays = torch.load(path, map_location="cpu", weights_only=True)
+        elif path.suffix == ".safetensors":
+            arrays = import_extra("safetensors.torch", "audit").load_file(path)
+        else:
+            raise AuditError(f"{path} cannot be read as inputs: use {', '.join(_INPUT_KINDS)} files.")
+    if isinstance(arrays, Mapping):
+        name = next((name for name in (*_INPUT_NAMES, *arrays) if name in arrays), None)
+        if len(arrays) != 1 and name not in _INPUT_NAMES:
+            raise AuditError(f"{path} holds {', '.join(arrays)}: name the inputs {' or '.join(_INPUT_NAMES)}.")
+        arrays = arrays[name]
+    return torch.as_tensor(arrays)

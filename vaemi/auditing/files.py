@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +18,8 @@ import torch
 from torch import Tensor
 
 from vaemi._files import atomic_write, exclusive_lock
+from vaemi._progress import progress_bar
 from vaemi.auditing.answers import SCALES, Answer, check_answer
-from vaemi.auditing.progress import progress_bar
 from vaemi.auditing.result import Audit
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError, VaemiError, import_extra
@@ -44,8 +43,6 @@ def audit_files(
     threshold: float = 0.1,
     state: Path | str | None = None,
     client: Client | None = None,
-    precision: str = "default",
-    max_bytes: int = 2**31,
     progress: bool = True,
 ) -> Audit:
     """Measure which latent factors matter, from posterior means and log-variances in files.
@@ -69,8 +66,6 @@ def audit_files(
         after an error.
     client : distributed.Client, optional
         A Dask client whose workers count the files. They must find the files under the same names.
-    precision, max_bytes
-        See `InformationSketch`.
     progress : bool
         Show a progress bar on standard error, if tqdm is installed.
 
@@ -85,11 +80,9 @@ def audit_files(
         If a file cannot be read, its arrays do not fit together or to those of other files, or are not posteriors; if
         two files have the same content, or one has changed since it was counted. The message names the file.
     OSError
-        If a file does not exist, or the state cannot be written.
+        If the state cannot be written.
     """
     started = time.monotonic()
-    if not threshold >= 0:
-        raise AuditError(f"threshold is {threshold}: choose a number of nats >= 0.")
     state = None if state is None else Path(state)
     lock = state and exclusive_lock(
         state.with_name(f".{state.name}.lock"), f"audit: waiting for another process that writes {state}."
@@ -97,13 +90,13 @@ def audit_files(
     with lock or nullcontext():
         shards, states = _inspected([Path(file) for file in files], scale)
         if state and state.exists():
-            states = {os.path.realpath(state): state, **states}
-        total = _Total(precision, max_bytes)
+            states[state.resolve()] = state
+        total = _Total()
         for path in states.values():
             total.add_state(path)
         for shard in shards:
             total.check_alike(str(shard.mean), shard.shape[1:], shard.scale)
-        _count(shards, total, state, client, progress)
+        _count(shards, total, state, client, partial(progress_bar, desc="audit", unit="file", disable=not progress))
     if total.sums is None or total.sums.sketch.n_samples < 2:
         raise AuditError("The files hold fewer than two inputs: information about the input needs two or more.")
     return total.sums.audit([], threshold, len(total.done), time.monotonic() - started, "posteriors")
@@ -111,17 +104,7 @@ def audit_files(
 
 @dataclass(frozen=True)
 class _Shard:
-    """Posteriors in one `.safetensors` file or in a pair of `.npy` files.
-
-    Attributes
-    ----------
-    mean, second : Path
-        Files of the two arrays, the same one for `.safetensors`.
-    scale : str
-        Name of the second array.
-    shape : tuple of int
-        Shape of both arrays.
-    """
+    """Posteriors in one `.safetensors` file, or in a pair of `.npy` files. `scale` is the name of the second array."""
 
     mean: Path
     second: Path
@@ -130,11 +113,15 @@ class _Shard:
 
     def digest(self) -> str:
         """Return a digest of the content, whatever the file's name."""
-        return "".join(_file_digest(path) for path in dict.fromkeys((self.mean, self.second)))
+        digest = hashlib.blake2b(digest_size=16)
+        for path in dict.fromkeys((self.mean, self.second)):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+        return digest.hexdigest()
 
-    def sums(self, precision: str, max_bytes: int, advance: Callable[[int], Any] = lambda rows: None) -> Sums:
-        """Read the arrays in parts and add them up; calls `advance` with the number of rows of each part."""
-        sums = Sums(self.shape[1:], self.scale, True, precision, max_bytes)
+    def sums(self) -> Sums:
+        """Read the arrays in parts and add them up."""
+        sums = Sums(self.shape[1:], self.scale, named=True)
         rows = max(1, _NUMBERS_AT_A_TIME // math.prod(self.shape[1:]))
         for start in range(0, self.shape[0], rows):
             stop = min(start + rows, self.shape[0])
@@ -142,30 +129,38 @@ class _Shard:
             answer, where = Answer(mean, second, self.scale, named=True), f"{self.mean} (rows {start} to {stop - 1})"
             check_answer(answer, f"{where} holds", first_row=start)
             sums.update(answer, where)
-            advance(stop - start)
         return sums
 
 
 class _Total:
     """Sums of the files counted so far, and the names of these files by the digest of their content."""
 
-    def __init__(self, precision: str, max_bytes: int) -> None:
-        self.precision, self.max_bytes = precision, max_bytes
+    def __init__(self) -> None:
         self.sums: Sums | None = None
         self.done: dict[str, str] = {}
         self.first: tuple[str, tuple[int, ...], str] | None = None
 
+    def check_alike(self, name: str, shape: tuple[int, ...], scale: str) -> None:
+        """Raise an AuditError unless the latents in a file are like those in the first file."""
+        self.first = self.first or (name, shape, scale)
+        if (shape, scale) != self.first[1:]:
+            raise AuditError(
+                f"{name} holds latents of shape {shape} with their {scale}, and {self.first[0]} latents of shape "
+                f"{self.first[1]} with their {self.first[2]}: all files must be alike."
+            )
+
     def add(self, sums: Sums, done: dict[str, str], name: str) -> None:
         if self.sums is None:
-            self.sums = Sums(sums.shape, sums.scale, sums.named, self.precision, self.max_bytes)
-        try:
-            self.sums.merge(sums)
-        except ValueError as error:
-            raise AuditError(f"{name}: {error}") from None
+            self.sums = sums
+        else:
+            try:
+                self.sums.merge(sums)
+            except ValueError as error:
+                raise AuditError(f"{name}: {error}") from None
         self.done |= done
 
     def add_state(self, path: Path) -> None:
-        sums, done = _load_state(path, self.max_bytes)
+        sums, done = _load_state(path)
         self.check_alike(str(path), sums.shape, sums.scale)
         if twice := next((digest for digest in done if digest in self.done), None):
             raise AuditError(
@@ -174,22 +169,9 @@ class _Total:
             )
         self.add(sums, done, str(path))
 
-    def check_alike(self, name: str, shape: tuple[int, ...], scale: str) -> None:
-        """Raise an AuditError unless the latents in a file are like those in the first file."""
-        if self.first is None:
-            self.first = (name, shape, scale)
-        first, *expected = self.first
-        if [shape, scale] != expected:
-            raise AuditError(
-                f"{name} holds latents of shape {shape} with their {scale}, and {first} latents of shape "
-                f"{expected[0]} with their {expected[1]}: all files must be alike."
-            )
-
-    def uncounted(
-        self, shards: Iterable[tuple[_Shard, str]], skip: Callable[[int], Any]
-    ) -> Iterator[tuple[_Shard, str]]:
+    def uncounted(self, shards: Iterable[tuple[_Shard, str]]) -> Iterator[tuple[_Shard, str]]:
         """Yield the shards, with their digests, that were not counted before."""
-        digest_of = {name: digest for digest, name in self.done.items()}
+        counted_names = set(self.done.values())
         seen: dict[str, Path] = {}
         for shard, digest in shards:
             if digest in seen:
@@ -198,52 +180,46 @@ class _Total:
                 )
             seen[digest] = shard.mean
             if digest in self.done:
-                skip(shard.shape[0])
-            elif str(shard.mean) in digest_of:
+                continue
+            if str(shard.mean) in counted_names:
                 raise AuditError(
                     f"{shard.mean} has changed since it was counted: delete the state to count everything again, or "
                     "rename the file if it holds other samples."
                 )
-            else:
-                yield shard, digest
+            yield shard, digest
 
 
-def _count(shards: list[_Shard], total: _Total, state: Path | None, client: Client | None, progress: bool) -> None:
-    """Add the new shards to the total, and save it from time to time and at the end."""
+def _count(shards: list[_Shard], total: _Total, state: Path | None, client: Client | None, bar: Any) -> None:
+    """Add the new shards to the total, and save it now and then and at the end."""
     saved = time.monotonic()
-    inputs = sum(shard.shape[0] for shard in shards)
-    with progress_bar(progress, total=inputs, unit=" inputs", unit_scale=True) as advance:
-        try:
-            for shard, digest, sums in _counted(shards, total, client, advance):
-                total.add(sums, {digest: str(shard.mean)}, str(shard.mean))
-                if state is not None and time.monotonic() > saved + _SECONDS_BETWEEN_SAVES:
-                    _save_state(state, total)
-                    saved = time.monotonic()
-        finally:
-            if state is not None and total.sums is not None:
+    try:
+        for shard, digest, sums in _counted(shards, total, client, bar):
+            total.add(sums, {digest: str(shard.mean)}, str(shard.mean))
+            if state is not None and time.monotonic() > saved + _SECONDS_BETWEEN_SAVES:
                 _save_state(state, total)
+                saved = time.monotonic()
+    finally:
+        if state is not None:
+            _save_state(state, total)
 
 
 def _counted(
-    shards: list[_Shard], total: _Total, client: Client | None, advance: Callable[[int], Any]
+    shards: list[_Shard], total: _Total, client: Client | None, bar: Any
 ) -> Iterator[tuple[_Shard, str, Sums]]:
     """Yield the new shards with their digests and sums, in the order in which they are done."""
-    sums_of = partial(_Shard.sums, precision=total.precision, max_bytes=total.max_bytes)
     if client is None:
-        for shard, digest in total.uncounted(((shard, shard.digest()) for shard in shards), advance):
-            yield shard, digest, sums_of(shard, advance=advance)
+        for shard, digest in total.uncounted((shard, shard.digest()) for shard in bar(shards)):
+            yield shard, digest, shard.sums()
         return
     distributed = import_extra("distributed", "dask")
     # Impure: the same name may stand for another content than in an earlier call.
     digests = client.gather(client.map(_Shard.digest, shards, pure=False))
-    new = list(total.uncounted(zip(shards, digests, strict=True), advance))
-    futures = client.map(sums_of, [shard for shard, _ in new], pure=False)
+    new = list(total.uncounted(zip(shards, digests, strict=True)))
+    futures = client.map(_Shard.sums, [shard for shard, _ in new], pure=False)
     shard_of = dict(zip(futures, new, strict=True))
     try:
-        for future, sums in distributed.as_completed(futures, with_results=True):
-            shard, digest = shard_of[future]
-            advance(shard.shape[0])
-            yield shard, digest, sums
+        for future, sums in bar(distributed.as_completed(futures, with_results=True), total=len(new)):
+            yield *shard_of[future], sums
             future.release()
     except distributed.KilledWorker as error:
         raise AuditError("Dask's workers were killed again and again, perhaps for want of memory.") from error
@@ -254,40 +230,37 @@ def _counted(
 def _save_state(path: Path, total: _Total) -> None:
     save_file = import_extra("safetensors.torch", "audit").save_file
     sums = total.sums
-    assert sums is not None  # nothing is saved before the first file
+    if sums is None:
+        return
     metadata = {
         "format": _FORMAT,
-        "precision": total.precision,
         "n_samples": str(sums.sketch.n_samples),
         "shape": json.dumps(sums.shape),
         "scale": sums.scale,
         "done": json.dumps(total.done),
     }
-    tensors = {
-        "keys": sums.sketch.blocks.keys, "values": sums.sketch.blocks.values, "moments": sums.moments,
-        "least": sums.least, "most": sums.most,
-    }  # fmt: skip
+    blocks = {"keys": sums.sketch.blocks.keys, "values": sums.sketch.blocks.values}
+    tensors = blocks | {"moments": sums.moments, "least": sums.least, "most": sums.most}
     with atomic_write(path) as scratch:
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, scratch, metadata)
 
 
-def _load_state(path: Path, max_bytes: int) -> tuple[Sums, dict[str, str]]:
+def _load_state(path: Path) -> tuple[Sums, dict[str, str]]:
     with _readable(path), _opened(path) as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise AuditError(f"{path} is not the state of an audit of files: choose another name, or delete it.")
-        shape = tuple(json.loads(metadata["shape"]))
-        sums = Sums(shape, metadata["scale"], True, metadata["precision"], max_bytes)
+        sums = Sums(tuple(json.loads(metadata["shape"])), metadata["scale"], named=True)
         sums.sketch.n_samples = int(metadata["n_samples"])
         sums.sketch.blocks = Blocks(file.get_tensor("keys"), file.get_tensor("values"))
         sums.moments, sums.least, sums.most = (file.get_tensor(name) for name in ("moments", "least", "most"))
         return sums, json.loads(metadata["done"])
 
 
-def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], dict[str, Path]]:
-    """Read the heads of all files, and return shards, and states by real path, each once."""
-    shards: dict[str, _Shard] = {}
-    states: dict[str, Path] = {}
+def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], dict[Path, Path]]:
+    """Read the heads of all files, and return shards, and states by absolute path, each once."""
+    shards: dict[_Shard, None] = {}
+    states: dict[Path, Path] = {}
     for path in files:
         if path.suffix not in KINDS:
             raise AuditError(f"{path} cannot be read as posteriors: use {' or '.join(KINDS)} files.")
@@ -295,15 +268,15 @@ def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], 
             raise AuditError(f"There is no {path}: name files with the arrays mean and log_variance.")
         shard = _npy_pair(path) if path.suffix == ".npy" else _safetensors_shard(path)
         if shard is None:
-            states.setdefault(os.path.realpath(path), path)
+            states[path.resolve()] = path
             continue
-        if scale is not None and scale != shard.scale:
+        if scale not in (None, shard.scale):
             raise AuditError(
                 f"{shard.mean} names its second array {shard.scale}, and scale says {scale}: rename the array, or "
                 "leave scale out."
             )
-        shards.setdefault(os.path.realpath(shard.mean), shard)
-    return list(shards.values()), states
+        shards[shard] = None
+    return list(shards), states
 
 
 def _safetensors_shard(path: Path) -> _Shard | None:
@@ -323,39 +296,35 @@ def _safetensors_shard(path: Path) -> _Shard | None:
 
 def _npy_pair(path: Path) -> _Shard:
     # Longer names first, as log_variance contains variance.
-    word = next((word for word in ("mean", *sorted(SCALES, key=len, reverse=True)) if word in path.name), "")
-    mean = path.with_name(path.name.replace(word, "mean")) if word else path
-    second_of = {name: path.with_name(path.name.replace(word, name)) for name in SCALES} if word else {}
-    scale = next((name for name, other in second_of.items() if other.exists()), None)
-    if scale is None or not mean.exists():
+    word = next((word for word in ("mean", *sorted(SCALES, key=len, reverse=True)) if word in path.name), path.name)
+    parts = {name: path.with_name(path.name.replace(word, name)) for name in ("mean", *SCALES)}
+    scale = next((name for name in SCALES if parts[name].exists()), None)
+    if scale is None or not parts["mean"].exists():
         raise AuditError(
             f"{path} is one array: posteriors in .npy files come in pairs, such as mean-0.npy and log_variance-0.npy; "
             "to audit inputs, name the encoder first."
         )
     shapes = []
-    for part in (mean, second_of[scale]):
+    for part in (parts["mean"], parts[scale]):
         with _readable(part):
             shapes.append(_mapped(part).shape)
-    return _shard(mean, second_of[scale], scale, *shapes)
+    return _shard(parts["mean"], parts[scale], scale, *shapes)
 
 
 def _shard(mean: Path, second: Path, scale: str, shape: tuple[int, ...], second_shape: tuple[int, ...]) -> _Shard:
-    if shape != second_shape:
-        raise AuditError(f"{mean} holds mean and {scale} of shapes {shape} and {second_shape}: they must be the same.")
-    if len(shape) < 2 or 0 in shape[1:]:
+    if shape != second_shape or len(shape) < 2 or 0 in shape[1:]:
         raise AuditError(
-            f"{mean} holds a mean of shape {shape}: it must be (inputs, factors), or (inputs, channels, ...)."
+            f"{mean} holds mean and {scale} of shapes {shape} and {second_shape}: both must be (inputs, factors), or "
+            "(inputs, channels, ...)."
         )
     return _Shard(mean, second, scale, shape)
 
 
 def _rows(path: Path, name: str, start: int, stop: int) -> Tensor:
-    """Read rows of an array. The file is opened for every part: pages of a mapped file count as memory until then."""
+    """Read rows of an array. The file is opened anew for each, as pages of a mapped file count as memory."""
     with _readable(path):
         if path.suffix == ".npy":
             array = _mapped(path)
-            if array.dtype.kind not in "fiu":
-                raise ValueError(f"an array of {array.dtype}")
             return torch.from_numpy(np.array(array[start:stop], dtype=array.dtype.newbyteorder("=")))
         with _opened(path) as file:
             return file.get_slice(name)[start:stop]
@@ -367,11 +336,6 @@ def _mapped(path: Path) -> np.ndarray:
 
 def _opened(path: Path) -> Any:
     return import_extra("safetensors", "audit").safe_open(path, framework="pt")
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @contextmanager

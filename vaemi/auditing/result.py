@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from vaemi.errors import import_extra
@@ -31,7 +32,7 @@ class Audit:
     remarks : list of str
         One entry for each thing that may make the numbers wrong; empty if nothing was noticed.
     scale : str
-        How the second output was read, one of ``SCALES``.
+        How the second output was read: log_variance, variance, std or log_std.
     n_batches : int
         Number of batches encoded, or of files counted.
     device : str
@@ -119,22 +120,22 @@ class Audit:
         ``places_above_threshold`` and ``marginal_std`` (median over places).
         """
         pandas = import_extra("pandas", "audit")
-        if self.is_spatial:
-            rows = self.maps.flatten(1)
-            columns = {
-                "channel": range(len(rows)),
-                "nats": self.by_channel.numpy(),
-                "nats_at_best_place": rows.amax(1).numpy(),
-                "places_above_threshold": (rows > self.threshold).sum(1).numpy(),
-                "marginal_std": self.information.marginal_std.view(len(rows), -1).median(1).values.numpy(),
-            }
-            return pandas.DataFrame(columns).sort_values("nats", ascending=False, kind="stable", ignore_index=True)
-        frame = self.information.to_frame()
-        above, uncertain = set(self.influential.tolist()), set(self.uncertain.tolist())
-        frame["influential"] = [
-            "uncertain" if factor in uncertain else "yes" if factor in above else "no" for factor in frame["factor"]
-        ]
-        return frame
+        if not self.is_spatial:
+            frame = self.information.to_frame()
+            frame["influential"] = "no"
+            frame.loc[frame["factor"].isin(self.influential.tolist()), "influential"] = "yes"
+            frame.loc[frame["factor"].isin(self.uncertain.tolist()), "influential"] = "uncertain"
+            return frame
+        nats = self.maps.flatten(1)
+        columns = {
+            "channel": torch.arange(len(nats)),
+            "nats": self.by_channel,
+            "nats_at_best_place": nats.amax(1),
+            "places_above_threshold": (nats > self.threshold).sum(1),
+            "marginal_std": self.information.marginal_std.view_as(nats).median(1).values,
+        }
+        frame = pandas.DataFrame({name: column.numpy() for name, column in columns.items()})
+        return frame.sort_values("nats", ascending=False, kind="stable", ignore_index=True)
 
     def __str__(self) -> str:
         return "\n".join([self.summary, *(f"Remark: {remark}" for remark in self.remarks)])
@@ -152,14 +153,10 @@ class Audit:
                 f"{count} channels carry more than {self.threshold:g} nats at one or more of their {places} places"
                 f"{interval}, {samples}. The sum over channels and places is {self.information.total:.2f} nats."
             )
-        names = shortened(", ".join(f"z{factor}" for factor in self.uncertain.tolist()))
+        names = [f"z{factor}" for factor in self.uncertain.tolist()]
+        listed = ", ".join([*names[:30], "..."] if len(names) > 30 else names)
         return (
             f"{count} factors carry more than {self.threshold:g} nats{interval}, {samples}, "
             f"{self.information.total:.2f} nats together."
-            + (f" Too close to the threshold to call: {names}." if names else "")
+            + (f" Too close to the threshold to call: {listed}." if names else "")
         )
-
-
-def shortened(text: str, most: int = 200) -> str:
-    """Return a list with commas cut after `most` characters."""
-    return text if len(text) <= most else text[:most].rsplit(", ", 1)[0] + ", ..."

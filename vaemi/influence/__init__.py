@@ -1,15 +1,9 @@
 """What the factors do: vary one, keep some, remove one, and relate them to labels."""
 
-from .association import LabelInformation, aligned_label, discretized, label_information
-from .classification import (
-    AttributeClassifier,
-    accuracies,
-    attribute_accuracies,
-    train_attributes,
-    train_classifier,
-)
+from .classification import attribute_accuracies
 from .decoding import (
     decode,
+    factor_orders,
     keep,
     keep_top_errors,
     reconstruction_error,
@@ -18,15 +12,11 @@ from .decoding import (
     traverse,
 )
 from .disentanglement import DisentanglementScores, disentanglement_scores
-from .generation import sample_prior, variance_explained
-from .orders import factor_orders
+from .labels import LabelInformation, discretized, label_information
 
 __all__ = [
-    "AttributeClassifier",
     "DisentanglementScores",
     "LabelInformation",
-    "accuracies",
-    "aligned_label",
     "attribute_accuracies",
     "decode",
     "discretized",
@@ -38,9 +28,5 @@ __all__ = [
     "reconstruction_error",
     "removal_damage",
     "sample_posterior",
-    "sample_prior",
-    "train_attributes",
-    "train_classifier",
     "traverse",
-    "variance_explained",
 ]

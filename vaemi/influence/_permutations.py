@@ -27,27 +27,15 @@ class PermutationTest:
 
 
 def permutation_test(statistic: Tensor, alpha: float) -> PermutationTest:
-    """Test a table of statistics against its permutations.
+    """Test a table of statistics, shape (1 + n, ...): of the observed data, then of n permutations.
 
-    Parameters
-    ----------
-    statistic : Tensor, shape (1 + n, ...)
-        Of the observed data, then of n permutations. Large values are evidence against independence, and the cells
-        must be comparable.
-    alpha : float
-        Family-wise error rate.
-
-    Raises
-    ------
-    ValueError
-        If alpha is not between 0 and 1, or below the smallest p-value of n permutations.
+    Large values are evidence against independence, and the cells must be comparable; `alpha` is the family-wise error
+    rate.
     """
     n = len(statistic) - 1
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha}: give a number between 0 and 1, such as 0.05.")
     allowed = math.floor(alpha * (1 + n) + 1e-9)
-    if allowed < 1:
-        raise ValueError(f"permutations is {n}: the least p-value is 1 / (1 + {n}), so alpha = {alpha} needs more.")
+    if not 0 < alpha < 1 or allowed < 1:
+        raise ValueError(f"alpha is {alpha}: with {n} permutations give a number from 1 / (1 + {n}) to 1.")
     observed, null = statistic[0], statistic[1:]
     largest = null.flatten(1).amax(1).sort(descending=True).values
     above = n - torch.searchsorted(largest.flip(0), observed.contiguous(), side="left")
@@ -63,12 +51,11 @@ def shuffles(n_permutations: int, n: int, generator: torch.Generator, strata: Te
 
     With `strata`, integers of shape (n,), items are permuted within their stratum only.
     """
-    if strata is None:
-        random = [torch.randperm(n, generator=generator) for _ in range(n_permutations)]
-        return torch.stack([torch.arange(n), *random])
-    places = strata.argsort(stable=True)
     orders = torch.arange(n).repeat(1 + n_permutations, 1)
     for order in orders[1:]:
         mixed = torch.randperm(n, generator=generator)
-        order[places] = mixed[strata[mixed].argsort(stable=True)]
+        if strata is None:
+            order[:] = mixed
+        else:
+            order[strata.argsort(stable=True)] = mixed[strata[mixed].argsort(stable=True)]
     return orders

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from vaemi.errors import import_extra
+from vaemi._progress import progress_bar
+from vaemi.information import FactorInformation, kl_to_prior
 from vaemi.models import VAE, as_float
-
-from ._checks import check_factors
 
 
 @torch.inference_mode()
@@ -45,13 +44,7 @@ def traverse(
     Returns
     -------
     Tensor, shape (F, steps, ...)
-
-    Raises
-    ------
-    ValueError
-        If a factor is out of range.
     """
-    check_factors(factors, model.latent_dim)
     z = mean.repeat(len(factors), steps, 1)
     for row, factor in enumerate(factors):
         z[row, :, factor] = torch.linspace(-span, span, steps) * float(marginal_std[factor])
@@ -93,10 +86,9 @@ def keep_top_errors(
     dict of name to list of float
         Mean squared error per pixel for every k.
     """
-    progress = import_extra("tqdm", "influence").tqdm(orders.items(), desc="keeping the top factors", mininterval=2)
     return {
         name: [reconstruction_error(model, images, keep(mean, order[:count])) for count in counts]
-        for name, order in progress
+        for name, order in progress_bar(orders.items(), desc="keeping the top factors")
     }
 
 
@@ -108,10 +100,9 @@ def removal_damage(model: VAE, images: Tensor, mean: Tensor) -> Tensor:
     model : VAE
     images, mean : Tensor, shapes (N, ...) and (N, H)
     """
-    tqdm = import_extra("tqdm", "influence").tqdm
     intact = reconstruction_error(model, images, mean)
     damage = torch.empty(mean.shape[1], dtype=torch.float64)
-    for factor in tqdm(range(mean.shape[1]), desc="removing one factor", mininterval=2):
+    for factor in progress_bar(range(mean.shape[1]), desc="removing one factor"):
         without = mean.clone()
         without[:, factor] = 0
         damage[factor] = reconstruction_error(model, images, without) - intact
@@ -122,3 +113,33 @@ def sample_posterior(mean: Tensor, log_variance: Tensor, seed: int = 0) -> Tenso
     """Return one draw of z ~ q(z|x) for every row, shape (N, H)."""
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed), dtype=mean.dtype)
     return mean + (0.5 * log_variance).exp() * noise
+
+
+def factor_orders(
+    information: FactorInformation, mean: Tensor, log_variance: Tensor, draws: int = 10, seed: int = 0
+) -> dict[str, Tensor]:
+    """Return orders of the factors to compare, the most important factor first.
+
+    Parameters
+    ----------
+    information : FactorInformation
+    mean, log_variance : Tensor, shape (M, H)
+        The posteriors that `information` was measured on.
+    draws : int
+        Number of random orders.
+    seed : int
+        Seed of the random orders.
+
+    Returns
+    -------
+    dict of name to Tensor, shape (H,)
+        ``information`` is the paper's order; ``kl`` ranks by E_x KL(q(z_h|x) || p(z_h)); ``variance`` by the marginal
+        standard deviation sigma*_h; ``random 0``, ``random 1``, ... are permutations.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "information": information.ranking,
+        "kl": kl_to_prior(mean, log_variance).mean(0).argsort(descending=True),
+        "variance": information.marginal_std.argsort(descending=True),
+        **{f"random {i}": torch.randperm(mean.shape[1], generator=generator) for i in range(draws)},
+    }

@@ -6,10 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .association import LabelInformation
+from vaemi.errors import import_extra
+
+from .labels import LabelInformation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,9 +54,7 @@ class DisentanglementScores:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per generating factor: name, captured, captured_by, gap, predictability_gap."""
-        import pandas as pd
-
-        columns = {
+        columns: dict[str, Any] = {
             "name": list(self.names),
             "captured": self.captured.numpy(),
             "captured_by": self.captured_by.numpy(),
@@ -61,7 +62,7 @@ class DisentanglementScores:
         }
         if self.predictability_gap is not None:
             columns["predictability_gap"] = self.predictability_gap.numpy()
-        return pd.DataFrame(columns)
+        return import_extra("pandas", "audit").DataFrame(columns)
 
 
 def disentanglement_scores(
@@ -94,8 +95,8 @@ def disentanglement_scores(
     Raises
     ------
     ValueError
-        If a generating factor is constant, if only one of values and mean is given, or if they are not finite or do not
-        fit the shape of the information.
+        If a generating factor is constant, if only one of values and mean is given, or if they do not fit the shape of
+        the information.
 
     References
     ----------
@@ -103,14 +104,16 @@ def disentanglement_scores(
     the Quantitative Evaluation of Disentangled Representations, ICLR 2018. Kumar et al., Variational Inference of
     Disentangled Latent Concepts from Unlabeled Observations, ICLR 2018.
     """
-    _refuse_constant(information.names, information.entropy <= 0)
+    if (information.entropy <= 0).any():
+        constant = information.names[int(information.entropy.argmin())]
+        raise ValueError(f"{constant} does not vary in these samples: leave it out.")
+    if (values is None) != (mean is None):
+        raise ValueError("SAP compares values with mean: give both or neither.")
     share = information.normalized
     importance = information.excess.clamp_min(0) / information.entropy
     captured, captured_by = share.max(dim=0)
     gap = _gap(share)
-    predictability_gap = None
-    if values is not None or mean is not None:
-        predictability_gap = _gap(_predictability(*_checked_values(information, values, mean), information.names))
+    predictability_gap = None if values is None else _gap(_predictability(information, values, mean))
     return DisentanglementScores(
         mig=float(gap.mean()),
         dci_disentanglement=_concentration(importance),
@@ -142,51 +145,24 @@ def _concentration(importance: Tensor) -> float:
     return float((concentrated * of_row[held]).sum() / of_row.sum())
 
 
-def _predictability(values: Tensor, mean: Tensor, names: tuple[str, ...]) -> Tensor:
-    """Return how well each generating factor (M, A) is predicted from each factor (M, H) alone, shape (H, A)."""
-    _refuse_constant(names, values.amax(0) == values.amin(0))
-    ascending, order = mean.sort(dim=0)
-    # A threshold cannot separate equal numbers.
-    tied = torch.cat([ascending.diff(dim=0) == 0, torch.zeros(1, mean.shape[1], dtype=torch.bool)])
-    columns = []
-    for column in values.T:
-        levels = column.unique()
-        if len(levels) == 2:
-            columns.append(_best_threshold(column == levels[1], order, tied))
-        else:
-            columns.append(_determination(column, mean))
-    return torch.stack(columns, dim=1)
-
-
-def _best_threshold(positive: Tensor, order: Tensor, tied: Tensor) -> Tensor:
-    """Return the largest difference between two classes' distribution functions over each factor, 2 b - 1, (H,)."""
-    below = torch.stack([(chosen[order].double() / chosen.sum()).cumsum(0) for chosen in (positive, ~positive)])
-    return (below[0] - below[1]).abs().masked_fill(tied, 0).amax(0)
-
-
-def _determination(column: Tensor, mean: Tensor) -> Tensor:
-    """Return the squared correlation of a vector (M,) with each factor (M, H), shape (H,); 0 for a constant factor."""
-    x, y = mean - mean.mean(0), column - column.mean()
-    power = x.square().sum(0)
-    return torch.where(power > 0, (y @ x).square() / (power * y.square().sum()), 0.0)
-
-
-def _checked_values(information: LabelInformation, values: Any, mean: Any) -> tuple[Tensor, Tensor]:
-    if values is None or mean is None:
-        raise ValueError("SAP compares values with mean: give both or neither.")
-    values, mean = torch.as_tensor(values).cpu().double(), torch.as_tensor(mean).cpu().double()
+def _predictability(information: LabelInformation, values: Any, mean: Any) -> Tensor:
+    """Return how well each generating factor is predicted from each factor alone, shape (H, A)."""
+    stats = import_extra("scipy.stats", "influence")
+    values, mean = torch.as_tensor(values).double().numpy(), torch.as_tensor(mean).double().numpy()
     n_factors, n_labels = information.nats.shape
     if values.shape != (len(values), n_labels) or mean.shape != (len(values), n_factors):
         raise ValueError(
-            f"values has shape {tuple(values.shape)} and mean {tuple(mean.shape)}: the information needs "
-            f"(M, {n_labels}) and (M, {n_factors})."
+            f"values has shape {values.shape} and mean {mean.shape}: the information needs (M, {n_labels}) and "
+            f"(M, {n_factors})."
         )
-    if not (values.isfinite().all() and mean.isfinite().all()):
-        raise ValueError("values or mean holds a number that is not finite: leave that row out.")
-    return values, mean
-
-
-def _refuse_constant(names: tuple[str, ...], constant: Tensor) -> None:
-    if constant.any():
-        which = ", ".join(name for name, flag in zip(names, constant.tolist(), strict=True) if flag)
-        raise ValueError(f"{which} does not vary in these samples: leave it out.")
+    score = torch.zeros(n_factors, n_labels, dtype=torch.float64)
+    for a, column in enumerate(values.T):
+        high = column == column.max()
+        of_two_classes = high.sum() + (column == column.min()).sum() == len(column)
+        for h, factor in enumerate(mean.T):
+            if of_two_classes:
+                # The largest distance between the classes' distribution functions is 2 b - 1.
+                score[h, a] = float(stats.ks_2samp(factor[high], factor[~high], method="asymp").statistic)
+            elif factor.std() > 0:
+                score[h, a] = float(np.corrcoef(factor, column)[0, 1]) ** 2
+    return score

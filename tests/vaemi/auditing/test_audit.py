@@ -2,18 +2,16 @@
 
 import itertools
 import math
-from collections import OrderedDict
-from functools import partial
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.distributions import Independent, Laplace, Normal
 
 import vaemi
-from vaemi.auditing import SCALES, AuditError
+from vaemi import AuditError
+from vaemi.auditing.answers import SCALES
 
 N, H = 4000, 6
 # Variances of the posteriors of the three factors that are used; the means have what is left to 1.
@@ -94,15 +92,12 @@ def test_a_clean_encoder_is_measured_and_gets_no_remark(x):
 @pytest.mark.parametrize(
     "answer",
     [
-        lambda mean, variance: [mean, variance.log()],
         lambda mean, variance: (mean.numpy(), variance.log().numpy()),
         lambda mean, variance: Normal(mean, variance.sqrt()),
-        lambda mean, variance: (Normal(mean, variance.sqrt()),),
         lambda mean, variance: Independent(Normal(mean, variance.sqrt()), 1),
         lambda mean, variance: {"mu": mean, "logvar": variance.log()},
         lambda mean, variance: {"loc": mean, "scale": variance.sqrt(), "z": mean},
         lambda mean, variance: {"qz": Normal(mean, variance.sqrt()), "z": mean},
-        lambda mean, variance: OrderedDict(embedding=mean, log_covariance=variance.log()),
         lambda mean, variance: SimpleNamespace(mean=mean, var=variance),
         lambda mean, variance: SimpleNamespace(
             latent_dist=SimpleNamespace(mean=mean, logvar=variance.log(), std=variance.sqrt())
@@ -113,21 +108,12 @@ def test_every_form_of_answer_is_read(x, answer):
     assert_clean(audit(lambda batch: answer(*posterior(batch)), x), x)
 
 
-@pytest.mark.parametrize("scale", SCALES)
-def test_every_scale_is_read_as_given(x, scale):
-    found = audit(lambda batch: (posterior(batch)[0], FROM_VARIANCE[scale](posterior(batch)[1])), x, scale=scale)
-    assert_clean(found, x)
-    assert found.scale == scale
-
-
 @pytest.mark.parametrize(
     "form",
     [
         lambda x: x.numpy(),
-        lambda x: x.split(500),
         lambda x: iter(x.split(500)),
         lambda x: [(part, torch.zeros(len(part))) for part in x.split(300)],
-        lambda x: [part.numpy() for part in x.split(300)],
         lambda x: torch.utils.data.DataLoader(x, batch_size=100),
         lambda x: torch.utils.data.TensorDataset(x, torch.zeros(len(x))),
     ],
@@ -174,6 +160,8 @@ def test_a_wrong_scale_is_noticed_and_the_right_one_named(x, true, said):
     assert remark.startswith(f"The second output was read as {said}")
     assert f"scale={true!r}" in remark
     assert all("too few to measure" in other for other in others)
+    # The advice can be followed.
+    assert_clean(audit(wrong, x, scale=true), x)
 
 
 def test_a_name_is_believed_unless_sigma_star_is_far_off(x):
@@ -187,18 +175,11 @@ def test_a_name_is_believed_unless_sigma_star_is_far_off(x):
     assert audit(lambda batch: tuple(deviations(batch).values()), x).remarks != []
     (remark,) = audit(lambda batch: dict(zip(("mu", "logvar"), posterior(batch), strict=True)), x).remarks
     assert "scale='variance'" in remark
-    # The advice can be followed.
-    assert_clean(audit(deviations, x, scale="log_std"), x)
     assert_clean(audit(lambda batch: Normal(*posterior(batch)), x, scale="variance"), x)
 
 
-@pytest.mark.parametrize("width", [0.97, 1.0, 1.03])
-def test_marginals_a_little_off_are_no_trap(x, width):
-    assert audit(lambda batch: (width * encode(batch)[0], encode(batch)[1]), x).remarks == []
-
-
 def test_the_right_scale_is_seen_on_a_model_whose_factors_are_all_used(x):
-    """No silent factor gives a hint, and the marginals are a little off 1, as held-out data's are."""
+    """No unused factor gives a hint, and the marginals are a little off 1, as held-out data's are."""
 
     def log_std(batch):
         return 1.02 * encode(batch)[0][:, :3], 0.5 * encode(batch)[1][:, :3]
@@ -206,6 +187,8 @@ def test_the_right_scale_is_seen_on_a_model_whose_factors_are_all_used(x):
     (remark,) = audit(log_std, x).remarks
     assert "scale='log_std'" in remark
     assert audit(log_std, x, scale="log_std").remarks == []
+    for width in (0.97, 1.03):
+        assert audit(lambda batch, width=width: (width * encode(batch)[0], encode(batch)[1]), x).remarks == []
 
 
 def test_a_log_variance_that_is_never_negative_is_doubted(x):
@@ -220,38 +203,16 @@ def test_a_prior_that_does_not_pull_is_noticed(x):
     assert "however the second output is read" in remark
 
 
-def test_eval_mode_forgotten_in_a_function(x):
+def test_training_mode_in_a_function_is_noticed(x):
     model = Model()
     model.normalize.eval()
-    found = audit(lambda batch: model.encode(batch), x)
-    mode, repetition = found.remarks[:2]
-    assert "In training mode while encoding: drop (Dropout)" in mode
-    assert "encoded twice gives different answers" in repetition
+    (remark, *_) = audit(lambda batch: model.encode(batch), x).remarks
+    assert "encoded twice gives different answers" in remark
     assert model.training, "what a function calls is left as it is"
     assert_clean(audit(lambda batch: model.eval().encode(batch), x), x)
-
-
-def test_batch_normalization_left_on(x):
-    model = Model()
-    model.drop.eval()
-    found = audit(lambda batch: model.encode(batch), [*(x * 3 + 1).split(50)])
-    mode, repetition = found.remarks[:2]
-    assert "normalize (BatchNorm1d)" in mode
-    assert "drop (" not in mode
-    assert "Half a batch gives different answers" in repetition
-
-
-def test_modules_are_found_where_a_function_has_them(x):
-    class Holder:
-        def __init__(self, model):
-            self.model = model
-
-        def run(self, batch):
-            return encode(batch)
-
-    model = Model()
-    for function in (partial(lambda model, batch: encode(batch), model), Holder(model).run):
-        assert "drop (Dropout), normalize (BatchNorm1d)" in audit(function, x).remarks[0]
+    model.normalize.train()
+    (remark, *_) = audit(lambda batch: model.encode(batch), [*(x * 3 + 1).split(50)]).remarks
+    assert "Half a batch gives different answers" in remark
 
 
 def test_too_few_samples_are_noticed(x):
@@ -318,24 +279,21 @@ def test_spatial_latents_channel_by_channel_and_place_by_place(x):
 @pytest.mark.parametrize(
     ("encode", "batches", "settings", "words"),
     [
-        (encode, [], {}, "There are no batches"),
-        (encode, torch.zeros(1, 8), {}, "one input only"),
-        (encode, 5, {}, "batches is a int"),
+        (encode, [], {}, "fewer than two inputs"),
+        (encode, torch.zeros(1, 8), {}, "fewer than two inputs"),
         (encode, "file.npy", {}, "batches is a str"),
         (3, torch.zeros(4, 8), {}, "encode is a int"),
         (encode, torch.zeros(4, 8), {"scale": "sigma"}, "scale is 'sigma': choose one of 'log_variance'"),
-        (encode, torch.zeros(4, 8), {"threshold": -1}, "threshold is -1"),
-        (encode, torch.zeros(4, 8), {"batch_size": 0}, "batch_size is 0"),
-        (lambda x: x, torch.zeros(4, 8), {}, "returns a Tensor, in which no mean"),
-        (lambda x: (x, x, x), torch.zeros(4, 8), {}, "returns 3 objects"),
+        (encode, torch.zeros(4, 2), {}, r"encode failed in batch 1 of shape \(4, 2\)"),
+        (lambda x: (x, x, x), torch.zeros(4, 8), {}, "returns a tuple, in which no mean"),
         (lambda x: {"z": x}, torch.zeros(4, 8), {}, "returns a dict with z, in which"),
         (lambda x: Laplace(x, 1 + x), torch.zeros(4, 8), {}, "returns a Laplace: only normal"),
         (lambda x: (x, x[:, :2]), torch.zeros(4, 8), {}, r"shapes \(4, 8\) and \(4, 2\)"),
         (lambda x: (x.T, x.T), torch.zeros(4, 8), {}, "8 posteriors for 4 inputs"),
-        (lambda x: (x, x * 0), torch.zeros(4, 8), {"scale": "std"}, "std of 0, .*: a deterministic encoder"),
+        (lambda x: (x, x * 0), torch.zeros(4, 8), {"scale": "std"}, "std of 0, .* deterministic"),
         (lambda x: (x, x + 300), torch.zeros(4, 8), {}, r"Batch 1: log_variance holds 300 .* pass log\(sigma"),
         (
-            lambda x: (x[..., : 1 + int(x[0, 0])],) * 2,
+            lambda x: (x[:, : 1 + int(x[0, 0])],) * 2,
             [torch.zeros(4, 8), torch.ones(4, 8)],
             {},
             r"Batch 2 has latents of shape \(2,\)",
@@ -350,5 +308,5 @@ def test_what_cannot_be_audited_is_refused_in_a_sentence(encode, batches, settin
 def test_progress_is_shown_unless_it_is_not_wanted(x, capsys):
     vaemi.audit(encode, x)
     assert "audit" in capsys.readouterr().err
-    audit(encode, np.asarray(x))
+    audit(encode, x)
     assert capsys.readouterr().err == ""

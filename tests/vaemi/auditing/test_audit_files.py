@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 import vaemi
-from vaemi.auditing import AuditError
+from vaemi import AuditError
 
 COUNTS = (40, 25, 35, 1, 59)
 
@@ -120,9 +120,7 @@ def test_states_of_several_machines_add_up(shards):
 
 
 def test_a_file_that_is_named_twice_counts_once_and_a_copy_is_refused(shards):
-    (shards / "link.safetensors").symlink_to(shards / "0.safetensors")
     assert_is(audited([*files(shards), *files(shards)]))
-    (shards / "link.safetensors").unlink()
     shutil.copy(shards / "0.safetensors", shards / "copy.safetensors")
     with pytest.raises(AuditError, match=r"copy\.safetensors has the same content as .*0\.safetensors"):
         audited(files(shards), state="state.safetensors")
@@ -138,27 +136,20 @@ def test_a_bad_value_is_named_and_the_files_before_stay_in_the_state(shards):
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("arrays", "words"),
     [
-        (lambda path: path.write_bytes(b"nonsense"), r"5\.safetensors cannot be read as arrays of numbers \(it is dam"),
-        (lambda path: write(path, mean=torch.zeros(4, 3)), r"5\.safetensors holds mean: posteriors are arrays named"),
-        (
-            lambda path: write(path, mean=torch.zeros(4, 2), log_variance=torch.zeros(4, 2)),
-            r"5\.safetensors holds latents of shape \(2,\).*0\.safetensors latents of shape \(3,\)",
-        ),
-        (
-            lambda path: write(path, mean=torch.zeros(4, 3), std=torch.ones(4, 3)),
-            r"5\.safetensors holds latents of shape \(3,\) with their std",
-        ),
-        (
-            lambda path: write(path, mean=torch.zeros(4, 2), std=torch.ones(4, 3)),
-            r"mean and std of shapes \(4, 2\) and \(4, 3\)",
-        ),
-        (lambda path: write(path, mean=torch.zeros(4), log_variance=torch.zeros(4)), r"a mean of shape \(4,\)"),
+        ({}, r"5\.safetensors cannot be read as arrays of numbers \(it is dam"),
+        ({"mean": (4, 3)}, r"5\.safetensors holds mean: posteriors are arrays named"),
+        ({"mean": (4, 2), "log_variance": (4, 2)}, r"of shape \(2,\).*0\.safetensors latents of shape \(3,\)"),
+        ({"mean": (4, 3), "std": (4, 3)}, r"5\.safetensors holds latents of shape \(3,\) with their std"),
+        ({"mean": (4, 2), "std": (4, 3)}, r"mean and std of shapes \(4, 2\) and \(4, 3\)"),
+        ({"mean": (4,), "log_variance": (4,)}, r"of shapes \(4,\) and \(4,\)"),
     ],
 )
-def test_a_malformed_file_is_named_before_anything_is_counted(shards, make, words):
-    make(shards / "5.safetensors")
+def test_a_malformed_file_is_named_before_anything_is_counted(shards, arrays, words):
+    (shards / "5.safetensors").write_bytes(b"nonsense")
+    if arrays:
+        write(shards / "5.safetensors", **{name: torch.ones(shape) for name, shape in arrays.items()})
     with pytest.raises(AuditError, match=words):
         audited(files(shards), state="state.safetensors")
     assert not (shards.parent / "state.safetensors").exists()
@@ -169,12 +160,9 @@ def test_a_malformed_file_is_named_before_anything_is_counted(shards, make, word
     [
         (["no.safetensors"], {}, r"There is no no\.safetensors"),
         (["x.txt"], {}, r"x\.txt cannot be read as posteriors: use .npy or .safetensors files"),
-        ([], {}, "fewer than two inputs"),
         (["shards/3.safetensors"], {}, "fewer than two inputs"),
-        (["shards/0.safetensors"], {"threshold": -1.0}, "threshold is -1"),
         (["shards/0.safetensors"], {"scale": "std"}, "names its second array log_variance, and scale says std"),
         (["shards/0.safetensors"], {"state": "shards/1.safetensors"}, r"1\.safetensors is not the state of an audit"),
-        (["shards/0.safetensors"], {"max_bytes": 1000}, r"0\.safetensors \(rows 0 to 39\): .*max_bytes is 1,000"),
         (["lone-mean.npy"], {}, r"lone-mean\.npy is one array: posteriors in \.npy files come in pairs"),
     ],
 )
@@ -206,54 +194,40 @@ def test_memory_is_that_of_a_part_of_a_file(tmp_path):
         assert float(done.stdout) < 120
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_dask_counts_every_file_once_although_a_worker_is_killed(tmp_path, cluster):
+def test_dask_counts_every_file_once_although_a_worker_is_killed(tmp_path):
     """Of two worker processes, one is killed while it counts; Dask starts its files again."""
-    from distributed import Client
-
-    counts = [60_000] * 10
+    distributed = pytest.importorskip("distributed")
+    counts = [60_000] * 6
     mean, log_variance = torch.randn(sum(counts), 32), -torch.rand(sum(counts), 32)
     for number, parts in enumerate(zip(mean.split(counts), log_variance.split(counts), strict=True)):
         write(tmp_path / f"{number}.safetensors", mean=parts[0], log_variance=parts[1])
+    state = tmp_path / "state"
     killed = []
 
     def kill_a_busy_worker(client):
         while not killed:
-            for worker in client.processing().items():
-                address, keys = worker
+            for address, keys in client.processing().items():
                 if any(key.startswith("sums") for key in keys):
-                    killed.append(client.scheduler_info()["workers"][address]["id"])
+                    killed.append(address)
                     os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
                     return
             time.sleep(0.02)
 
-    with Client(cluster) as client:
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        audited(files(tmp_path)[:2], client=client, state=state)
         thread = threading.Thread(target=kill_a_busy_worker, args=(client,), daemon=True)
         thread.start()
-        found = audited(files(tmp_path), client=client, state=tmp_path / "state")
-    thread.join(30)
+        found = audited(files(tmp_path), client=client, state=state)
+        thread.join(30)
+        write(tmp_path / "bad.safetensors", mean=torch.full((4, 32), torch.nan), log_variance=torch.zeros(4, 32))
+        with pytest.raises(AuditError, match=r"bad\.safetensors .* not finite"):
+            audited(files(tmp_path), client=client)
     assert len(killed) == 1
     expected = vaemi.factor_information(mean, log_variance)
-    assert (found.information.n_samples, found.n_batches) == (sum(counts), 10)
+    assert (found.information.n_samples, found.n_batches) == (sum(counts), 6)
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-10, rtol=0)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_errors_and_states_are_the_same_with_dask(shards, cluster):
-    from distributed import Client
-
-    with Client(cluster) as client:
-        audited(files(shards)[:2], client=client, state="state.safetensors")
-        assert_is(audited(files(shards), client=client, state="state.safetensors"))
-        write(shards / "5.safetensors", mean=torch.full((4, 3), torch.nan), log_variance=torch.zeros(4, 3))
-        with pytest.raises(AuditError, match=r"5\.safetensors .* not finite"):
-            audited(files(shards), client=client)

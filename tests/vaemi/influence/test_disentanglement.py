@@ -18,14 +18,6 @@ def information_of(share, null=0.0):
     return influence.LabelInformation(nats, 2 * ones[0], 2 * null * ones, ones, ones, ones, names, 19, 0.05)
 
 
-def test_one_factor_each_is_perfect():
-    scores = influence.disentanglement_scores(information_of([[1.0, 0, 0], [0, 0, 1.0], [0, 0, 0], [0, 1.0, 0]]))
-    assert scores.mig == scores.dci_disentanglement == scores.dci_completeness == 1
-    assert scores.captured_by.tolist() == [0, 3, 1]
-    assert scores.captured.tolist() == [1, 1, 1]
-    assert scores.sap is None
-
-
 def test_a_doubled_code_is_disentangled_but_not_complete():
     scores = influence.disentanglement_scores(information_of([[0.8, 0], [0.8, 0], [0, 0.4], [0, 0.4]]))
     assert scores.mig == 0
@@ -50,15 +42,9 @@ def test_what_chance_gives_has_no_importance():
     assert nothing.dci_disentanglement == nothing.dci_completeness == nothing.mig == 0
 
 
-def test_a_single_factor_and_a_single_label():
-    scores = influence.disentanglement_scores(information_of([[0.7]]))
-    assert scores.mig == pytest.approx(0.7)
-    assert scores.dci_disentanglement == scores.dci_completeness == 1
-
-
 @pytest.fixture
 def generating():
-    """All combinations of two uniform factors and one of two classes, so that none says anything of another."""
+    """All combinations of two uniform factors and one of two classes, which are independent."""
     levels = torch.linspace(-1, 1, 25).double()
     return torch.cartesian_prod(levels, levels, torch.tensor([0.0, 0.0, 1.0]).double())
 
@@ -110,17 +96,12 @@ def test_predictability_is_that_of_scikit_learn(generating):
 def test_what_is_refused(generating):
     with_constant = torch.cat([generating, torch.ones(1875, 1)], dim=1)
     labels = influence.discretized(with_constant)
-    information = influence.label_information(
-        generating, generating, labels, names=["x", "y", "glasses", "beard"], permutations=19
-    )
+    names = ["x", "y", "glasses", "beard"]
+    information = influence.label_information(generating, generating, labels, names=names, permutations=19)
     with pytest.raises(ValueError, match=r"^beard does not vary"):
         influence.disentanglement_scores(information)
     whole = influence.label_information(generating, generating, labels[:, :3], permutations=19)
-    for values, mean, words in (
-        (generating, None, "both or neither"),
-        (generating[:, :2], generating, r"\(M, 3\) and \(M, 3\)"),
-        (generating, generating[:9], r"\(M, 3\) and \(M, 3\)"),
-        (generating / 0, generating, "not finite"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            influence.disentanglement_scores(whole, values, mean)
+    with pytest.raises(ValueError, match="both or neither"):
+        influence.disentanglement_scores(whole, generating)
+    with pytest.raises(ValueError, match=r"\(M, 3\) and \(M, 3\)"):
+        influence.disentanglement_scores(whole, generating[:, :2], generating)

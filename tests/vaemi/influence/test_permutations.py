@@ -1,12 +1,9 @@
 """p-values by hand, and the value that is just significant."""
 
-import math
-
 import pytest
 import torch
 
-from vaemi.influence._permutations import permutation_test, shuffles
-from vaemi.influence.association import _value_at
+from vaemi.influence._permutations import permutation_test
 
 
 def test_p_values_by_hand():
@@ -26,20 +23,3 @@ def test_critical_is_where_significance_begins():
         for value, significant in ((test.critical + 1e-6, True), (test.critical - 1e-6, False)):
             statistic[0, 2, 3] = value
             assert bool(permutation_test(statistic, alpha).corrected_p_value[2, 3] <= alpha) == significant
-
-
-def test_the_first_order_is_that_of_the_data():
-    orders = shuffles(5, 20, torch.Generator().manual_seed(0))
-    assert orders[0].tolist() == list(range(20))
-    assert (orders.sort(dim=1).values == torch.arange(20)).all()
-    assert len(orders.unique(dim=0)) == 6
-
-
-def test_a_value_with_the_critical_deviation():
-    null = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    value = _value_at(2.7, null)
-    everything = torch.cat([value[None], null])
-    deviation = (value - everything.mean(0)) / everything.std(0, correction=0)
-    assert deviation.tolist() == pytest.approx([2.7] * 3)
-    # One of 51 numbers cannot deviate more.
-    assert (_value_at(math.sqrt(50), null) == math.inf).all()

@@ -1,4 +1,4 @@
-"""Information between factors and labels, its permutation test, and names for the factors."""
+"""Information between factors and labels, and its permutation test."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from vaemi._progress import progress_bar
 from vaemi.errors import import_extra
 from vaemi.information.checks import checked_posterior
 
-from ._checks import checked_labels, checked_names
-from ._grid import grid_probabilities
 from ._permutations import permutation_test, shuffles
 from .decoding import sample_posterior
 
@@ -24,6 +23,13 @@ if TYPE_CHECKING:
 
 # Numbers of the shuffled labels held in memory at once: 64 MB.
 _CHUNK = 1 << 24
+# The grid of a factor reaches this many standard deviations beyond every mean.
+_REACH = 5.0
+# Its spacing, in units of the standard deviation below which this share of the posteriors lies.
+_SPACING, _NARROW = 0.8, 0.02
+# A narrower posterior is widened to this many spacings.
+_LEAST_WIDTH = 0.5
+_MOST_POINTS = 2048
 
 
 @dataclass(frozen=True)
@@ -70,17 +76,20 @@ class LabelInformation:
         """Nats above the value expected by chance, shape (H, A)."""
         return self.nats - self.null_mean
 
-    def significant(self, alpha: float | None = None) -> Tensor:
-        """Return the cells whose corrected p-value is at most alpha (by default the test's), bool of shape (H, A)."""
-        return self.corrected_p_value <= (self.alpha if alpha is None else alpha)
+    def significant(self) -> Tensor:
+        """Return the cells whose corrected p-value is at most `alpha`, bool of shape (H, A)."""
+        return self.corrected_p_value <= self.alpha
+
+    def best_labels(self) -> list[str | None]:
+        """Return for each factor the significant label with the largest share of entropy, None where there is none."""
+        share, label = torch.where(self.significant(), self.normalized, -1.0).max(dim=1)
+        return [self.names[a] if value >= 0 else None for value, a in zip(share.tolist(), label.tolist(), strict=True)]
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per cell, the largest share of a label's entropy first.
 
         Columns: factor, label, nats, normalized, excess, p_value, corrected_p_value, threshold.
         """
-        import pandas as pd
-
         order = self.normalized.flatten().argsort(descending=True, stable=True)
         columns: dict[str, Any] = {
             "factor": (order // len(self.names)).numpy(),
@@ -88,7 +97,7 @@ class LabelInformation:
         }
         for name in ("nats", "normalized", "excess", "p_value", "corrected_p_value", "threshold"):
             columns[name] = getattr(self, name).flatten()[order].numpy()
-        return pd.DataFrame(columns)
+        return import_extra("pandas", "audit").DataFrame(columns)
 
 
 def label_information(
@@ -157,40 +166,39 @@ def label_information(
     Westfall and Young, Resampling-Based Multiple Testing, Wiley 1993.
     Winkler et al., Multi-level block permutation, NeuroImage 123 (2015) 253-268.
     """
-    tqdm = import_extra("tqdm", "influence").tqdm
     mean, log_variance = (tensor.cpu() for tensor in checked_posterior(mean, log_variance))
-    labels = checked_labels(labels, len(mean))
-    names = checked_names(names, labels.shape[1])
-    units = _Units(clusters, strata, labels)
-    indicators, member, entropy = _indicators(units.labels)
-    held = torch.cat(
-        [
-            _conditional_entropies(units.mean(grid_probabilities(*posterior)), indicators[:, None], member)
-            for posterior in zip(mean.T, log_variance.T, strict=True)
-        ]
-    )
-    drawn = sample_posterior(mean, log_variance, seed)
-    generator = torch.Generator().manual_seed(seed)
-    orders = shuffles(permutations, len(units.labels), generator, units.strata)
+    labels = torch.as_tensor(labels).cpu()
+    if labels.is_floating_point():
+        raise TypeError(f"labels holds {labels.dtype}: give integers or booleans, or cut them with `discretized`.")
+    if labels.ndim != 2 or len(labels) != len(mean) or labels.shape[1] == 0:
+        raise ValueError(f"labels has shape {tuple(labels.shape)}: give ({len(mean)}, A), one row per sample.")
+    names = tuple(names or (f"label {a}" for a in range(labels.shape[1])))
+    if len(names) != labels.shape[1]:
+        raise ValueError(f"names holds {len(names)} names for {labels.shape[1]} labels: give one per label.")
 
-    progress = tqdm(total=len(orders) * mean.shape[1], desc="information on labels", mininterval=2)
-    chunks = []
-    for part in orders.split(max(1, _CHUNK // max(1, indicators.numel()))):
-        shuffled = indicators[part.T]
-        chunk = []
-        for factor in range(mean.shape[1]):
-            shares = units.mean(grid_probabilities(drawn[:, factor], log_variance[:, factor]))
-            chunk.append(_conditional_entropies(shares, shuffled, member))
-            progress.update(len(part))
-        chunks.append(torch.stack(chunk, dim=1))
-    progress.close()
-    of_draws = (entropy - torch.cat(chunks)).clamp_min(0)
+    unit = None if clusters is None else _numbered("clusters", clusters, len(mean))
+    strata = None if strata is None else _numbered("strata", strata, len(mean))
+    if unit is not None:
+        labels = _value_of_clusters("labels", labels, unit)
+        strata = None if strata is None else _value_of_clusters("strata", strata, unit)
+    indicators, member, entropy = _indicators(labels)
+    orders = shuffles(permutations, len(labels), torch.Generator().manual_seed(seed), strata)
+    parts = orders.split(max(1, _CHUNK // max(1, indicators.numel())))
+    drawn = sample_posterior(mean, log_variance, seed)
+
+    given_factor, given_draws = [], []
+    for factor in progress_bar(range(mean.shape[1]), desc="information on labels"):
+        shares = _mean_of_clusters(_grid_probabilities(mean[:, factor], log_variance[:, factor]), unit)
+        given_factor.append(_conditional_entropies(shares, indicators[:, None], member))
+        shares = _mean_of_clusters(_grid_probabilities(drawn[:, factor], log_variance[:, factor]), unit)
+        given_draws.append(torch.cat([_conditional_entropies(shares, indicators[part.T], member) for part in parts]))
+    of_draws = (entropy - torch.stack(given_draws, dim=1)).clamp_min(0)
 
     root = of_draws.pow(1 / 3)
     spread, centre = torch.std_mean(root, dim=0, correction=0)
     test = permutation_test(torch.where(spread > 0, (root - centre) / spread, 0.0), alpha)
     return LabelInformation(
-        nats=(entropy - held).clamp_min(0),
+        nats=(entropy - torch.cat(given_factor)).clamp_min(0),
         entropy=entropy,
         null_mean=of_draws[1:].mean(0),
         p_value=test.p_value,
@@ -202,47 +210,47 @@ def label_information(
     )
 
 
-class _Units:
-    """The units over which labels are shuffled: samples, or clusters of samples.
-
-    Attributes
-    ----------
-    labels : Tensor, shape (U, A)
-    strata : Tensor of int64, shape (U,), or None
-    """
-
-    def __init__(self, clusters: Any, strata: Any, labels: Tensor) -> None:
-        self._unit: Tensor | None = None
-        self.labels = labels
-        self.strata = None if strata is None else _numbered("strata", strata, labels)
-        if clusters is None:
-            return
-        self._unit = _numbered("clusters", clusters, labels)
-        self._size = self._unit.bincount()
-        last = torch.empty_like(self._size).scatter_(0, self._unit, torch.arange(len(labels)))
-        self.labels = self._of_clusters("labels", labels, last)
-        if self.strata is not None:
-            self.strata = self._of_clusters("strata", self.strata, last)
-
-    def mean(self, shares: Tensor) -> Tensor:
-        """Average over the samples of each unit, (G, M) to (G, U)."""
-        if self._unit is None:
-            return shares
-        return shares.new_zeros(len(shares), len(self._size)).index_add_(1, self._unit, shares).div_(self._size)
-
-    def _of_clusters(self, name: str, values: Tensor, sample: Tensor) -> Tensor:
-        """Return the value that all samples of a cluster share, or raise an error."""
-        chosen = values[sample]
-        if not (chosen[self._unit] == values).all():
-            raise ValueError(f"{name} differs within a cluster: give the same to all samples of a cluster.")
-        return chosen
-
-
-def _numbered(name: str, values: Any, labels: Tensor) -> Tensor:
+def _numbered(name: str, values: Any, n_samples: int) -> Tensor:
     values = torch.as_tensor(values).cpu()
-    if values.shape != labels.shape[:1]:
-        raise ValueError(f"{name} has shape {tuple(values.shape)}: give ({len(labels)},), one per sample.")
+    if values.shape != (n_samples,):
+        raise ValueError(f"{name} has shape {tuple(values.shape)}: give ({n_samples},), one per sample.")
     return values.unique(return_inverse=True)[1]
+
+
+def _value_of_clusters(name: str, values: Tensor, unit: Tensor) -> Tensor:
+    """Return the value that all samples of a cluster share, (M, ...) to (U, ...)."""
+    shared = values.new_empty(int(unit.max()) + 1, *values.shape[1:])
+    shared[unit] = values
+    if not (shared[unit] == values).all():
+        raise ValueError(f"{name} differs within a cluster: give the same to all samples of a cluster.")
+    return shared
+
+
+def _mean_of_clusters(shares: Tensor, unit: Tensor | None) -> Tensor:
+    """Average over the samples of each cluster, (G, M) to (G, U)."""
+    if unit is None:
+        return shares
+    size = unit.bincount()
+    return shares.new_zeros(len(shares), len(size)).index_add_(1, unit, shares).div_(size)
+
+
+def _grid_probabilities(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return the share of every posterior (M,) at each point of an even grid, float32 of shape (G, M).
+
+    Points are 0.8 standard deviations apart, where trapezoidal sums of Gaussians are integrals to high precision. The
+    narrowest 2 % of the posteriors may be finer than that, and all of them where the grid would need more than 2,048
+    points; a posterior finer than half the spacing is widened to that.
+    """
+    mean, sigma = mean.double(), (0.5 * log_variance.double()).exp()
+    low, high = (mean - _REACH * sigma).min(), (mean + _REACH * sigma).max()
+    spacing = torch.maximum(_SPACING * sigma.quantile(_NARROW), (high - low) / (_MOST_POINTS - 1))
+    # In units of the spacing from the first point, single precision suffices however far from 0 the factor lies.
+    points = torch.arange(int((high - low) / spacing) + 2, dtype=torch.float32)
+    position = ((mean - low) / spacing).float()
+    width = (sigma / spacing).clamp_min(_LEAST_WIDTH).float()
+    offset = (points[:, None] - position).div_(2**0.5 * width)
+    density = offset.square_().neg_().exp_()
+    return density.div_(density.sum(0))
 
 
 def _indicators(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -265,14 +273,8 @@ def _indicators(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _conditional_entropies(shares: Tensor, shuffled: Tensor, member: Tensor) -> Tensor:
     """Return H(Y_a | Z) in nats of one factor, for all labels in n orders, float64 of shape (n, A).
 
-    Parameters
-    ----------
-    shares : Tensor, shape (G, M)
-        Shares of the posteriors at the points of a grid.
-    shuffled : Tensor, shape (M, n, C)
-        Class indicators in n orders.
-    member : Tensor, shape (C, A)
-        The label that each class belongs to.
+    From the shares of the posteriors at the points of a grid (G, M), class indicators in n orders (M, n, C), and the
+    label that each class belongs to (C, A).
     """
     mass = shares.sum(1)
     # A grid point may have no mass.
@@ -291,11 +293,7 @@ def _entropy_terms(probability: Tensor) -> Tensor:
 def _value_at(critical: float, null: Tensor) -> Tensor:
     """Return the value whose deviation from the mean of all n + 1 values is critical, in their standard deviations.
 
-    Parameters
-    ----------
-    critical : float
-    null : Tensor, shape (n, ...)
-        The other n values.
+    `null`, of shape (n, ...), holds the other n values.
     """
     n = len(null)
     spread, centre = torch.std_mean(null, dim=0, correction=0)
@@ -303,16 +301,6 @@ def _value_at(critical: float, null: Tensor) -> Tensor:
     if critical**2 >= n:
         return torch.full_like(centre, math.inf)
     return centre + spread * critical * math.sqrt((n + 1) / (n - critical**2))
-
-
-def aligned_label(information: LabelInformation) -> list[str | None]:
-    """Return for each factor the significant label with the largest share of entropy, None where there is none."""
-    share = torch.where(information.significant(), information.normalized, -1.0)
-    best = share.max(dim=1)
-    return [
-        information.names[label] if value >= 0 else None
-        for value, label in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    ]
 
 
 def discretized(values: Any, bins: int = 10) -> Tensor:
@@ -334,21 +322,15 @@ def discretized(values: Any, bins: int = 10) -> Tensor:
     Raises
     ------
     ValueError
-        If the shape is another, if a value is not finite, or if there are fewer than two bins.
+        If a value is not finite.
     """
     values = torch.as_tensor(values).cpu().double()
-    if values.ndim not in (1, 2) or len(values) == 0:
-        raise ValueError(f"values has shape {tuple(values.shape)}: give (N,) or (N, F), N >= 1.")
     if not values.isfinite().all():
         raise ValueError("values holds a number that is not finite: leave that row out.")
-    if bins < 2:
-        raise ValueError(f"bins is {bins}: give two or more.")
-    columns = [_discretized_column(column, bins) for column in values.view(len(values), -1).T]
+    columns = []
+    for column in values.view(len(values), -1).T:
+        _, place, counts = column.unique(return_inverse=True, return_counts=True)
+        average_rank = counts.cumsum(0) - (counts - 1) / 2
+        classes = ((average_rank.double() - 0.5) / len(column) * bins).long()
+        columns.append(classes[place].unique(return_inverse=True)[1])
     return torch.stack(columns, dim=1).view(values.shape)
-
-
-def _discretized_column(column: Tensor, bins: int) -> Tensor:
-    _, place, counts = column.unique(return_inverse=True, return_counts=True)
-    average_rank = counts.cumsum(0) - (counts - 1) / 2
-    classes = ((average_rank.double() - 0.5) / len(column) * bins).long()
-    return classes[place].unique(return_inverse=True)[1]
