@@ -7,7 +7,14 @@ from companion.figures.estimators import bracket, coverage, error_against_sample
 from companion.figures.mnist import accuracy_by_ratio, emergence, fano, removal_scatter, training_terms
 from companion.figures.objectives import deviation_against_information, spectra_side_by_side
 from companion.figures.pages import beta_path, cost_and_error, rotated_code, time_and_memory, used_and_ignored_factor
-from companion.figures.shared import masking_curves, spectra, spectrum, strips
+from companion.figures.shared import (
+    information_maps,
+    masking_curves,
+    spectra,
+    spectrum,
+    spectrum_and_deviations,
+    strips,
+)
 from companion.figures.sparsity import (
     factors_against_dimension,
     information_path,
@@ -24,15 +31,4 @@ from companion.figures.theory import (
     water_filling_path,
 )
 from companion.figures.your_vae import information_by_place
-from vaemi.auditing.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    WIDTH,
-    as_svg,
-    information_maps,
-    spectrum_and_deviations,
-    use_style,
-)
+from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, WIDTH

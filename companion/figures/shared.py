@@ -24,6 +24,20 @@ from vaemi.auditing.figures import (
 from vaemi.information import FactorInformation
 
 
+def spectrum_and_deviations(information: FactorInformation, threshold: float = 0.1) -> Figure:
+    """Draw the information of every factor, and sigma* below it."""
+    figure = plt.figure(figsize=(WIDTH, 3.4), layout="constrained")
+    draw_spectrum_and_deviations(figure, information, threshold)
+    return figure
+
+
+def information_maps(maps: Tensor, shown: int = 8) -> Figure:
+    """Draw a heat map per channel of `Audit.maps`, the most informative channels first, `shown` at most."""
+    figure = plt.figure(layout="constrained")
+    draw_information_maps(figure, maps, shown)
+    return figure
+
+
 def spectrum(information: FactorInformation, traversals: Mapping[int, Tensor], threshold: float = 0.1) -> Figure:
     """Draw Figure 1 of the paper: information of every factor, sigma* below it, and pictures along some factors.
 
