@@ -30,7 +30,7 @@ import yaml
 from finish import finish
 from templates import ROOT
 
-from companion import claims, runs
+from companion import claims, figures, runs
 from companion.errors import CompanionError
 from vaemi._files import exclusive_lock
 
@@ -98,6 +98,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         folder.mkdir()
     stage_mathjax(source / "extra" / "_static" / "mathjax")
 
+    figures.use_style()
     numbers: dict[str, Any] = {
         name: _stage_notebook(name, results / profile, source, config["repository"]) for name in notebooks
     }
