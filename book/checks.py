@@ -138,7 +138,7 @@ def _prose(article: BeautifulSoup) -> list[str]:
 # How Python prints a missing number. "None" is an English word, and a page may write about NaN: in prose these count
 # only alone in a cell of a table, and after a colon or an equals sign.
 _NO_NUMBER = re.compile(
-    r"\{\{|\}\}|\{%|(?<![\w-])-?(?:nan|inf)(?![\w-])|<(?:built-in|bound|function)\b|^(?:None|NaN)$|(?<=[:=] )None\b"
+    r"\{\{|\}\}|\{%|\{'|(?<![\w-])-?(?:nan|inf)(?![\w-])|<(?:built-in|bound|function)\b|^(?:None|NaN)$|(?<=[:=] )None\b"
 )
 _NO_NUMBER_PRINTED = re.compile(r"(?<![\w-])-?(?:nan|NaN|inf)(?![\w-])|\bNone\b")
 

@@ -177,7 +177,7 @@ def fold(decoder: nn.Module, mean: Tensor, factors: Sequence[int], sigma: Tensor
     for module in decoder.children():
         if isinstance(module, nn.Linear):
             layers.append(Layer("dense", module.weight, module.bias))
-        elif isinstance(module, nn.ConvTranspose2d):
+        elif isinstance(module, nn.ConvTranspose2d) and module.bias is not None:
             layers.append(Layer("upsample", module.weight, module.bias))
         elif isinstance(module, nn.ReLU | nn.LeakyReLU):
             layers[-1] = layers[-1]._replace(slope=float(getattr(module, "negative_slope", 0.0)))
