@@ -46,6 +46,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 import vaemi
@@ -392,24 +393,6 @@ def make_row(
     return row
 
 
-QUANTITIES = ("cpu_seconds_one_thread", "wall_seconds_all_threads", "cpu_seconds_all_threads", "peak_megabytes")
-
-
-def make_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ours over the peer's, of every row of a peer that has a row of ours on the same data; below 1 ours is better."""
-    own = {(row["m"], row["scale"]): row for row in rows if row["estimator"] == OURS}
-    ratios = []
-    for row in rows:
-        base = own.get((row["m"], row["scale"]))
-        if base is None or row is base:
-            continue
-        ratio = {"peer": row["estimator"], "m": row["m"], "scale": row["scale"], "projected": row["projected"]}
-        for key in QUANTITIES:
-            ratio[key] = base[key] / row[key] if base[key] is not None and row[key] else None
-        ratios.append(ratio)
-    return ratios
-
-
 def machine(threads: int) -> dict[str, Any]:
     """Where this was measured and with which versions."""
     versions: dict[str, str | None] = {}
@@ -435,29 +418,11 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-COLUMNS = {
-    "estimator": "",
-    "M": "",
-    "z": "",
-    "CPU s, one thread": "cpu_seconds_one_thread",
-    "wall s, all threads": "wall_seconds_all_threads",
-    "CPU s, all threads": "cpu_seconds_all_threads",
-    "peak MB": "peak_megabytes",
-    "largest error": "largest_error",
-    "mean error, used": "mean_error_of_used",
-    "first call s": "first_call_seconds",
-    "remarks": "",
-}
-
-
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The rows as a Markdown table; times in seconds, errors in nats."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    for row in rows:
-        cells = [row["estimator"], f"{row['m']:,}", f"x {row['scale']:g}"]
-        cells += ["-" if row[key] is None else f"{row[key]:.3g}" for key in COLUMNS.values() if key]
-        lines.append("| " + " | ".join([*cells, remarks(row)]) + " |")
-    return "\n".join(lines)
+    table = pd.DataFrame(rows).assign(remarks=[remarks(row) for row in rows]).sort_values(["m", "scale"])
+    left_out = ["rounds", "factors_measured", "rows_measured", "projected", "failed", "factors_judged"]
+    return table.drop(columns=left_out).to_markdown(index=False, floatfmt=".3g", missingval="-")
 
 
 def remarks(row: dict[str, Any]) -> str:
@@ -472,17 +437,11 @@ def remarks(row: dict[str, Any]) -> str:
     return "; ".join(words)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Data sets (M, scale) for all estimators, and for ours alone; factors of the reference where not all."""
-
-    shared: tuple[tuple[int, float], ...] = ((1_000, 1.0), (10_000, 1.0), (10_000, 10.0), (50_000, 1.0))
-    own: tuple[tuple[int, float], ...] = ((1_000_000, 1.0),)
-    reference_factors: int = 2
-
-
-FULL = Plan()
-QUICK = Plan(shared=((120, 1.0),), own=((120, 10.0),))
+# Data sets (M, scale) for all estimators, and for ours alone.
+FULL = ([(1_000, 1.0), (10_000, 1.0), (10_000, 10.0), (50_000, 1.0)], [(1_000_000, 1.0)])
+QUICK = ([(120, 1.0)], [(120, 10.0)])
+# Factors of the reference of our own data sets, which are large.
+REFERENCE_FACTORS = 2
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -494,37 +453,33 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=900, help="seconds after which a measurement is stopped")
-    parser.add_argument("--largest", type=int, default=10**9, metavar="M", help="leave data of more samples out")
-    parser.add_argument("--only", nargs="+", choices=ESTIMATORS, default=list(ESTIMATORS), metavar="ESTIMATOR")
     parser.add_argument("--json", type=Path, help="write rows, ratios and the machine to this file")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.task:
         print(json.dumps(measure(Task(**json.loads(options.task)))))
         return
-    plan = QUICK if options.quick else FULL
+    shared, own = QUICK if options.quick else FULL
     rounds = 1 if options.quick else options.rounds
     threads = 1 if options.quick else os.cpu_count() or 1
-    shared, own = ([data for data in part if data[0] <= options.largest] for part in (plan.shared, plan.own))
-    own = own if OURS in options.only else []
 
     def run(task: Task) -> dict[str, Any]:
         return measure(task) if options.quick else measure_apart(task, options.limit)
 
     truth = {}
     for m, scale in shared + own:
-        factors = EVERY if (m, scale) in shared else subset(plan.reference_factors, EVERY)
+        factors = EVERY if (m, scale) in shared else subset(REFERENCE_FACTORS, EVERY)
         task = Task("reference", m, scale, factors, m, threads)
         result = measure(task) if options.quick else measure_apart(task, limit=None)
         if "failed" in result:
             sys.exit(f"the reference for M = {m}, z x {scale:g} failed: {result['failed']}")
         truth[m, scale] = dict(zip(factors, result["nats"], strict=True))
         print(f"  reference, M = {m:,}, z x {scale:g}: {len(factors)} factors", file=sys.stderr, flush=True)
-    cases = [(name, m, scale) for m, scale in shared for name in options.only] + [(OURS, *data) for data in own]
+    cases = [(name, m, scale) for m, scale in shared for name in ESTIMATORS] + [(OURS, *data) for data in own]
     measured = measure_all(cases, run, rounds, threads)
     rows = [make_row(case, measured[case], truth[case[1:]]) for case in cases]
     result = {"quick": options.quick, "machine": machine(threads), "factors": H, "factors_used": len(USED)}
-    result |= {"rows": rows, "ours_over_peer": make_ratios(rows)}
+    result |= {"rows": rows}
     print(markdown(rows))
     print(f"\n{result['machine']['processor']}, {threads} threads")
     if options.json:

@@ -150,21 +150,16 @@ def padded(samples: int, processes: int) -> dict[str, Any]:
     }
 
 
-def make_ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return time and memory relative to the fewest samples, and of memory relative to files."""
-    streamed = {row["samples"]: row for row in rows if not row["in_memory"]}
-    least = streamed[min(streamed)]
+def memory_over_files(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return time and memory of tensors in memory relative to files of as many samples."""
+    in_files = {row["samples"]: row for row in rows if not row["in_memory"]}
 
-    def over(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-        names = ("cpu_seconds", "wall_seconds", "peak_megabytes")
-        return {name: row[name] / base[name] if row[name] and base[name] else None for name in names}
+    def over_files(row: dict[str, Any], name: str) -> float | None:
+        of_files = in_files[row["samples"]][name]
+        return row[name] / of_files if row[name] and of_files else None  # memory that was not measured
 
-    return {
-        "samples_over_fewest": {str(samples): over(row, least) for samples, row in streamed.items()},
-        "in_memory_over_streamed": {
-            str(row["samples"]): over(row, streamed[row["samples"]]) for row in rows if row["in_memory"]
-        },
-    }
+    names = ("cpu_seconds", "wall_seconds", "peak_megabytes")
+    return {str(row["samples"]): {n: over_files(row, n) for n in names} for row in rows if row["in_memory"]}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -202,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
         "gigabytes_of_the_largest": size / 1e9,
         "true_total_nats": float(truth().sum()),
         "rows": rows,
-        "ratios": make_ratios(rows),
+        "in_memory_over_files": memory_over_files(rows),
         "padded_sampler": [padded(samples, processes) for samples, processes in PADDED],
     }
     text = json.dumps(result, indent=1)

@@ -22,19 +22,16 @@ from typing import Any
 import checks
 import exercises
 import explorer
-import many_runs
 import nbformat
 import page_tables
-import pandas as pd
+import prose_pages
 import runbox
-import scale
 import yaml
 from finish import finish
 from templates import ROOT
 
 from companion import claims, figures, runs
 from companion.errors import CompanionError
-from companion.experiments import pages as page_numbers
 from vaemi._files import exclusive_lock
 
 # Figures that another page than their notebook shows, by their name in the cell metadata.
@@ -55,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"book: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        reason = error.strerror or error
-        print(f"book: {error.filename or options.build}: {reason}. The site is unchanged.", file=sys.stderr)
+        print(f"book: {error.filename}: {error.strerror}. The site is unchanged.", file=sys.stderr)
         return 1
     print(f"The site is {site / 'index.html'}.")
     return 0
@@ -82,21 +78,12 @@ def build(profile: str, results: Path, target: Path, student: bool = False) -> P
         faults = [f"Jupyter Book failed:\n{done.stderr.strip() or done.stdout[-3000:]}"] if done.returncode else []
         if (made / "index.html").exists():  # also after a warning, to report all faults at once
             finish(made)
-            faults += checks.problems(source, made)
+            faults += checks.problems(made)
         if faults:
             raise CompanionError("\n".join(faults))
-        put_in_place(made, site)
+        shutil.rmtree(site, ignore_errors=True)
+        made.rename(site)
     return site
-
-
-def put_in_place(made: Path, site: Path) -> None:
-    """Replace the site by a new folder."""
-    replaced = site.with_name(f".{site.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if site.exists():
-        site.rename(replaced)  # a folder cannot be renamed onto one that has content
-    made.rename(site)
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def stage(profile: str, results: Path, source: Path, student: bool = False) -> None:
@@ -105,38 +92,48 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     notebooks = [page.removeprefix("notebooks/") for page in pages(ROOT) if page.startswith("notebooks/")]
     generated = source / "book" / "_generated"
     shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "_templates", "__pycache__"))
+    shutil.copytree(ROOT / "book" / "_static", source / "_static", ignore=shutil.ignore_patterns("*.svg"))
     shutil.copy(ROOT / "_toc.yml", source)
-    for folder in (source / "_static", source / "notebooks", generated):
+    for folder in (source / "notebooks", generated):
         folder.mkdir()
-    for asset in (*(ROOT / "book" / "_static").glob("*.css"), *(ROOT / "book" / "_static").glob("*.js")):
-        shutil.copy(asset, source / "_static")
+    stage_mathjax(source / "extra" / "_static" / "mathjax")
 
+    figures.use_style()
     numbers: dict[str, Any] = {
         name: _stage_notebook(name, results / profile, source, config["repository"]) for name in notebooks
     }
     numbers |= {
-        "many": many_runs.stage(profile, results / profile, generated),
+        "many": prose_pages.many_runs(results / profile, generated),
         "profiles": _profiles(),
-        "idea": _idea(generated),
-        "benchmark": _benchmark(generated),
-        "limits": _limits(generated),
-        "scale": scale.stage(generated),
+        "idea": prose_pages.idea(generated),
+        "benchmark": prose_pages.estimators(generated),
+        "limits": prose_pages.limits(generated),
+        "scale": prose_pages.scale(generated),
     }
-    rows, reference = claims.load(profile, results), claims.load_reference(profile, results)
+    rows = [claim for claim in claims.load(profile, results) if claim["experiment"] in notebooks]
+    reference = claims.load_reference(profile, results)
     parts = {
-        "claims": page_tables.claims_table(rows, reference, notebooks),
+        "claims": page_tables.claims_table(rows, reference),
         "claims-rules": page_tables.rules(rows),
         "claims-notes": page_tables.notes([*rows, *reference]),
-        "deviations": page_tables.deviations(results / claims.REFERENCE / "sweeps" / f"{many_runs.SEEDS}.csv"),
+        "deviations": prose_pages.deviations(results / claims.REFERENCE / "sweeps" / f"{prose_pages.SEEDS}.csv"),
         # Without its title, as the page has its own.
         "changelog": (ROOT / "CHANGELOG.md").read_text().partition("\n")[2].lstrip(),
     }
     for name, text in parts.items():
         (generated / f"{name}.md").write_text(text)
     numbers["exercises"] = exercises.stage(source, student)  # last: it strips all staged pages
-    config["sphinx"]["config"]["myst_substitutions"] = numbers
+    config["sphinx"]["config"]["myst_substitutions"] = without_missing(numbers)
     (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True))
-    stage_mathjax(source / "extra" / "_static" / "mathjax")
+
+
+def without_missing(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out None, NaN and infinity, so that a page that names one of them is a fault that Sphinx reports."""
+    return {
+        name: without_missing(value) if isinstance(value, Mapping) else value
+        for name, value in numbers.items()
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    }
 
 
 def pages(root: Path) -> list[str]:
@@ -188,8 +185,6 @@ def _stage_notebook(name: str, results: Path, source: Path, repository: Mapping[
     nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
     drawn = {about["figure"].get("name"): svg for about, svg in figures_of(notebook)}
     for figure in SHARED_FIGURES.get(name, []):
-        if figure not in drawn:
-            raise CompanionError(f"The notebook {name} has no vector graphic named {figure}.")
         (source / "book" / "_generated" / f"{figure}.svg").write_text(drawn[figure])
     return {
         **result["values"],
@@ -213,56 +208,6 @@ def _profiles() -> dict[str, Any]:
         }
         for path in (ROOT / "notebooks" / "profiles").glob("*.yaml")
     }
-
-
-def _idea(generated: Path) -> dict[str, float]:
-    """Draw the figure of book/idea.md and return its numbers."""
-    _save(figures.used_and_ignored_factor(), generated / "fig-idea.svg")
-    return {"used_nats": page_numbers.used_factor_nats()}
-
-
-def _limits(generated: Path) -> dict[str, Any]:
-    """Draw the figure of book/beyond.md and return its numbers."""
-    codes = page_numbers.rotated_codes()
-    _save(figures.rotated_code(codes), generated / "fig-beyond-turned.svg")
-    shares = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}
-    return {
-        "turned": page_numbers.rotated_numbers(codes),
-        "flag_nats": {name: page_numbers.rare_flag(share) for name, share in shares.items()},
-        "smallest_flag_percent": 100 * smallest_share(claims.THRESHOLD),
-    }
-
-
-def smallest_share(nats: float) -> float:
-    """Return the share p < 1/2 of a group whose membership has an entropy of so many nats."""
-    from scipy.optimize import brentq
-
-    return float(brentq(lambda p: -p * math.log(p) - (1 - p) * math.log1p(-p) - nats, 1e-12, 0.5))
-
-
-def _benchmark(generated: Path) -> dict[str, Any]:
-    """Write the table and the figure of the committed benchmark of estimators, and return its numbers."""
-    measured = json.loads((ROOT / "benchmarks" / "estimators.json").read_text())
-    short = {"fixed bins, 100 on [-4, 4]": "fixed bins", "Monte-Carlo log-sum-exp": "log-sum-exp"}
-    rows = pd.DataFrame(measured["rows"]).replace({"estimator": short})
-    rows = rows[rows.failed.isna()].rename(columns={"cpu_seconds_one_thread": "cpu_seconds"})
-    as_given = rows[rows.scale == 1]
-    _save(figures.cost_and_error(as_given[as_given.m == 10_000]), generated / "fig-estimators-cost.svg")
-    (generated / "benchmark-estimators.md").write_text(page_tables.benchmark_table(as_given))
-    seconds = as_given.set_index(["estimator", "m"]).cpu_seconds
-    rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
-    return {
-        "machine": measured["machine"],
-        "cpu_seconds": {str(m): float(value) for m, value in seconds["vaemi"].items()},
-        "fixed_bins_cpu_seconds": float(seconds["fixed bins", 50_000]),
-        "times_faster_than_fixed_bins": float(seconds["fixed bins", 50_000] / seconds["vaemi", 50_000]),
-        "times_faster_than_log_sum_exp": float(seconds["log-sum-exp", 50_000] / seconds["vaemi", 50_000]),
-        "fixed_bins_error_when_rescaled": float(rescaled["fixed bins"]),
-    }
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

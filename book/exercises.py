@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ import yaml
 
 from companion import selfcheck
 from companion.errors import CompanionError
-from vaemi._files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "book" / "exercises"
@@ -52,7 +50,6 @@ EDITIONS = {
 }
 
 _DIRECTIVE = re.compile(r"^::::\{(exercise|solution)\} *(.*)\n((?:(?!^::::).*\n)*)^::::$\n?", re.MULTILINE)
-_OPTION = re.compile(r"^:(\w+): *(.*)$", re.MULTILINE)
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _GRADE = re.compile(r"^\*(Easy|Medium|Hard) · (pencil|code|run) · (\d+) min(, [^*]+)?\*$", re.MULTILINE)
 # Any other form of a solution that Sphinx accepts; it must not reach a student.
@@ -61,27 +58,11 @@ _SOLUTION_LEFT = re.compile(r"\{solution(-start|-end)?\}|\bsol-\w+-\d")
 
 @dataclass(frozen=True)
 class Exercise:
-    """An exercise and its solution.
-
-    Attributes
-    ----------
-    name : str
-        Page and number, such as ``idea-1``; the labels are ``ex-idea-1`` and ``sol-idea-1``.
-    title : str
-    level : str
-        Easy, Medium or Hard.
-    kind : str
-        pencil, code or run.
-    minutes : int
-        Time to solve it.
-    text, solution : str
-        Markdown.
-    """
+    """An exercise and its solution, in Markdown; the name is page and number, such as idea-1."""
 
     name: str
-    title: str
-    level: str
-    kind: str
+    level: str  # Easy, Medium or Hard
+    kind: str  # pencil, code or run
     minutes: int
     text: str
     solution: str
@@ -108,19 +89,17 @@ def read(page: str) -> list[Exercise]:
     """
     directives = _DIRECTIVE.findall((FOLDER / f"{page}.md").read_text())
     exercises = []
-    for number in range(1, (len(directives) + 1) // 2 + 1):
+    for number, (kind, _, text) in enumerate(directives[::2], 1):
         name = f"{page}-{number}"
-        pair = directives[2 * number - 2 : 2 * number]
-        found = [(kind, dict(_OPTION.findall(body)).get("label")) for kind, _, body in pair]
-        if found != [("exercise", f"ex-{name}"), ("solution", f"sol-{name}")] or pair[1][1] != f"ex-{name}":
-            raise CompanionError(
-                f"{page}.md: number {number} must be an exercise ex-{name}, followed by its solution sol-{name}."
-            )
-        (_, title, text), (_, _, solution) = pair
+        solution = directives[2 * number - 1 : 2 * number] or [("", "", "")]
         grade = _GRADE.search(text)
-        if grade is None:
-            raise CompanionError(f"{page}.md: ex-{name} has no grade such as *Easy · pencil · 10 min*.")
-        exercises.append(Exercise(name, title, grade[1], grade[2], int(grade[3]), text, solution))
+        in_order = (kind, f":label: ex-{name}\n" in text) == ("exercise", True)
+        if not in_order or solution[0][:2] != ("solution", f"ex-{name}") or grade is None:
+            raise CompanionError(
+                f"{page}.md: number {number} must be an exercise labelled ex-{name}, with a grade such as "
+                "*Easy · pencil · 10 min*, and its solution must follow."
+            )
+        exercises.append(Exercise(name, grade[1], grade[2], int(grade[3]), text, solution[0][2]))
     return exercises
 
 
@@ -133,9 +112,6 @@ def solve(exercise: Exercise) -> dict[str, Any]:
 
 def numbers(exercise: Exercise, names: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers that the text of a solution shows, to six digits."""
-    missing = [name for name in exercise.shown if not isinstance(names.get(name), int | float | str)]
-    if missing:
-        raise CompanionError(f"{exercise.name}: its text shows {missing[0]}, which its code does not compute.")
     found = {name: names[name] for name in exercise.shown}
     return {name: float(f"{n:.6g}") if isinstance(n, float) else n for name, n in found.items()}
 
@@ -160,17 +136,6 @@ def mistakes(about: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, fl
             ((sentence, expression),) = mistake.items()
             found[sentence] = evaluated(expression, names)
     return found
-
-
-def sealed(exercise: Exercise, names: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the exercise's entry in companion/answers.json, or None if it asks for no number."""
-    about = checks().get(exercise.name)
-    if about is None:
-        return None
-    try:
-        return selfcheck.entry_of(float(names["answer"]), about["tolerance"], about["unit"], mistakes(about, names))
-    except ValueError as error:
-        raise CompanionError(f"{exercise.name}: {error}") from None
 
 
 def stage(source: Path, student: bool) -> dict[str, Any]:
@@ -200,17 +165,17 @@ def stage(source: Path, student: bool) -> dict[str, Any]:
         path = source / "book" / "exercises" / f"{page}.md"
         path.write_text(_DIRECTIVE.sub(lambda found: _with_check(found, about), path.read_text()))
     for chapter, page in CHAPTERS.items():
-        _append(source / chapter, f"To practise: {{doc}}`exercises on this chapter </book/exercises/{page}>`.")
+        if (source / chapter).exists():
+            _append(source / chapter, f"To practise: {{doc}}`exercises on this chapter </book/exercises/{page}>`.")
     if student:
         for path in source.rglob("*.md"):
             text = _DIRECTIVE.sub(lambda found: "" if found[1] == "solution" else found[0], path.read_text())
             if left := _SOLUTION_LEFT.search(text):
-                raise CompanionError(
-                    f"{path.relative_to(source)}: {left[0]} would stay in the student edition: write solutions as "
-                    "::::{solution} ... ::::."
-                )
+                raise CompanionError(f"{path.name}: {left[0]} would stay in the student edition: use ::::{{solution}}.")
             path.write_text(text)
-    minutes = {page: _in_words(sum(exercise.minutes for exercise in read(page))) for page in PAGES}
+    # To the quarter of an hour.
+    quarters = {page: round(sum(exercise.minutes for exercise in read(page)) / 15) for page in PAGES}
+    minutes = {page: f"{15 * n} minutes" if n <= 4 else f"{n / 4:g} hours" for page, n in quarters.items()}
     shown = {} if student else json.loads(NUMBERS.read_text())
     return {"edition": EDITIONS[student], "minutes": minutes} | shown
 
@@ -220,25 +185,22 @@ def _with_check(directive: re.Match[str], about: Mapping[str, Any]) -> str:
     kind, title, body = directive.groups()
     if kind != "exercise":
         return directive[0]
-    name = dict(_OPTION.findall(body)).get("label", "").removeprefix("ex-")
-    lines = [_GRADE.sub(lambda grade: f"{grade[0]} · `{name}`", body.rstrip("\n"))]
+    name = re.search(r"^:label: ex-(.*)$", body, re.MULTILINE)[1]  # type: ignore[index]
+    body = _GRADE.sub(lambda grade: f"{grade[0]} · `{name}`", body.rstrip("\n"))
     if name in about:
-        lines += [
-            "",
-            "```python",
-            "from companion.selfcheck import check",
-            "",
-            f"# {about[name]['unit']}; correct to {about[name]['tolerance']:g}",
-            f'check("{name}", your_number)',
-            "```",
-        ]
-    return "\n".join([f"::::{{exercise}} {title}", *lines, "::::", ""])
+        body += f"""
+
+```python
+from companion.selfcheck import check
+
+# {about[name]["unit"]}; correct to {about[name]["tolerance"]:g}
+check("{name}", your_number)
+```"""
+    return f"::::{{exercise}} {title}\n{body}\n::::\n"
 
 
 def _append(chapter: Path, line: str) -> None:
-    """Append a line to a staged chapter, if it is there."""
-    if not chapter.exists():
-        return
+    """Append a line to a staged chapter."""
     if chapter.suffix == ".ipynb":
         notebook = nbformat.read(chapter, as_version=4)
         notebook.cells.append(nbformat.v4.new_markdown_cell(line, id="exercises"))
@@ -247,32 +209,21 @@ def _append(chapter: Path, line: str) -> None:
         chapter.write_text(chapter.read_text().rstrip("\n") + f"\n\n{line}\n")
 
 
-def _in_words(minutes: int) -> str:
-    """Return a time to the quarter of an hour."""
-    quarters = round(minutes / 15)
-    return f"{15 * quarters} minutes" if quarters <= 4 else f"{quarters / 4:g} hours"
-
-
-def main() -> int:
-    """Run all solutions and write both files; returns the exit status."""
+def main() -> None:
+    """Run all solutions and write both files."""
+    about = checks()
     shown, kept = {}, {}
-    try:
-        for page in PAGES:
-            for exercise in read(page):
-                names = solve(exercise)
-                shown[exercise.name.replace("-", "_")] = numbers(exercise, names)
-                entry = sealed(exercise, names)
-                if entry is not None:
-                    kept[exercise.name] = entry
-    except CompanionError as error:
-        print(f"exercises: {error}", file=sys.stderr)
-        return 1
+    for exercise in (exercise for page in PAGES for exercise in read(page)):
+        names = solve(exercise)
+        shown[exercise.name.replace("-", "_")] = numbers(exercise, names)
+        if check := about.get(exercise.name):
+            kept[exercise.name] = selfcheck.entry_of(
+                float(names["answer"]), check["tolerance"], check["unit"], mistakes(check, names)
+            )
     for path, content in ((NUMBERS, shown), (SEALED, kept)):
-        with atomic_write(path) as scratch:
-            scratch.write_text(json.dumps(content, indent=1) + "\n")
+        path.write_text(json.dumps(content, indent=1) + "\n")
     print(f"{len(shown)} solutions run, {len(kept)} answers written.")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbformat
 import safetensors
 import torch
 from templates import ROOT, render
@@ -32,17 +31,14 @@ class Subject(NamedTuple):
     """What the pictures of an experiment show, and how its page describes them."""
 
     noun: str
-    # Number of the first start picture, and index of the one shown when the page opens.
-    first: int
-    start: int
-    # Whether the reader chooses a start picture by its thumbnail instead of its number.
-    thumbnails: bool
-    # Sentence for data that are not a stand-in.
-    licence: str
+    first: int  # number of the first start picture
+    start: int  # index of the picture shown when the page opens
+    thumbnails: bool  # whether a start picture is chosen by its thumbnail instead of its number
+    licence: str = ""  # sentence for data that are not a stand-in
 
 
 SUBJECTS = {
-    "mnist": Subject("digit", 0, 3, False, ""),
+    "mnist": Subject("digit", 0, 3, False),
     "celeba": Subject(
         "face",
         1,
@@ -56,9 +52,9 @@ SUBJECTS = {
 class Layer(NamedTuple):
     """One layer of a decoder and its activation: max(x, slope x), then a sigmoid if it has one.
 
-    A slope of 0 is a ReLU, a slope of 1 no activation. The weight of a dense layer has shape (outputs, inputs), that of
-    a transposed 4x4 convolution with stride 2 ("upsample") shape (inputs, outputs, 4, 4). The bias of the first layer
-    has shape (pictures, outputs), all others (outputs,).
+    The weight of a dense layer has shape (outputs, inputs), that of a transposed 4x4 convolution with stride 2
+    ("upsample") shape (inputs, outputs, 4, 4). The bias of the first layer has shape (pictures, outputs), all others
+    (outputs,).
     """
 
     kind: str
@@ -69,10 +65,7 @@ class Layer(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """The tensors of a run: model with the trained decoder, and the start pictures.
-
-    `mean` holds their posterior means, shape (pictures, H); `described` a description of each, or is empty.
-    """
+    """A run's model, and the posterior means (pictures, H) and descriptions of the start pictures."""
 
     model: ConvVAE
     mean: Tensor
@@ -82,8 +75,6 @@ class Kept(NamedTuple):
 def place(name: str, notebook: Any, result: Mapping[str, Any], tensors: Path, target: Path) -> None:
     """Fill the cell of an executed notebook with the tag `explorer`, and write the explorer's files to a folder.
 
-    Without tensors, the cell says so; a notebook without such a cell gets one at its end.
-
     Parameters
     ----------
     name : str
@@ -92,24 +83,19 @@ def place(name: str, notebook: Any, result: Mapping[str, Any], tensors: Path, ta
     result : mapping
         Result of the run.
     tensors : Path
-        File of the run's tensors, which need not exist.
+        File of the run's tensors. Without it, the cell says so.
     target : Path
         Folder shared by the explorers of several pages.
     """
-    cells = [cell for cell in notebook.cells if _TAG in cell.metadata.get("tags", [])]
-    if not cells:
-        cells = [nbformat.v4.new_markdown_cell()]
-        notebook.cells += cells
+    cell = next(cell for cell in notebook.cells if _TAG in cell.metadata.get("tags", []))
     if not tensors.exists():
-        cells[0].source = (
+        cell.source = (
             f"*The run behind this page kept no decoder, so its factors cannot be moved here; `vaemi run {name}` keeps "
             "one.*"
         )
         return
-    cells[0].source = text(name, result)
-    target.mkdir(parents=True, exist_ok=True)
-    for asset in ("explorer.js", "explorer.css"):
-        shutil.copy(_ASSETS / asset, target)
+    cell.source = text(name, result)
+    shutil.copytree(_ASSETS, target, dirs_exist_ok=True)
     (target / f"{name}.js").write_text(script(name, load(tensors), result["values"]))
 
 
@@ -129,11 +115,9 @@ def load(tensors: Path) -> Kept:
     """Load the tensors that a run kept for the explorer."""
     with safetensors.safe_open(tensors, framework="pt") as file:
         settings = json.loads(file.metadata()["about"])
-        kept = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    settings.pop("model")
-    described = settings.pop("described", [])
-    model = ConvVAE(**settings).eval()
-    mean = kept.pop("mean")
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
+    described, _ = settings.pop("described", []), settings.pop("model")
+    model, mean = ConvVAE(**settings).eval(), kept.pop("mean")
     model.decoder.load_state_dict({name.removeprefix("decoder."): weights for name, weights in kept.items()})
     return Kept(model, mean, described)
 
@@ -193,7 +177,7 @@ def fold(decoder: nn.Module, mean: Tensor, factors: Sequence[int], sigma: Tensor
     for module in decoder.children():
         if isinstance(module, nn.Linear):
             layers.append(Layer("dense", module.weight, module.bias))
-        elif isinstance(module, nn.ConvTranspose2d):
+        elif isinstance(module, nn.ConvTranspose2d) and module.bias is not None:
             layers.append(Layer("upsample", module.weight, module.bias))
         elif isinstance(module, nn.ReLU | nn.LeakyReLU):
             layers[-1] = layers[-1]._replace(slope=float(getattr(module, "negative_slope", 0.0)))

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import build
 import jinja2
 import matplotlib as mpl
 import nbformat
@@ -29,7 +30,6 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from templates import ROOT, render
 
-import build
 from companion import figures
 from companion.errors import CompanionError
 
@@ -40,9 +40,8 @@ _DARK = "#25292d"
 _MARGIN, _FONT_SIZE = 10.0, 7.0
 # Mean width of a letter of the licence line, in its font size, in DejaVu Sans, the widest of the fonts.
 _LETTER = 0.54
-_FIGURE = re.compile(
-    r"^(?P<fence>`{3,}|:{3,})\{figure\}[ \t]+(?P<path>\S+)\n(?P<body>.*?)^(?P=fence)[ \t]*$", re.M | re.S
-)
+_FIGURE = re.compile(r"^```\{figure\} (\S+\.svg)\n(.*?)^```$", re.M | re.S)
+_OPTION = re.compile(r"^:(\w+): *(.*)$", re.M)
 _ROLE = re.compile(r"\{[\w:-]+\}`(?:([^`<]*?)\s*<[^`>]*>|([^`]*))`")
 
 
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"figures: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"figures: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        print(f"figures: {error.filename}: {error.strerror}.", file=sys.stderr)
         return 1
     print(f"{len(written)} figures are in {options.build / 'figures'}: open index.html there.")
     return 0
@@ -78,15 +77,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def export(profile: str, results: Path, target: Path) -> list[Picture]:
     """Export the figures of a profile with a contact sheet to a folder, which appears when it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory(dir=target.parent) as made:
-        source, whole = Path(scratch) / "source", Path(made) / "figures"
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        source, whole = Path(scratch) / "source", Path(scratch) / "figures"
         build.stage(profile, results, source)
-        pictures = list(pictures_of(source))
-        lines = licences(pictures, results / profile, yaml.safe_load((source / "_config.yml").read_text()))
-        whole.mkdir()
-        for picture in pictures:
-            write(picture, lines[picture.name], whole)
+        config = yaml.safe_load((source / "_config.yml").read_text())
+        pictures = list(pictures_of(source, config["sphinx"]["config"]["myst_substitutions"]))
+        address = config["repository"]["url"] or "companion of doi.org/10.48550/arXiv.1809.01804"
+        lines = {picture.name: licence(picture, results / profile, address) for picture in pictures}
         shutil.copytree(source / "extra" / "_static" / "mathjax", whole / "mathjax")
+        for picture in pictures:
+            svg = for_slides(picture, lines[picture.name])
+            (whole / f"{picture.name}.svg").write_text(svg)
+            (whole / f"{picture.name}.png").write_bytes(to_png(svg))
         sheet = render(
             "figures.html", pictures=pictures, lines=lines, profile=profile, pixels=PIXELS, to_html=caption_to_html
         )
@@ -96,46 +98,35 @@ def export(profile: str, results: Path, target: Path) -> list[Picture]:
     return pictures
 
 
-def pictures_of(source: Path) -> Iterator[Picture]:
+def pictures_of(source: Path, numbers: Mapping[str, Any]) -> Iterator[Picture]:
     """Yield the figures of all staged pages, in the order of the table of contents, each once.
 
-    Raises
-    ------
-    CompanionError
-        If two figures would get the same file name.
+    Parameters
+    ----------
+    source : Path
+        The folder that Jupyter Book reads.
+    numbers : mapping
+        What captions on pages without a notebook may name.
     """
-    numbers = yaml.safe_load((source / "_config.yml").read_text())["sphinx"]["config"].get("myst_substitutions", {})
-    seen: set[str] = set()
     for page in build.pages(source):
-        found = (
-            _of_notebook(source / f"{page}.ipynb")
-            if (source / f"{page}.ipynb").exists()
-            else _of_page(source / f"{page}.md", numbers)
-        )
-        for picture in found:
-            if picture.name in seen:
-                raise CompanionError(f"Two figures would be called {picture.name}: rename one (page {page}).")
-            seen.add(picture.name)
-            yield picture
+        path = source / f"{page}.md"
+        yield from _of_page(path, numbers) if path.exists() else _of_notebook(path.with_suffix(".ipynb"))
 
 
 def _of_notebook(path: Path) -> Iterator[Picture]:
     for about, svg in build.figures_of(nbformat.read(path, as_version=4)):
-        caption, alt = about["figure"].get("caption", ""), about.get("image", {}).get("alt", "")
-        yield Picture(_file_name(path.stem, about["figure"]["name"]), path.stem, svg, caption, alt)
+        name = _file_name(path.stem, about["figure"]["name"])
+        yield Picture(name, path.stem, svg, about["figure"]["caption"], about["image"]["alt"])
 
 
 def _of_page(path: Path, numbers: Mapping[str, Any]) -> Iterator[Picture]:
     shared = {f"{name}.svg" for names in build.SHARED_FIGURES.values() for name in names}
-    for found in _FIGURE.finditer(path.read_text()):
-        picture = (path.parent / found["path"]).resolve()
-        if picture.suffix != ".svg" or picture.name in shared:
-            continue
-        options = dict(re.findall(r"^:([\w-]+):[ \t]*(.*)$", found["body"], re.M))
-        caption = re.sub(r"^:[\w-]+:.*$", "", found["body"], flags=re.M).strip()
-        caption, alt = (jinja2.Template(text).render(numbers) for text in (caption, options.get("alt", "")))
-        name = _file_name(path.stem, options.get("name", picture.stem))
-        yield Picture(name, path.stem, picture.read_text(), caption, alt)
+    for file, body in _FIGURE.findall(path.read_text()):
+        if Path(file).name not in shared:
+            options = dict(_OPTION.findall(body))
+            caption = jinja2.Template(_OPTION.sub("", body).strip()).render(numbers)
+            svg = (path.parent / file).read_text()
+            yield Picture(_file_name(path.stem, options["name"]), path.stem, svg, caption, options["alt"])
 
 
 def _file_name(page: str, figure: str) -> str:
@@ -144,50 +135,26 @@ def _file_name(page: str, figure: str) -> str:
     return name if name.startswith(page) else f"{page}-{name}"
 
 
-def licences(pictures: Sequence[Picture], results: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the line below each picture, by its name: name, licence, address."""
-    (arxiv,) = (
-        entry["value"].removeprefix("arXiv:")
-        for entry in yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]["identifiers"]
-        if entry["value"].startswith("arXiv:")
-    )
-    address = (config.get("repository") or {}).get("url") or f"companion of doi.org/10.48550/arXiv.{arxiv}"
-    lines = {}
-    for picture in pictures:
-        terms = "vaemi, MIT licence"
-        if picture.page in NOT_TO_BE_PASSED_ON:
-            data = json.loads((results / f"{picture.page}.json").read_text())["data"]
-            if not data["stand_in"]:
-                terms = f"vaemi - made from {NOT_TO_BE_PASSED_ON[picture.page]}; not to be redistributed"
-        lines[picture.name] = f"{picture.name} - {terms} - {address}"
-    return lines
-
-
-def write(picture: Picture, line: str, folder: Path) -> None:
-    """Write a picture as SVG and PNG."""
-    svg = for_slides(picture, line)
-    (folder / f"{picture.name}.svg").write_text(svg)
-    (folder / f"{picture.name}.png").write_bytes(to_png(svg))
+def licence(picture: Picture, results: Path, address: str) -> str:
+    """Return the line below a picture: name, licence, address."""
+    terms = "vaemi, MIT licence"
+    if picture.page in NOT_TO_BE_PASSED_ON:
+        data = json.loads((results / f"{picture.page}.json").read_text())["data"]
+        if not data["stand_in"]:
+            terms = f"vaemi - made from {NOT_TO_BE_PASSED_ON[picture.page]}; not to be redistributed"
+    return f"{picture.name} - {terms} - {address}"
 
 
 def for_slides(picture: Picture, line: str) -> str:
-    """Return the SVG of a picture on white, with dark text, a margin, a title, and the line below it.
-
-    Raises
-    ------
-    CompanionError
-        If the picture has no size.
-    """
-    root = re.search(r"<svg\b[^>]*>", picture.svg, re.S)
-    size = root and re.search(r'viewBox="([\d.eE+\s-]+)"', root[0])
-    if not root or not size:
-        raise CompanionError(f"The figure {picture.name} is no SVG with a viewBox.")
-    left, top, width, height = map(float, size[1].split())
+    """Return a picture as matplotlib writes it on white, with dark text, a margin, and the line below it."""
+    before, opening, drawing = re.split(r"(<svg\b[^>]*>)", picture.svg, maxsplit=1)
+    (size,) = re.findall(r'viewBox="([^"]+)"', opening)
+    left, top, width, height = map(float, size.split())
     lines = textwrap.wrap(line, max(20, int(width / (_LETTER * _FONT_SIZE))))
     left, top, bottom = left - _MARGIN, top - _MARGIN, top + height + _MARGIN
     width, height = width + 2 * _MARGIN, height + 2 * _MARGIN + (len(lines) + 0.5) * 1.3 * _FONT_SIZE
     box = f"{left:g} {top:g} {width:g} {height:g}"
-    opening = re.sub(r'\s(?:width|height|viewBox|role)="[^"]*"', "", root[0])
+    opening = re.sub(r'\s(?:width|height|viewBox)="[^"]*"', "", opening)
     opening = f'{opening[:-1]} width="{width:g}pt" height="{height:g}pt" viewBox="{box}" role="img">'
     rows = "".join(
         f'<text x="{left + _MARGIN:g}" y="{bottom + (row + 0.5) * 1.3 * _FONT_SIZE:g}" font-size="{_FONT_SIZE:g}" '
@@ -196,19 +163,18 @@ def for_slides(picture: Picture, line: str) -> str:
     )
     about = f"<title>{html.escape(line)}</title><desc>{html.escape(picture.alt)}</desc>"
     ground = f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" fill="#ffffff"/>'
-    drawing = picture.svg[root.end() :].rstrip().removesuffix("</svg>")
-    drawing = re.sub(figures.GREY, _DARK, drawing, flags=re.IGNORECASE)
-    return f"{picture.svg[: root.start()]}{opening}{about}{ground}{drawing}{rows}</svg>\n"
+    drawing = drawing.rstrip().removesuffix("</svg>").replace(figures.GREY, _DARK)
+    return f"{before}{opening}{about}{ground}{drawing}{rows}</svg>\n"
 
 
-def to_png(svg: str, width: int = PIXELS) -> bytes:
-    """Render an SVG as PNG of a width in pixels, with the font that matplotlib brings."""
+def to_png(svg: str) -> bytes:
+    """Render an SVG as PNG, with the font that matplotlib brings."""
     font = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return bytes(
         resvg_py.svg_to_bytes(
             # Without a dpi, this version ignores sizes in points.
             svg_string=svg,
-            width=width,
+            width=PIXELS,
             dpi=96,
             background="#ffffff",
             skip_system_fonts=True,

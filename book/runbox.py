@@ -1,7 +1,7 @@
 """The box on every notebook page: how to run it, where, its parameters, and how long it takes.
 
-Its content comes from files: the parameters from the notebook, the times from the manifests of runs, the links to
-Binder and Colab from `repository.url` in `_config.yml`.
+The parameters come from the notebook, the times from the manifests of runs, and the links to Binder and Colab from
+`repository.url` in `_config.yml`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from companion import claims, runs
 from companion.errors import CompanionError
 from companion.words import duration_in_words
 
-_ON_GITHUB = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+?)(?:\.git)?/?")
+_ON_GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?")
 # A manifest names a CPU with its threads, "AMD EPYC, 2 threads", and a GPU without.
 _CPU = re.compile(r"\d+ threads?$")
 # The example in a notebook's parameters cell.
@@ -43,7 +43,7 @@ def place(
     Parameters
     ----------
     notebook : NotebookNode
-        Executed notebook; gets one more cell.
+        Executed notebook.
     result : mapping
         Result of its run.
     source : Path
@@ -63,24 +63,23 @@ def place(
     downloads.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, downloads)
     committed = nbformat.read(source, as_version=4)
+    example = _EXAMPLE.search("\n".join(cell.source for cell in committed.cells))
     published = results / claims.REFERENCE / f"{source.stem}.json"
+    measured = [result]
+    if published.exists() and result["profile"] != claims.REFERENCE:
+        measured.append(json.loads(published.read_text()))
     box = render(
         "run_box.md",
         name=source.stem,
-        example=_example(committed),
+        example=example[1] if example else "seed=1",
         downloads=downloads.name,
-        time=time_in_words(
-            result,
-            json.loads(published.read_text()) if published.exists() else None,
-            committed.metadata.get("vaemi", {}).get("uses_gpu", True),
-        ),
+        time=time_in_words(measured, committed.metadata.get("vaemi", {}).get("uses_gpu", True)),
         services=services(repository, source.stem),
-        url=repository.get("url"),
-        branch=repository.get("branch") or "main",
+        url=repository["url"],
+        branch=repository["branch"],
         parameters=_parameters_table(source, result["manifest"]["parameters"]),
     )
-    opening = next((i for i, cell in enumerate(notebook.cells) if cell.cell_type == "markdown"), -1)
-    notebook.cells.insert(opening + 1, nbformat.v4.new_markdown_cell(box, id="run-box"))
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(box, id="run-box"))
 
 
 def services(repository: Mapping[str, str], name: str) -> dict[str, str]:
@@ -91,7 +90,7 @@ def services(repository: Mapping[str, str], name: str) -> dict[str, str]:
     CompanionError
         If the public address is not on GitHub.
     """
-    url, branch = repository.get("url") or "", repository.get("branch") or "main"
+    url, branch = repository["url"], repository["branch"]
     if not url:
         return {}
     found = _ON_GITHUB.fullmatch(url)
@@ -100,28 +99,15 @@ def services(repository: Mapping[str, str], name: str) -> dict[str, str]:
             f"repository.url in _config.yml is {url!r}, which is not a repository on GitHub: write "
             "https://github.com/OWNER/NAME, or leave it empty to omit the links to Binder and Colab."
         )
-    project, path = f"{found[1]}/{found[2]}", f"notebooks/{name}.ipynb"
+    path = f"notebooks/{name}.ipynb"
     return {
-        "Binder": f"https://mybinder.org/v2/gh/{project}/{quote(branch, safe='')}?labpath={quote(path, safe='')}",
-        "Colab": f"https://colab.research.google.com/github/{project}/blob/{quote(branch)}/{path}",
+        "Binder": f"https://mybinder.org/v2/gh/{found[1]}/{quote(branch, safe='')}?labpath={quote(path, safe='')}",
+        "Colab": f"https://colab.research.google.com/github/{found[1]}/blob/{quote(branch)}/{path}",
     }
 
 
-def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None = None, uses_gpu: bool = True) -> str:
-    """Describe how long a run took, on which device, and which devices have not been measured.
-
-    Parameters
-    ----------
-    result : mapping
-        The run of the page.
-    published : mapping, optional
-        The run at the published setting.
-    uses_gpu : bool
-        False for a notebook with `vaemi: {uses_gpu: false}` in its metadata.
-    """
-    measured = [result]
-    if published is not None and published["profile"] != result["profile"]:
-        measured.append(published)
+def time_in_words(measured: list[Mapping[str, Any]], uses_gpu: bool) -> str:
+    """Describe how long a page's run took, and the reference run if it is another one, and what was not measured."""
     on_cpu = [_CPU.search(one["manifest"]["device"]) is not None for one in measured]
     times = [
         f"{duration_in_words(runs.whole_seconds(one['manifest']))} at profile `{one['profile']}`, "
@@ -140,23 +126,19 @@ def time_in_words(result: Mapping[str, Any], published: Mapping[str, Any] | None
     return " ".join(sentences)
 
 
-def _example(notebook: Any) -> str:
-    """Return the change of a parameter that the notebook proposes, such as "beta=4"."""
-    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    found = _EXAMPLE.search("\n".join(cells))
-    return found[1] if found else "seed=1"
-
-
 def _parameters_table(source: Path, used: Mapping[str, Any]) -> str:
     """Return the parameters of a notebook in Markdown; a column shows those that its run changed."""
-    described = runs.parameters_of(source)
-    changed = {name: value for name, value in used.items() if value != ast.literal_eval(described[name]["default"])}
-    rows = pd.DataFrame(
-        {
-            "parameter": [f"`{name}`" for name in described],
-            "default": [f"`{about['default']}`" for about in described.values()],
-            "this page": [f"`{json.dumps(changed[name])}`" if name in changed else "the same" for name in described],
-            "meaning": [about["help"].replace("|", r"\|") for about in described.values()],
-        }
-    )
-    return markdown_table(rows if changed else rows.drop(columns="this page"))
+    rows, is_changed = [], False
+    for name, about in runs.parameters_of(source).items():
+        here = used.get(name, default := ast.literal_eval(about["default"]))
+        is_changed |= here != default
+        rows.append(
+            {
+                "parameter": f"`{name}`",
+                "default": f"`{about['default']}`",
+                "this page": f"`{json.dumps(here)}`" if here != default else "the same",
+                "meaning": about["help"].replace("|", r"\|"),
+            }
+        )
+    table = pd.DataFrame(rows)
+    return markdown_table(table if is_changed else table.drop(columns="this page"))

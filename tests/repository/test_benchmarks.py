@@ -76,12 +76,6 @@ def test_simulated_encoder(bench):
     torch.testing.assert_close(tenfold, 10 * mean)
 
 
-def test_data_do_not_depend_on_the_chunk(bench):
-    long, _ = bench.simulate(12_000)
-    short, _ = bench.simulate(10_000)
-    assert torch.equal(long[:10_000], short)
-
-
 def test_peers_estimate_what_they_should(bench):
     mean, log_variance = bench.simulate(1000)
     some = bench.subset(8, bench.FOLLOWING)
@@ -112,42 +106,19 @@ def test_fixed_bins_break_where_z_is_rescaled(bench):
     assert error.max() > 0.5
 
 
-def test_quick_run_has_all_rows(bench, quick):
+def test_quick_run_measures_what_can_run(bench, quick):
     text, result = quick
     expected = {(name, 120, 1.0) for name in bench.ESTIMATORS} | {(bench.OURS, 120, 10.0)}
     assert {(row["estimator"], row["m"], row["scale"]) for row in result["rows"]} == expected
-    assert len(result["rows"]) == len(expected)
-    table = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(table) == 1 + len(expected)
-    assert all(any(line.startswith(f"| {name} |") for line in table) for name in bench.ESTIMATORS)
-    assert len({line.count("|") for line in table}) == 1
-    assert result["machine"]["torch"] == torch.__version__
-    assert result["machine"]["processor"]
-
-
-def test_quick_run_measures_what_can_run(bench, quick):
-    for row in quick[1]["rows"]:
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 1 + len(expected)
+    for row in result["rows"]:
         if importlib.util.find_spec(bench.ESTIMATORS[row["estimator"]].needs) is None:
             assert "is not installed" in row["failed"]
             assert row["cpu_seconds_one_thread"] is None
             continue
         assert row["failed"] is None
         assert row["cpu_seconds_one_thread"] > 0
-        assert row["first_call_seconds"] > 0
-        assert 0 <= row["largest_error"] < 1
-        if row["estimator"] == bench.OURS:
-            assert row["largest_error"] < 1e-6
-
-
-def test_ratios_come_from_the_rows(bench, quick):
-    rows = {(row["estimator"], row["m"], row["scale"]): row for row in quick[1]["rows"]}
-    ratios = quick[1]["ours_over_peer"]
-    assert {ratio["peer"] for ratio in ratios} == set(bench.ESTIMATORS) - {bench.OURS}
-    for ratio in ratios:
-        own, peer = (rows[name, ratio["m"], ratio["scale"]] for name in (bench.OURS, ratio["peer"]))
-        for key in bench.QUANTITIES:
-            expected = own[key] / peer[key] if peer[key] else None
-            assert ratio[key] == (None if expected is None else pytest.approx(expected, rel=1e-12))
+        assert 0 <= row["largest_error"] < (1e-6 if row["estimator"] == bench.OURS else 1)
 
 
 def test_parts_are_projected_in_proportion(bench):
@@ -182,5 +153,4 @@ def test_failures_become_rows(bench, monkeypatch):
     assert failed == {"failed": "killed"}
     row = bench.make_row((bench.OURS, 10, 1.0), {1: [failed]}, {})
     assert row["cpu_seconds_one_thread"] is None
-    assert "| killed |" in bench.markdown([row])
-    assert bench.make_ratios([row, {**row, "estimator": "peer"}])[0]["cpu_seconds_one_thread"] is None
+    assert "| killed" in bench.markdown([row])

@@ -1,0 +1,245 @@
+"""Figures, tables and numbers of the pages without a notebook: the idea, limits, the estimator, scale, many runs.
+
+Each function writes what its page includes to a folder and returns the numbers that the page names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import optimize, stats
+from templates import ROOT, markdown_table
+
+from companion import claims, figures, runs
+from companion.experiments import pages
+from companion.sweep import REFERENCE_SWEEPS
+from companion.words import duration_in_words, ratio_in_words
+
+SEEDS, PATH = REFERENCE_SWEEPS
+_BENCHMARKS = ROOT / "benchmarks"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, metadata={"Date": None})
+
+
+def idea(generated: Path) -> dict[str, float]:
+    """Draw the figure of `book/idea.md`."""
+    _save(figures.used_and_ignored_factor(), generated / "fig-idea.svg")
+    return {"used_nats": pages.used_factor_nats()}
+
+
+def limits(generated: Path) -> dict[str, Any]:
+    """Draw the figure of `book/beyond.md`."""
+    codes = pages.rotated_codes()
+    _save(figures.rotated_code(codes), generated / "fig-beyond-turned.svg")
+    shares = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01}
+    # The smallest group whose membership has an entropy above the threshold.
+    smallest = optimize.brentq(lambda p: -p * math.log(p) - (1 - p) * math.log1p(-p) - claims.THRESHOLD, 1e-12, 0.5)
+    return {
+        "turned": pages.rotated_numbers(codes),
+        "flag_nats": {name: pages.rare_flag(share) for name, share in shares.items()},
+        "smallest_flag_percent": 100 * float(smallest),
+    }
+
+
+def estimators(generated: Path) -> dict[str, Any]:
+    """Write the table and the figure of the committed benchmark of estimators."""
+    measured = json.loads((_BENCHMARKS / "estimators.json").read_text())
+    short = {"fixed bins, 100 on [-4, 4]": "fixed bins", "Monte-Carlo log-sum-exp": "log-sum-exp"}
+    rows = pd.DataFrame(measured["rows"]).replace({"estimator": short})
+    rows = rows[rows.failed.isna()].rename(columns={"cpu_seconds_one_thread": "cpu_seconds"})
+    as_given = rows[rows.scale == 1].sort_values(["m", "cpu_seconds"])
+    _save(figures.cost_and_error(as_given[as_given.m == 10_000]), generated / "fig-estimators-cost.svg")
+    columns = {
+        "estimator": as_given.estimator,
+        "samples": as_given.m.map("{:,}".format),
+        "CPU seconds, one thread": as_given.cpu_seconds.map(lambda s: f"{s:.3g}" if s < 100 else f"{s:,.0f}")
+        + as_given.projected.map({True: r"\*", False: ""}),
+        "peak memory (MB)": as_given.peak_megabytes.map("{:.0f}".format),
+        "largest error (nats)": as_given.largest_error.map("{:.1g}".format),
+    }
+    (generated / "benchmark-estimators.md").write_text(markdown_table(pd.DataFrame(columns)))
+    seconds = as_given.set_index(["estimator", "m"]).cpu_seconds
+    rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
+    return {
+        "machine": measured["machine"],
+        "cpu_seconds": {str(m): float(value) for m, value in seconds["vaemi"].items()},
+        "fixed_bins_cpu_seconds": float(seconds["fixed bins", 50_000]),
+        "times_faster_than_fixed_bins": float(seconds["fixed bins", 50_000] / seconds["vaemi", 50_000]),
+        "times_faster_than_log_sum_exp": float(seconds["log-sum-exp", 50_000] / seconds["vaemi", 50_000]),
+        "fixed_bins_error_when_rescaled": float(rescaled["fixed bins"]),
+    }
+
+
+def scale(generated: Path) -> dict[str, Any]:
+    """Draw the committed benchmark of large data."""
+    measured = json.loads((_BENCHMARKS / "scale.json").read_text())
+    rows = pd.DataFrame(measured["rows"]).sort_values("samples")
+    _save(figures.time_and_memory(rows, megabytes_of_a_sample=8e-6 * measured["factors"]), generated / "fig-scale.svg")
+    in_files = rows[~rows.in_memory]
+    return measured | {
+        "fewest": in_files.iloc[0].to_dict(),
+        "most": in_files.iloc[-1].to_dict(),
+        "in_memory": rows[rows.in_memory].iloc[-1].to_dict(),
+    }
+
+
+# --- many runs of MNIST -----------------------------------------------------------------------------------------------
+
+_ACCURACY = "accuracy_percent_by_ratio_kept"
+# Quantities drawn against beta, from the top.
+_PANELS = {
+    "influential_factors": f"factors above\n{claims.THRESHOLD:g} nats",
+    "total_information_nats": "information of\nall factors (nats)",
+    "learned_sigma": "error of a pixel\n(learned $\\sigma$)",
+}
+
+
+def tables_of(results: Path) -> list[Path]:
+    """Return the tables over seeds and over beta: a profile's own if it has both, else the reference run's."""
+    own, reference = (
+        [folder / "sweeps" / f"{name}.csv" for name in (SEEDS, PATH)]
+        for folder in (results, results.parent / claims.REFERENCE)
+    )
+    return own if all(path.exists() for path in own) else reference
+
+
+def many_runs(results: Path, generated: Path) -> dict[str, Any]:
+    """Write the table, the commands and the figure of `book/many_runs.md` for the results of a profile."""
+    paths = tables_of(results)
+    profile = paths[0].parent.parent.name
+    for name, arguments in REFERENCE_SWEEPS.items():
+        command = f".venv/bin/vaemi sweep {arguments} --name {name} --profile {results.name}"
+        (generated / f"{name}.md").write_text(f"```console\n$ {command}\n```\n")
+    seeds, path = map(pd.read_csv, paths)
+    reference = results.parent / claims.REFERENCE / "sweeps" / f"{SEEDS}.csv"
+    beside = pd.read_csv(reference) if profile != claims.REFERENCE and reference.exists() else None
+    (generated / "many-runs-seeds.md").write_text(_over_seeds(seeds, beside))
+    both = pd.concat([seeds, path]).drop_duplicates(["beta", "seed"])
+    _save(figures.beta_path(both, _PANELS), generated / "fig-many-runs-beta.svg")
+    accuracies = seeds.filter(like=f"{_ACCURACY}[").rename(columns=lambda name: name.split("[")[1].rstrip("]"))
+    spread = accuracies.max() - accuracies.min()
+    published = pd.Series(claims.published_accuracies())
+    ends = path.groupby("beta", as_index=False)[list(_PANELS)].mean()
+    return {
+        "profile": profile,
+        "seeds": len(seeds),
+        "beta": float(seeds.beta.iloc[0]),
+        "runs": len(both),
+        "in_sum": duration_in_words(sum(map(runs.whole_seconds, both.to_dict("records")))),
+        "accuracy": {"all_kept": float(spread["1.0"]), "widest": float(spread.max())},
+        "ratios": len(published),
+        "published_within": int(published.between(accuracies.min(), accuracies.max()).sum()),
+        "other_than_the_seed": _other_than_the_seed(profile),
+        "widest_percent_kept": 100 * float(spread.idxmax()),
+        "first": ends.iloc[0].to_dict(),
+        "last": ends.iloc[-1].to_dict(),
+    }
+
+
+def _other_than_the_seed(profile: str) -> str:
+    """Return a sentence on the length of the training, which can differ from the published one."""
+    defaults = runs.defaults_of(ROOT / "notebooks" / "mnist.ipynb")
+    steps, published = (
+        (defaults | runs.read_profile(ROOT, name).parameters["mnist"])["steps"] for name in (profile, claims.REFERENCE)
+    )
+    if steps == published:
+        return f"This profile trains for {steps:,} steps, as the paper does."
+    return f"The seed is not the only difference: this profile trains for {steps:,} steps, the paper for {published:,}."
+
+
+def _over_seeds(seeds: pd.DataFrame, reference: pd.DataFrame | None) -> str:
+    """Return a Markdown table of numbers: published, a reference run's, and mean and range over the seeds."""
+    shown = [
+        (f"accuracy with {ratio_in_words(ratio)} of the factors (%)", f"{_ACCURACY}[{ratio}]", f"{accuracy:.2f}")
+        for ratio, accuracy in claims.published_accuracies().items()
+    ]
+    above_half = claims.published()["mnist"]["factors_above_half_a_nat"]
+    shown += [
+        ("factors above half a nat", "factors_above_half_a_nat", f"{above_half}"),
+        (f"factors above {claims.THRESHOLD:g} nats", "influential_factors", "-"),
+        ("information of all factors (nats)", "total_information_nats", "-"),
+    ]
+
+    def mean_and_range(values: pd.Series) -> tuple[str, str]:
+        whole = "factors" in values.name  # a count
+        low, high = (f"{end:g}" if whole else f"{end:.2f}" for end in (values.min(), values.max()))
+        return f"{values.mean():.{1 if whole else 2}f}", f"{low} to {high}"
+
+    rows = []
+    for label, column, published in shown:
+        mean, span = mean_and_range(seeds[column])
+        row = {"number": label, "published": published}
+        if reference is not None:
+            row["reference run"] = "{} ({})".format(*mean_and_range(reference[column]))
+        rows.append(row | {"mean": mean, "lowest to highest": span})
+    return markdown_table(pd.DataFrame(rows))
+
+
+# --- the seeds of the reference run beside the published accuracies ---------------------------------------------------
+
+# A difference of more points between the mean over the seeds and the published accuracy is looked into.
+_POINTS = 2.0
+_CONFIDENCE = 0.95
+
+
+def deviations(table: Path) -> str:
+    """Compare the seeds of the reference run, given by the table of their sweep, with the published accuracies."""
+    seeds = pd.read_csv(table)
+    accuracies, changes = [], []
+    for ratio, published in claims.published_accuracies().items():
+        found = seeds[f"{_ACCURACY}[{ratio}]"]
+        difference = found.mean() - published
+        accuracies.append(
+            {
+                "factors kept": ratio_in_words(ratio),
+                "published (%)": f"{published:.2f}",
+                "mean (%)": f"{found.mean():.2f}",
+                "each seed (%)": ", ".join(f"{one:.2f}" for one in found),
+                "difference (points)": f"{difference:+.2f}",
+            }
+        )
+        if abs(difference) > _POINTS:
+            changes.append({"factors kept": ratio_in_words(ratio)} | _changes(seeds, ratio, published))
+    text = markdown_table(pd.DataFrame(accuracies))
+    if not changes:
+        return f"{text}\nNo mean is more than {_POINTS:g} points off.\n"
+    text += f"\n{len(changes)} of the {len(accuracies)} means are more than {_POINTS:g} points off. "
+    text += (
+        "The accuracies (%) that smaller changes of the same runs give, and which of them reach the published one:\n"
+    )
+    return f"{text}\n{markdown_table(pd.DataFrame(changes))}"
+
+
+def _changes(seeds: pd.DataFrame, ratio: str, published: float) -> dict[str, str]:
+    """Return the range of accuracies after each change of a run, and the changes that reach the published accuracy."""
+    found = seeds[f"{_ACCURACY}[{ratio}]"]
+
+    def ends(*names: str) -> pd.DataFrame:
+        columns = seeds[[f"{name}[{ratio}]" for name in names]]
+        return pd.DataFrame({"low": columns.min(axis=1), "high": columns.max(axis=1)})
+
+    changes = {
+        "another classifier": ends("lowest_accuracy_percent_of_classifiers", "highest_accuracy_percent_of_classifiers"),
+        "a longer training of it": ends(_ACCURACY, "accuracy_percent_of_longer_classifier"),
+        "the Gaussian ranking": ends(_ACCURACY, "accuracy_percent_by_gaussian_ranking"),
+        "one factor exchanged": ends(
+            "lowest_accuracy_percent_after_exchange", "highest_accuracy_percent_after_exchange"
+        ),
+    }
+    n = len(found)
+    half = stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * found.std() * math.sqrt(1 + 1 / n) if n > 1 else math.inf
+    changes[f"one more seed, {100 * _CONFIDENCE:.0f} % interval"] = pd.DataFrame(
+        {"low": [found.mean() - half], "high": [found.mean() + half]}
+    )
+    reached = [name for name, at in changes.items() if ((at.low <= published) & (published <= at.high)).any()]
+    return {
+        **{name: f"{at.low.min():.1f} to {at.high.max():.1f}" for name, at in changes.items()},
+        "reached by": "; ".join(name.partition(",")[0] for name in reached) or "none",
+    }
