@@ -96,10 +96,6 @@ def test_the_self_check_knows_the_answer_and_the_common_mistakes(name):
         assert str(verdict) == f"Not yet: {sentence}. Asked for: {CHECKS[name]['unit']}."
 
 
-def test_self_check_lists_its_exercises():
-    assert selfcheck.exercises() == [name for name in EXERCISES if name in CHECKS]
-
-
 @pytest.fixture
 def two():
     """An exercise whose answer is 2.0 to 0.01."""
