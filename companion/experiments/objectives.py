@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 
 import pandas as pd
 import torch
@@ -31,7 +30,7 @@ from vaemi.information import (
     total_correlation_bound,
 )
 from vaemi.models import VAE, posterior
-from vaemi.objectives import Objective, self_consistency
+from vaemi.objectives import self_consistency
 
 # The fewest that a test at level 0.05 accepts; only the information is used, which does not depend on them.
 _PERMUTATIONS = 19
@@ -290,29 +289,6 @@ def prices_of_a_factor(rho: float) -> pd.DataFrame:
             "together": kl + charged,
         }
     )
-
-
-def relative_seconds(model: VAE, x: Tensor, objectives: Mapping[str, Objective], repeats: int = 30) -> dict[str, float]:
-    """Return the processor time of a forward and backward pass with each objective, relative to the first objective.
-
-    The objectives take turns, so that other load on the machine affects them equally; the result is the ratio of
-    medians. The model does not change.
-    """
-    generator = torch.Generator().manual_seed(0)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    discriminators = {name: objective.discriminator(model.latent_dim) for name, objective in objectives.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in objectives}
-    for _ in range(1 + repeats):
-        for name, objective in objectives.items():
-            own = discriminators[name]
-            trained = weights if own is None else [*weights, *own.parameters()]
-            started = time.process_time()
-            loss, _terms = objective(model, x, generator, discriminator=own)
-            torch.autograd.grad(loss, trained)
-            seconds[name].append(time.process_time() - started)
-    medians = {name: median(values[1:]) for name, values in seconds.items()}  # the first turn warms up
-    first = next(iter(medians.values()))
-    return {name: value / first for name, value in medians.items()}
 
 
 def _in_words(models: Sequence[Mapping[str, float]], seconds: float) -> dict[str, str]:

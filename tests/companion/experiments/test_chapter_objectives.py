@@ -11,7 +11,6 @@ from companion.experiments import objectives as experiments
 from vaemi import influence
 from vaemi.information import total_correlation, total_correlation_bound
 from vaemi.models import posterior
-from vaemi.objectives import BetaVAE, FactorVAE
 
 
 def normal(*shape, seed=0):
@@ -148,13 +147,3 @@ def test_a_table_of_one_model_each_and_of_several():
         "one", "3", "4.2 ± 0.05", "0.5 to 1.5", "0.123", "60.0", "70.0", "5.00", "0.25", "1.00",
     ]  # fmt: skip
     assert table.iloc[1].tolist()[:4] == ["two", "4.0 (3.0\N{EN DASH}5.0)", "5.2 (4.2\N{EN DASH}6.2)", "0.5 to 2.0"]
-
-
-def test_the_time_of_an_objective_is_relative_to_the_first():
-    model = linear_model(torch.eye(2), torch.eye(2))
-    named = {"a": BetaVAE(), "many": FactorVAE(hidden_dims=(500, 500)), "same": BetaVAE()}
-    found = experiments.relative_seconds(model, normal(500, 2), named, repeats=5)
-    assert found["a"] == 1
-    assert found["many"] > 2
-    assert found["same"] < 2
-    assert all(weight.grad is None for weight in model.parameters())
