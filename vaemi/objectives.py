@@ -8,16 +8,19 @@ averaged over the batch.
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from vaemi.information import minibatch_log_density
 from vaemi.information.gaussian import kl_to_prior, second_moments
+from vaemi.information.joint import minibatch_log_density
 
 if TYPE_CHECKING:
     from vaemi.models import VAE
@@ -151,9 +154,10 @@ class BetaTCVAE(Objective):
     r"""beta-TCVAE: the three parts of the KL term, each with its own weight.
 
     :math:`D + \alpha I(X; Z) + \beta\, TC(q(z)) + \gamma \sum_h KL(q(z_h) \| p(z_h))`, with the aggregated posterior
-    q(z) estimated from the batch by `vaemi.information.minibatch_log_density`. The terms `mutual_information`,
-    `total_correlation` and `dimension_wise_kl`, in nats, sum exactly to the KL term, because E log q(z|x) and
-    E log p(z) are computed in closed form, not at the draw.
+    q(z) estimated from the batch by `vaemi.information.joint.minibatch_log_density`. The extra terms are
+    `mutual_information`, `total_correlation` and `dimension_wise_kl`, in nats. They sum exactly to the KL term, because
+    E log q(z|x) and E log p(z) are computed in closed form, not at the draw. With all weights at 1 the objective is
+    the negative ELBO.
 
     Parameters
     ----------
@@ -384,6 +388,29 @@ def self_consistency(
 OBJECTIVES: dict[str, type[Objective]] = {
     objective.name: objective for objective in (BetaVAE, BetaTCVAE, FactorVAE, InfoVAE, AVAE)
 }
+
+
+def relative_seconds(model: VAE, x: Tensor, objectives: Mapping[str, Objective], repeats: int = 10) -> dict[str, float]:
+    """Return the processor time of a forward and backward pass with each objective, relative to the first objective.
+
+    The objectives take turns, so that other load on the machine affects them equally; the result is the ratio of
+    medians. The model does not change.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    discriminators = {name: objective.discriminator(model.latent_dim) for name, objective in objectives.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in objectives}
+    for _ in range(1 + repeats):
+        for name, objective in objectives.items():
+            own = discriminators[name]
+            trained = weights if own is None else [*weights, *own.parameters()]
+            started = time.process_time()
+            loss, _terms = objective(model, x, generator, discriminator=own)
+            torch.autograd.grad(loss, trained)
+            seconds[name].append(time.process_time() - started)
+    medians = {name: median(values[1:]) for name, values in seconds.items()}  # the first turn warms up
+    first = next(iter(medians.values()))
+    return {name: value / first for name, value in medians.items()}
 
 
 def _check_weights(**weights: float) -> None:

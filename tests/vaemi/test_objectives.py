@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vaemi.information import kl_to_prior, total_correlation
 from vaemi.models import MLPVAE, LinearVAE, posterior
-from vaemi.objectives import AVAE, BetaTCVAE, BetaVAE, FactorVAE, InfoVAE
+from vaemi.objectives import AVAE, BetaTCVAE, BetaVAE, FactorVAE, InfoVAE, relative_seconds
 from vaemi.training import train
 
 
@@ -171,6 +171,16 @@ def test_inconsistency_moves_the_encoder_alone():
 def test_impossible_objectives(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_the_time_of_an_objective_is_relative_to_the_first():
+    model, x = random_model()
+    named = {"a": BetaVAE(), "many": FactorVAE(hidden_dims=(500, 500)), "same": BetaVAE()}
+    found = relative_seconds(model, x, named, repeats=5)
+    assert found["a"] == 1
+    assert found["many"] > 2
+    assert found["same"] < 2
+    assert all(weight.grad is None for weight in model.parameters())
 
 
 # --- Training
