@@ -24,20 +24,6 @@ from vaemi.auditing.figures import (
 from vaemi.information import FactorInformation
 
 
-def spectrum_and_deviations(information: FactorInformation, threshold: float = 0.1) -> Figure:
-    """Draw the information of every factor, and sigma* below it."""
-    figure = plt.figure(figsize=(WIDTH, 3.4), layout="constrained")
-    draw_spectrum_and_deviations(figure, information, threshold)
-    return figure
-
-
-def information_maps(maps: Tensor, shown: int = 8) -> Figure:
-    """Draw a heat map per channel of `Audit.maps`, the most informative channels first, `shown` at most."""
-    figure = plt.figure(layout="constrained")
-    draw_information_maps(figure, maps, shown)
-    return figure
-
-
 def spectrum(
     information: FactorInformation, traversals: Mapping[int, Tensor], threshold: float = 0.1, span: float = 3.0
 ) -> Figure:
@@ -160,3 +146,17 @@ def show_strip(axes: Axes, pictures: Tensor, label: str = "") -> None:
     axes.set(xticks=[], yticks=[])
     axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
     axes.spines[:].set_visible(False)
+
+
+def spectrum_and_deviations(information: FactorInformation, threshold: float = 0.1) -> Figure:
+    """Draw the information of every factor, and sigma* below it."""
+    figure = plt.figure(figsize=(WIDTH, 3.4), layout="constrained")
+    draw_spectrum_and_deviations(figure, information, threshold)
+    return figure
+
+
+def information_maps(maps: Tensor, shown: int = 8) -> Figure:
+    """Draw a heat map per channel of `Audit.maps`, the most informative channels first, `shown` at most."""
+    figure = plt.figure(layout="constrained")
+    draw_information_maps(figure, maps, shown)
+    return figure

@@ -99,7 +99,6 @@ def test_maps_of_channels_show_the_most_informative_ones():
     assert [axes.get_title() for axes in shown] == ["channel 4", "channel 7", "channel 0"]
     np.testing.assert_array_equal(shown[1].get_images()[0].get_array(), maps[7])
     assert {axes.get_images()[0].get_clim() for axes in shown} == {(0, 2)}
-    assert figures.information_maps(torch.ones(2, 6)).axes[0].get_images()[0].get_array().shape == (1, 6)
 
 
 def test_a_deviation_beyond_the_usual_is_not_cut_off():
