@@ -8,11 +8,8 @@ averaged over the batch.
 from __future__ import annotations
 
 import math
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -388,29 +385,6 @@ def self_consistency(
 OBJECTIVES: dict[str, type[Objective]] = {
     objective.name: objective for objective in (BetaVAE, BetaTCVAE, FactorVAE, InfoVAE, AVAE)
 }
-
-
-def relative_seconds(model: VAE, x: Tensor, objectives: Mapping[str, Objective], repeats: int = 10) -> dict[str, float]:
-    """Return the processor time of a forward and backward pass with each objective, relative to the first objective.
-
-    The objectives take turns, so that other load on the machine affects them equally; the result is the ratio of
-    medians. The model does not change.
-    """
-    generator = torch.Generator().manual_seed(0)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    discriminators = {name: objective.discriminator(model.latent_dim) for name, objective in objectives.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in objectives}
-    for _ in range(1 + repeats):
-        for name, objective in objectives.items():
-            own = discriminators[name]
-            trained = weights if own is None else [*weights, *own.parameters()]
-            started = time.process_time()
-            loss, _terms = objective(model, x, generator, discriminator=own)
-            torch.autograd.grad(loss, trained)
-            seconds[name].append(time.process_time() - started)
-    medians = {name: median(values[1:]) for name, values in seconds.items()}  # the first turn warms up
-    first = next(iter(medians.values()))
-    return {name: value / first for name, value in medians.items()}
 
 
 def _check_weights(**weights: float) -> None:

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vaemi.information import kl_to_prior, total_correlation
 from vaemi.models import MLPVAE, LinearVAE, posterior
-from vaemi.objectives import AVAE, BetaTCVAE, BetaVAE, FactorVAE, InfoVAE, relative_seconds
+from vaemi.objectives import AVAE, BetaTCVAE, BetaVAE, FactorVAE, InfoVAE
 from vaemi.training import train
 
 
@@ -173,16 +173,6 @@ def test_impossible_objectives(make, words):
         make()
 
 
-def test_the_time_of_an_objective_is_relative_to_the_first():
-    model, x = random_model()
-    named = {"a": BetaVAE(), "many": FactorVAE(hidden_dims=(500, 500)), "same": BetaVAE()}
-    found = relative_seconds(model, x, named, repeats=5)
-    assert found["a"] == 1
-    assert found["many"] > 2
-    assert found["same"] < 2
-    assert all(weight.grad is None for weight in model.parameters())
-
-
 # --- Training
 
 
@@ -194,11 +184,11 @@ def train_tiny(images, **settings):
 @pytest.mark.parametrize(
     ("objective", "extra"),
     [
-        ("beta-vae", set()),
-        ("beta-tcvae", {"mutual_information", "total_correlation", "dimension_wise_kl"}),
-        (FactorVAE(hidden_dims=(16, 16)), {"total_correlation", "discriminator_loss"}),
-        ("info-vae", {"discrepancy"}),
-        ("avae", {"self_consistency"}),
+        ("beta-vae", []),
+        ("beta-tcvae", ["dimension_wise_kl", "mutual_information", "total_correlation"]),
+        (FactorVAE(hidden_dims=(16, 16)), ["discriminator_loss", "total_correlation"]),
+        ("info-vae", ["discrepancy"]),
+        ("avae", ["self_consistency"]),
     ],
     ids=str,
 )
@@ -206,7 +196,7 @@ def test_every_objective_trains_repeats_and_is_loaded(tiny_images, tmp_path, obj
     first, loaded = (train_tiny(tiny_images, objective=objective, checkpoints=tmp_path) for _ in range(2))
     history = first.history
     assert history.objective[-1] < history.objective[0]
-    assert set(history.extra) == extra
+    assert sorted(history.extra) == extra
     assert all(values.shape == history.step.shape and values.isfinite().all() for values in history.extra.values())
     assert loaded.seconds == first.seconds
     torch.testing.assert_close(vars(loaded.history), vars(history), rtol=0, atol=0)
