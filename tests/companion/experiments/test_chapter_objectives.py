@@ -37,6 +37,7 @@ def test_a_factor_that_the_decoder_ignores_is_not_found():
     mean, again = experiments.recoded(linear_model(torch.eye(2), torch.diag(torch.tensor([1.0, 0.0]))), z)
     assert experiments.recoding_error(z, mean, [1]) == pytest.approx(1, abs=0.01)
     assert experiments.recoding_correlation(z, again, [1]) == pytest.approx(0, abs=0.02)
+    assert experiments.recoding_error(z + 5, torch.full_like(z, 5), [0]) == pytest.approx(1, abs=0.02)
     # Together: half of the variance is missed.
     assert experiments.recoding_error(z, mean, BOTH) == pytest.approx(math.sqrt(0.5), abs=0.01)
 
