@@ -131,7 +131,7 @@ def measure_apart(folder: Path, samples: int, shard: int, in_memory: bool) -> di
 def padded(samples: int, processes: int) -> dict[str, Any]:
     """Return what repeated samples change, compared with every sample once."""
     mean, log_variance = draw(samples, seed=10**6)
-    shares = [
+    shares: list[list[int]] = [
         list(DistributedSampler(range(samples), num_replicas=processes, rank=rank, shuffle=False))  # type: ignore[arg-type]
         for rank in range(processes)
     ]
