@@ -12,6 +12,7 @@ from companion.experiments import objectives as experiments
 from vaemi import influence
 from vaemi.information import total_correlation, total_correlation_bound
 from vaemi.models import posterior
+from vaemi.objectives import BetaVAE, FactorVAE
 
 BOTH = torch.tensor([0, 1])
 
