@@ -173,8 +173,6 @@ def _stage_notebook(name: str, results: Path, source: Path, repository: Mapping[
         raise CompanionError(
             f"{results} has no run of {name}: run `vaemi run {name} --profile {results.name}` first."
         ) from None
-    for index, output in runs.errors_in(notebook):
-        raise CompanionError(f"The notebook {name} has a {output.ename} in cell {index}: run it again.")
     if name in explorer.SUBJECTS:
         assets = source / "extra" / "_static" / "explorer"
         explorer.place(name, notebook, result, results / f"{name}.safetensors", assets)

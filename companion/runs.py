@@ -351,16 +351,6 @@ def whole_seconds(manifest: Mapping[str, Any]) -> float:
     return seconds if seconds >= training else seconds + training
 
 
-def errors_in(notebook: Any) -> list[tuple[int, Any]]:
-    """Return the error outputs of an executed notebook, each with the index of its cell."""
-    return [
-        (index, output)
-        for index, cell in enumerate(notebook.cells)
-        for output in cell.get("outputs", [])
-        if output.output_type == "error"
-    ]
-
-
 def _find(folder: Path, name: str, kind: str, suffix: str) -> Path:
     available = sorted(path.stem for path in folder.glob(f"*{suffix}"))
     if name not in available:

@@ -16,7 +16,7 @@ from companion.figures.shared import named_and_strongest
 from vaemi.auditing.figures import BLUE, GREY, ORANGE, WIDTH
 
 if TYPE_CHECKING:
-    from companion.experiments import RatingAssociation
+    from companion.experiments.eeg import RatingAssociation
     from vaemi.influence import LabelInformation
 
 

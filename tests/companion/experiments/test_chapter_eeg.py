@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import norm, spearmanr, t
 
-from companion import experiments
+from companion.experiments import eeg as experiments
 
 
 def recordings(trials=(12, 12, 12), n_factors=3, n_ratings=2, effect=0.0, seed=0):
