@@ -20,11 +20,9 @@ from torch import Tensor
 from .lattice import Lattice, Places, chebyshev_values, lagrange_weights, pack, places, renumber, unpack
 
 # Components per torch operation: their intermediate results stay in a CPU's cache, or in a GPU's memory.
-_AT_A_TIME = {"cpu": 1 << 13, "cuda": 1 << 20}
+_AT_A_TIME = {"cpu": 1 << 13, "cuda": 1 << 18}
 # Components spread at a time, which bounds memory, and samples transposed at a time, which stay in a CPU's cache.
 _COMPONENTS, _TRANSPOSED = 1 << 19, 1 << 12
-# Most components of one block in a matrix product of `_spread_by_torch`.
-_LARGEST_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -201,40 +199,21 @@ def _on_all_threads(task: Callable[[int, int], Any], n_factors: int) -> list[Any
 
 
 def _spread_by_torch(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: Lattice) -> Blocks:
-    """Add the outer products of Lagrange weights and T_i(t) as matrix products over the components of a block."""
-    n_samples = mean.shape[1]
     parts = [_keyed(*part, lattice) for part in _parts(mean, log_variance)]
-    keys, order = torch.cat([key for key, _ in parts]).sort()
-    keys, counts = keys.unique_consecutive(return_counts=True)
-    first, u, t = (torch.cat([getattr(place, name) for _, place in parts])[order] for name in ("first", "u", "t"))
-
-    # Batches of `size` components of one block. Half of them full on average, so that padding at most doubles the work.
-    size = int(min(max(len(order) // len(keys), 1), _LARGEST_BATCH))
-    batches = (counts + size - 1) // size
-    slot = torch.arange(len(keys), device=mean.device).repeat_interleave(batches)
-    nth = torch.arange(len(slot), device=mean.device) - (batches.cumsum(0) - batches)[slot]
-    within = torch.arange(size, device=mean.device)
-    member = nth[:, None] * size + within
-    padding = member >= counts[slot, None]
-    member = (member + (counts.cumsum(0) - counts)[slot, None]).clamp_max_(len(order) - 1)
-
+    keys, slots = torch.cat([key for key, _ in parts]).unique(return_inverse=True)
     channels = 1 if weight is None else 2
-    values = mean.new_zeros(len(keys), channels * lattice.cells)
-    points = torch.arange(lattice.order, device=mean.device)
-    at_a_time = max(1, _AT_A_TIME.get(mean.device.type, 1 << 13) // size)
-    for rows, absent, of_block in zip(*(part.split(at_a_time) for part in (member, padding, slot)), strict=True):
-        chosen = rows.flatten()
-        stencil = mean.new_zeros(len(chosen), lattice.width)
-        stencil.scatter_(1, first[chosen, None] + points, lagrange_weights(u[chosen], lattice))
-        moments = chebyshev_values(t[chosen], lattice).masked_fill_(absent.flatten()[:, None], 0)
-        stencil = stencil.view(len(rows), size, lattice.width).mT
+    values = mean.new_zeros(len(keys), channels, lattice.cells)
+    cells = torch.arange(lattice.order * lattice.levels, device=mean.device)
+    sample = torch.arange(mean.numel(), device=mean.device) % mean.shape[1]
+    pieces = ([place for _, place in parts], *(part.split(len(parts[0][0])) for part in (slots, sample)))
+    for place, slot, rows in zip(*pieces, strict=True):
+        added = lagrange_weights(place.u, lattice)[:, :, None] * chebyshev_values(place.t, lattice)[:, None]
         for channel in range(channels):
             if weight is not None:  # once for the weights, twice for their squares
-                moments = moments * weight[order[chosen] % n_samples, None]
-            made = stencil @ moments.view(len(rows), size, lattice.levels)
-            columns = slice(channel * lattice.cells, (channel + 1) * lattice.cells)
-            values[:, columns].index_add_(0, of_block, made.flatten(1))
-    return Blocks(keys, values.view(len(keys), channels, lattice.cells))
+                added = added * weight[rows, None, None]
+            first = (slot * channels + channel) * lattice.cells + place.first * lattice.levels
+            values.view(-1).index_add_(0, (first[:, None] + cells).flatten(), added.flatten())
+    return Blocks(keys, values)
 
 
 def _gather_by_torch(moments: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:
