@@ -1,7 +1,11 @@
-"""From samples to the blocks of a lattice (`spread`), and from a function on the blocks back to samples (`gather`).
+"""Spreading: replace every component by weights on the lattice, and interpolate functions on the lattice.
+
+`spread` gives each sample's component to the nearest points and levels of its band: the outer product of Lagrange
+weights in mu and Chebyshev polynomials in log sigma. `gather` is the transpose: it reads a function of (mu, sigma) off
+the lattice at each sample. The words are those of `lattice`.
 
 On a CPU both are compiled by numba if it is installed. Otherwise, and on other devices, torch operations compute the
-same up to rounding, several times slower. The words are those of `lattice`.
+same up to rounding, about four times slower.
 """
 
 from __future__ import annotations
@@ -27,15 +31,15 @@ _COMPONENTS, _TRANSPOSED = 1 << 19, 1 << 12
 
 @dataclass(frozen=True)
 class Blocks:
-    """Components of one or more factors, gathered on a lattice.
+    """Components of one or more factors, spread over a lattice.
 
     Attributes
     ----------
     keys : Tensor of int64, shape (B,)
         Sorted keys of the blocks that hold components.
     values : Tensor of float64, shape (B, C, width * levels)
-        Sum over the components of weight * Lagrange weight * T_i(t), for every point and Chebyshev moment i. C is 2 if
-        samples were weighted, and the second channel has the squares of the weights; otherwise C is 1.
+        Sum over the components of weight * Lagrange weight * T_i(t), for every point and Chebyshev moment i. C is 1, or
+        2 if samples were weighted: the second channel sums squared weights.
     """
 
     keys: Tensor
@@ -68,9 +72,9 @@ class Blocks:
         return True
 
     def by_factors(self, most: int) -> Iterator[tuple[int, int, Blocks]]:
-        """Split into consecutive factors with at most `most` blocks together, or one factor with more.
+        """Yield first factor, number of factors and their blocks, renumbered from 0, with at most `most` blocks.
 
-        Yields the first factor, the number of factors, and their blocks with factors numbered from 0.
+        A single factor may have more.
         """
         counts = torch.bincount(unpack(self.keys)[0]).tolist()
         first = start = 0
@@ -120,15 +124,7 @@ def _transposed(samples: Tensor, rows: Tensor) -> Tensor:
 
 
 def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: Lattice) -> Blocks:
-    """Gather components in blocks.
-
-    Parameters
-    ----------
-    mean, log_variance : Tensor of float64, shape (H, M), contiguous
-    weight : Tensor of float64, shape (M,), optional
-        Weight of each sample; one by default.
-    lattice : Lattice
-    """
+    """Spread components, contiguous float64 of shape (H, M), with a weight per sample, (M,) or None for one."""
     compiled = compiled_for(mean)
     if compiled is None:
         return _spread_by_torch(mean, log_variance, weight, lattice)
@@ -144,19 +140,10 @@ def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: L
 
 
 def gather(field: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:
-    """Interpolate a function of (mu, log sigma), given on blocks, at components.
+    """Interpolate a function of (mu, log sigma) at components, contiguous float64 of shape (H, M).
 
-    Parameters
-    ----------
-    field : Tensor, shape (B, width * levels)
-        Values at the points and levels of every block.
-    keys : Tensor, shape (B,)
-        Sorted keys, which include every block that the components lie in.
-    mean, log_variance : Tensor of float64, shape (H, M), contiguous
-
-    Returns
-    -------
-    Tensor, shape (H, M)
+    `field`, (B, width * levels), holds its values on blocks with the sorted `keys`, (B,), which include every block
+    that the components lie in.
     """
     moments = field.unflatten(1, (lattice.width, lattice.levels)) @ lattice.level_weights.to(field).T
     compiled = compiled_for(mean)
