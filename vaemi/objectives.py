@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from vaemi.information import minibatch_log_density
 from vaemi.information.gaussian import kl_to_prior, second_moments
+from vaemi.information.joint import minibatch_log_density
 
 if TYPE_CHECKING:
     from vaemi.models import VAE
@@ -173,7 +173,7 @@ class BetaTCVAE(Objective):
     r"""beta-TCVAE: the three parts of the KL term, each with its own weight.
 
     :math:`D + \alpha I(X; Z) + \beta\, TC(q(z)) + \gamma \sum_h KL(q(z_h) \| p(z_h))`, with the aggregated posterior
-    q(z) estimated from the batch by `vaemi.information.minibatch_log_density`. The extra terms are
+    q(z) estimated from the batch by `vaemi.information.joint.minibatch_log_density`. The extra terms are
     `mutual_information`, `total_correlation` and `dimension_wise_kl`, in nats. They sum exactly to the KL term, because
     E log q(z|x) and E log p(z) are computed in closed form, not at the draw. With all weights at 1 the objective is
     the negative ELBO.

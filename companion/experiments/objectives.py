@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from companion.experiments.shared import total_standard_error
+from companion.experiments.theory import total_correlation_bound
 from vaemi.influence import (
     attribute_accuracies,
     decode,
@@ -27,7 +28,6 @@ from vaemi.information import (
     factor_information,
     kl_to_prior,
     total_correlation,
-    total_correlation_bound,
 )
 from vaemi.models import VAE, posterior
 from vaemi.objectives import self_consistency
@@ -122,7 +122,7 @@ class CodeScores:
     total_correlation : TotalCorrelation
         By sampling; biased where the factors carry more than log M nats together.
     total_correlation_bound : float
-        Lower bound in nats without that limit, see `vaemi.information.total_correlation_bound`.
+        Lower bound in nats without that limit, see `companion.experiments.theory`.
     mig : float
         Mutual information gap on the generating factors, between 0 and 1.
     accuracy_top, accuracy_all : float

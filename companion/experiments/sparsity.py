@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from companion import claims
-from vaemi.information import reverse_water_filling
+from vaemi.information.bounds import reverse_water_filling
 
 
 def linear_path(
