@@ -2,11 +2,10 @@
 
 from .bounds import fano_accuracy_bound, fano_accuracy_bound_exact, reconstruction_bound
 from .distributed import ShareSampler
-from .errors import standard_error
 from .factors import factor_information
 from .gaussian import gaussian_information, kl_to_prior
 from .joint import JointInformation, TotalCorrelation, joint_information, total_correlation
-from .result import FactorInformation
+from .result import FactorInformation, standard_error
 from .sketch import InformationSketch
 
 __all__ = [
