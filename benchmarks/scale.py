@@ -33,6 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DistributedSampler
 
 import vaemi
+from vaemi.information import ShareSampler
 
 _specification = importlib.util.spec_from_file_location("estimators", Path(__file__).with_name("estimators.py"))
 assert _specification is not None
@@ -138,7 +139,7 @@ def padded(samples: int, processes: int) -> dict[str, Any]:
     rows = [index for share in shares for index in share]
     once = vaemi.factor_information(mean, log_variance)
     off = vaemi.factor_information(mean[rows], log_variance[rows]).nats - once.nats
-    shared = [index for rank in range(processes) for index in vaemi.information.share(samples, rank, processes)]
+    shared = [index for rank in range(processes) for index in ShareSampler(range(samples), rank, processes)]
     assert sorted(shared) == list(range(samples))
     return {
         "samples": samples,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from companion import claims
 from companion.experiments.shared import total_standard_error
+from companion.experiments.theory import total_correlation_bound
 from vaemi.influence import (
     attribute_accuracies,
     decode,
@@ -21,7 +22,7 @@ from vaemi.influence import (
     reconstruction_error,
     sample_posterior,
 )
-from vaemi.information import factor_information, total_correlation, total_correlation_bound
+from vaemi.information import factor_information, total_correlation
 from vaemi.models import VAE, posterior
 from vaemi.objectives import Objective
 

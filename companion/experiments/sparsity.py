@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from companion import claims
-from vaemi.information import reverse_water_filling
+from vaemi.information.bounds import reverse_water_filling
 
 
 def linear_path(

@@ -1,4 +1,4 @@
-"""Gathering samples in blocks, compiled for a CPU by numba. The torch operations in `spreading` say what it does."""
+"""`spread` and `gather` of the module `spreading`, compiled for a CPU by numba. The words are those of `lattice`."""
 
 # The types in this file are numba's.
 # mypy: ignore-errors
@@ -9,9 +9,7 @@ import math
 from functools import partial
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from .lattice import BANDS_PER_NAT, BANDS_PER_OCTAVE, BLOCK, BLOCK_SHIFT, FARTHEST_POINT, pack
 
@@ -25,13 +23,13 @@ def _kernel(function):
     compiled = partial(njit, nogil=True, error_model="numpy", fastmath={"contract"})
     try:
         return compiled(cache=True)(function)
-    except RuntimeError:  # there is no folder to keep the outcome in: it is compiled anew by every process
+    except RuntimeError:  # no folder can be written: every process compiles anew
         return compiled()(function)
 
 
 @njit(inline="always", error_model="numpy")
 def _place(mu: float, log_variance: float, points_per_sigma: int) -> tuple[int, float, float]:
-    """Band, t and position of a component."""
+    """Return the band, t and position of a component."""
     level = BANDS_PER_NAT * log_variance
     band = math.floor(level)
     position = mu * _POWERS[-(band // BANDS_PER_OCTAVE) - _LOWEST] * points_per_sigma
@@ -43,7 +41,7 @@ def _place(mu: float, log_variance: float, points_per_sigma: int) -> tuple[int, 
 
 @njit(inline="always", error_model="numpy")
 def _stencil(position: float, order: int) -> tuple[int, int, float]:
-    """Block and first point in it of the points around a position, and how far it lies after the middle one."""
+    """Return the block, the first point in it, and u of a position."""
     left = math.floor(position)
     first = np.int64(left) - (order // 2 - 1)
     return first >> BLOCK_SHIFT, first & (BLOCK - 1), position - left
@@ -51,7 +49,7 @@ def _stencil(position: float, order: int) -> tuple[int, int, float]:
 
 @njit(inline="always", error_model="numpy", fastmath={"contract"})
 def _lagrange(u: float, basis: np.ndarray, scale: np.ndarray, order: int) -> None:
-    """Lagrange weights at u in [0, 1) after the middle point: products of the distances to all other points."""
+    """Write the Lagrange weights, products of the distances to all other points, into `basis`."""
     product = 1.0
     for a in range(order):
         basis[a] = product * scale[a]
@@ -62,33 +60,9 @@ def _lagrange(u: float, basis: np.ndarray, scale: np.ndarray, order: int) -> Non
         product *= u + (order // 2 - 1 - a)
 
 
-@intrinsic
-def _add_four(typing_context, row, start, basis, first, factor):
-    """row[start : start + 4] += factor * basis[first : first + 4], as vectors; LLVM does not see that it may."""
-
-    def generate(context, builder, signature, arguments):
-        row, start, basis, first, factor = arguments
-        vector = ir.VectorType(ir.DoubleType(), 4)
-
-        def place(array_type, array, index):
-            data = context.make_array(array_type)(context, builder, array).data
-            return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
-
-        target = place(signature.args[0], row, start)
-        value = builder.load(target, align=8)
-        added = builder.load(place(signature.args[2], basis, first), align=8)
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
-        splat = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4))
-        total = builder.fadd(value, builder.fmul(added, splat, flags=("contract",)), flags=("contract",))
-        builder.store(total, target, align=8)
-        return context.get_dummy_value()
-
-    return types.void(row, types.intp, basis, types.intp, types.float64), generate
-
-
 @njit(inline="always", error_model="numpy", fastmath={"contract"})
 def _chebyshev(t: float, moments: np.ndarray, levels: int) -> None:
-    """T_0(t) to T_{levels-1}(t)."""
+    """Write T_0(t) to T_{levels-1}(t) into `moments`."""
     moments[0], moments[1] = 1.0, t
     for level in range(2, levels):
         moments[level] = 2 * t * moments[level - 1] - moments[level - 2]
@@ -102,13 +76,13 @@ def _hash(key: int, size: int) -> int:
 
 @_kernel
 def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sigma, scale, nodes):
-    """Keys and values, (B, C, width, levels), of the blocks of consecutive factors."""
-    order, levels = len(scale), len(nodes)  # of tuples, so that the compiler knows them
+    """Return the keys and values, (B, C, width, levels), of the blocks of consecutive factors."""
+    order, levels = len(scale), len(nodes)  # lengths of tuples, which the compiler knows
     weighted = len(weight) > 0
     keys = np.empty(64, np.int64)
     values = np.zeros((64, 2 if weighted else 1, BLOCK + order - 1, levels))
     count = 0
-    table = np.full(256, -1, np.int64)
+    table = np.full(256, -1, np.int64)  # a hash table from keys to slots, with linear probing
     basis, moments = np.empty(order), np.empty(levels)
     for factor in range(first_factor, last_factor):
         table[:] = -1
@@ -145,8 +119,9 @@ def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sig
                 w = weight[sample] ** (channel + 1) if weighted else 1.0
                 for a in range(order):
                     row = values[slot, channel, start + a]
-                    for level in range(0, levels, 4):
-                        _add_four(row, level, moments, level, w * basis[a])
+                    share = w * basis[a]
+                    for level in range(levels):
+                        row[level] += share * moments[level]
     return keys[:count], values[:count]
 
 

@@ -1,4 +1,4 @@
-"""What is taken for the output of an encoder, and what is refused in words."""
+"""Checks of posteriors, weights and clusters, with messages that name the place of a bad value."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ _MEAN_LIMIT = 1e100
 
 
 def checked_posterior(mean: Any, log_variance: Any, least: int = 2) -> tuple[Tensor, Tensor]:
-    """Both inputs as finite floating-point (M, H) tensors on one device, M not less than `least`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `factor_information` says.
-    """
+    """Return both as finite floating-point (M, H) tensors on one device, M >= `least`; see `factor_information`."""
     mean, log_variance = _as_floating("mean", mean), _as_floating("log_variance", log_variance)
     if mean.shape != log_variance.shape:
         raise ValueError(
@@ -32,31 +26,20 @@ def checked_posterior(mean: Any, log_variance: Any, least: int = 2) -> tuple[Ten
             f"mean and log_variance have shape {tuple(mean.shape)}: give (M, H), M samples by H >= 1 factors."
         )
     if len(mean) < least:
-        raise ValueError(
-            f"mean and log_variance hold {len(mean)} sample(s): information about the input needs two or more, and "
-            "thousands for a good estimate."
-            if least > 1
-            else "mean and log_variance hold no samples: an empty batch cannot be added."
-        )
+        raise ValueError(f"mean and log_variance hold {len(mean)} sample(s): give at least {least}.")
     _refuse_beyond("mean", mean, _MEAN_LIMIT, "check the encoder's output", "its square leaves float64")
     _refuse_beyond(
         "log_variance",
         log_variance,
         _LOG_VARIANCE_LIMIT,
         "clamp the standard deviation from below before its logarithm is taken",
-        "it is no log-variance of a trained encoder; pass log(sigma**2), not sigma**2",
+        "is not a log-variance of a trained encoder; pass log(sigma**2), not sigma**2",
     )
     return mean, log_variance.to(mean.device)
 
 
 def checked_weight(weight: Any, mean: Tensor) -> Tensor | None:
-    """Weights of the samples as float64 of shape (M,), on the device of `mean`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If there is not one finite weight >= 0 for every sample.
-    """
+    """Return one finite weight >= 0 per sample as float64, shape (M,), on the device of `mean`."""
     if weight is None:
         return None
     weight = _as_floating("weight", weight).to(mean.device, torch.float64)
@@ -72,32 +55,17 @@ def checked_weight(weight: Any, mean: Tensor) -> Tensor | None:
 
 
 def checked_choice(name: str, value: str, choices: Collection[str]) -> str:
-    """The value, if it is one of the choices.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
+    """Return the value if it is one of the choices, else raise ValueError."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(repr, choices))}.")
     return value
 
 
 def checked_clusters(clusters: Any, mean: Tensor) -> Tensor | None:
-    """Cluster of every sample as int64 numbers from 0, shape (M,), on the device of `mean`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If there is not one label for every sample, or only one cluster.
-    """
+    """Return the cluster of each sample as a number from 0, shape (M,), on the device of `mean`."""
     if clusters is None:
         return None
-    try:
-        labels = torch.as_tensor(clusters)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"clusters is no array of numbers: {error}") from None
+    labels = _as_tensor("clusters", clusters)
     if labels.shape != mean.shape[:1]:
         raise ValueError(f"clusters has shape {tuple(labels.shape)}: give ({len(mean)},), a label for every sample.")
     kinds, index = labels.unique(return_inverse=True)
@@ -106,11 +74,15 @@ def checked_clusters(clusters: Any, mean: Tensor) -> Tensor | None:
     return index.to(mean.device)
 
 
-def _as_floating(name: str, value: Any) -> Tensor:
+def _as_tensor(name: str, value: Any) -> Tensor:
     try:
-        tensor = torch.as_tensor(value)
+        return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} is no array of numbers: {error}") from None
+        raise TypeError(f"{name} is not an array of numbers: {error}") from None
+
+
+def _as_floating(name: str, value: Any) -> Tensor:
+    tensor = _as_tensor(name, value)
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"{name} holds {tensor.dtype}: give real numbers.")
     if tensor.device.type == "mps":  # has no float64

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .errors import standard_error
+from .result import standard_error
 
 _REACH = 10  # the grid ends so many standard deviations beyond every mean
 _POINTS_PER_SIGMA = 8  # of the narrowest component; the trapezoidal rule then converges to rounding
@@ -26,7 +26,7 @@ def dense_information(
     ----------
     mean, log_variance : Tensor of float64, shape (M,)
     weight, clusters : Tensor, shape (M,), optional
-        See `standard_error`.
+        See `factor_information`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Samples shared out over processes so that each is seen once, and what the processes gathered brought together."""
+"""Evaluation in several processes: a sampler that repeats nothing, and the reduction of sketches."""
 
 from __future__ import annotations
 
@@ -14,57 +14,34 @@ from .lattice import LATTICES
 from .spreading import Blocks
 
 
-def share(n_samples: int, rank: int | None = None, world_size: int | None = None) -> range:
-    """The samples that one of several processes takes: one of every so many, none twice and none left out.
-
-    Parameters
-    ----------
-    n_samples : int
-        N, of all processes together.
-    rank, world_size : int, optional
-        Number of this process from 0, and of all. If left out, those of torch.distributed where a process group is
-        running, else those that a launcher such as ``torchrun`` left in ``$RANK`` and ``$WORLD_SIZE``, else 0 of 1.
-
-    Returns
-    -------
-    range
-        Indices from 0 to N - 1. With more processes than samples some are empty.
-
-    Raises
-    ------
-    ValueError
-        If there is no such rank, or only one of the two is given.
-
-    Examples
-    --------
-    >>> [list(share(5, rank, 2)) for rank in range(2)]
-    [[0, 2, 4], [1, 3]]
-    """
-    rank, world_size = _place(rank, world_size)
-    return range(rank, n_samples, world_size)
-
-
 class ShareSampler(DistributedSampler):
-    """A sampler for evaluation over processes: each takes its `share`, and no sample is repeated.
+    """A sampler for evaluation in several processes: each takes every n-th sample, and no sample is repeated.
 
-    PyTorch's `DistributedSampler` repeats samples until all processes have as many, or drops some; either makes another
-    estimate. Lightning puts that one in by itself, and leaves this one alone.
+    PyTorch's `DistributedSampler` repeats or drops samples so that all processes have as many, which changes the
+    estimate. Lightning adds that one by itself, and leaves this one alone.
 
     Parameters
     ----------
     dataset : sized
-        What the loader reads; only its length is asked.
+        What the loader reads; only its length is used.
     rank, world_size : int, optional
-        As of `share`, asked when the samples are: a loader may be made before the processes are.
+        Number of this process, from 0, and of all. By default those of torch.distributed where a process group is
+        running, else those that a launcher such as ``torchrun`` left in ``$RANK`` and ``$WORLD_SIZE``, else 0 of 1.
+        They are looked up when the samples are read, since a loader may be made before the process group.
 
     Notes
     -----
-    Processes may have one batch more or less than others. What makes them wait for each other in every batch, such as
-    training, or ``sync_dist=True`` for numbers logged at each step, needs as many in all.
+    Processes may have one batch more or less than others. Operations that synchronize every batch, such as training or
+    ``sync_dist=True`` for numbers logged at each step, need equal numbers.
+
+    Examples
+    --------
+    >>> [list(ShareSampler(range(5), rank, 2)) for rank in range(2)]
+    [[0, 2, 4], [1, 3]]
     """
 
     def __init__(self, dataset: Sized, rank: int | None = None, world_size: int | None = None) -> None:
-        # Not that of the class above, which wants to know the processes now.
+        # Not the base class's __init__, which needs the process group now.
         self.dataset = dataset  # type: ignore[assignment]
         self.epoch = 0
         self._given = rank, world_size
@@ -77,30 +54,30 @@ class ShareSampler(DistributedSampler):
 
     @property
     def _share(self) -> range:
-        return share(len(self.dataset), *self._given)  # type: ignore[arg-type]
+        rank, world_size = self._given
+        if rank is None or world_size is None:
+            if _running():
+                rank, world_size = dist.get_rank(), dist.get_world_size()
+            elif "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+                rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            else:
+                rank, world_size = 0, 1
+        return range(rank, len(self.dataset), world_size)  # type: ignore[arg-type]
 
 
 def gathered(
     blocks: Blocks, n_samples: int, n_factors: int, precision: str, group: Any
 ) -> Iterator[tuple[Blocks, int]]:
-    """The states of all processes in their order, one at a time; alone, the one given.
-
-    Raises
-    ------
-    RuntimeError
-        If a launcher started several processes, and there is no process group.
-    ValueError
-        If they differ in number of factors or precision.
-    """
+    """Yield the states of all processes in their order, one at a time; alone, the given one."""
     if not _running():
         if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
             raise RuntimeError(
-                f"$WORLD_SIZE says that there are {processes} processes, and they form no group: call "
+                f"$WORLD_SIZE is {processes}, but the processes form no group: call "
                 "torch.distributed.init_process_group first."
             )
         yield blocks, n_samples
         return
-    # NCCL knows only the GPU that it was told; the state may still be empty, and then on the CPU.
+    # NCCL uses the current GPU only; a state that is still empty lies on the CPU.
     device = torch.device("cuda", torch.cuda.current_device()) if "nccl" in dist.get_backend(group) else "cpu"
     own = blocks.to(device)
     about = [n_factors, sorted(LATTICES).index(precision), n_samples, *own.values.shape]
@@ -114,7 +91,7 @@ def gathered(
                 f"The sketches of process 0 and process {rank} have {rows[0][0]} and {row[0]} factors, at precision "
                 f"{sorted(LATTICES)[rows[0][1]]!r} and {sorted(LATTICES)[row[1]]!r}: make all alike."
             )
-    # One after the other, so that no process holds more than one state of another.
+    # One after the other, so that a process holds only one other state at a time.
     for rank, (_, _, count, *shape) in enumerate(rows):
         is_own = rank == dist.get_rank(group)
         keys = own.keys if is_own else torch.empty(shape[0], dtype=torch.int64, device=device)
@@ -128,18 +105,3 @@ def gathered(
 
 def _running() -> bool:
     return dist.is_available() and dist.is_initialized()
-
-
-def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    if (rank is None) != (world_size is None):
-        raise ValueError(f"rank is {rank} and world_size {world_size}: give both or neither.")
-    if rank is None or world_size is None:
-        if _running():
-            rank, world_size = dist.get_rank(), dist.get_world_size()
-        elif "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-            rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        else:
-            rank, world_size = 0, 1
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank is {rank} of {world_size} processes: give a number from 0 to {world_size - 1}.")
-    return rank, world_size

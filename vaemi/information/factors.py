@@ -1,4 +1,4 @@
-"""The front door: posterior means and log-variances in, FactorInformation out."""
+"""`factor_information`: posterior means and log-variances in, FactorInformation out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from torch import Tensor
 
 from .checks import checked_choice, checked_clusters, checked_posterior, checked_weight
 from .dense import dense_information
-from .errors import standard_error
 from .gaussian import gaussian_information
 from .lattice import LATTICES, Lattice
 from .mixture import evaluate
-from .result import FactorInformation
+from .result import FactorInformation, standard_error
 from .spreading import Blocks, factor_groups, gather, joined, spread
 
 # Blocks that are gathered before they are evaluated.
@@ -30,7 +29,7 @@ def factor_information(
     weight: Any = None,
     clusters: Any = None,
 ) -> FactorInformation:
-    r"""Mutual information between the input and each latent factor of an encoder.
+    r"""Estimate the mutual information between the input and each latent factor of an encoder.
 
     For an encoder :math:`q(z_h|x) = N(\mu_h(x), \sigma_h(x)^2)` and samples :math:`x_1..x_M`, estimate
     :math:`I(X; Z_h) = \frac{1}{M} \sum_m KL(q(z_h|x_m) \| q(z_h))` with the aggregated posterior
@@ -42,18 +41,18 @@ def factor_information(
         Posterior means and log-variances (``log(sigma**2)``, natural logarithm) of M samples and H factors, in any
         floating type, on any device. All arithmetic is in float64.
     method : {"mixture", "dense", "gaussian"}
-        ``"mixture"`` integrates the aggregated posterior, a mixture of M Gaussians: no assumption on its shape. It is
-        an `InformationSketch` of one batch. ``"dense"`` is the same by plain quadrature on a grid: slow, to read and to
-        test against. ``"gaussian"`` is the paper's estimator, which takes the aggregated
-        posterior for N(0, sigma*_h^2): an upper bound, exact only where the marginal is that Gaussian.
+        ``"mixture"`` integrates the aggregated posterior, a mixture of M Gaussians, with no assumption on its shape; it
+        is an `InformationSketch` of one batch. ``"dense"`` is the same by plain quadrature on a grid: slow, to read and
+        to test against. ``"gaussian"`` is the paper's estimator, which replaces the aggregated posterior by
+        N(0, sigma*_h^2): an upper bound, exact only where the marginal is that Gaussian.
     precision : {"default", "high"}
-        Precision of the mixture estimate: numerical error below 1e-6 nats, or below 1e-9
-        nats in two to three times the time.
+        Numerical error of `nats` with ``"mixture"``: below 1e-6 nats, or below 1e-9 nats in two to three times the
+        time.
     weight : array or tensor, shape (M,), optional
-        Weight of each sample, 0 or more; one if left out.
+        Weight of each sample, 0 or more; one by default.
     clusters : array or tensor, shape (M,), optional
         A label for each sample. Samples of one cluster (windows of one recording, frames of one video) may depend on
-        each other and clusters may not; the standard errors are then those of a draw of clusters.
+        each other, clusters may not; the standard errors are then those of a draw of clusters.
 
     Returns
     -------
@@ -71,15 +70,14 @@ def factor_information(
 
     Notes
     -----
-    The standard error is SD_m(KL_m) / sqrt(M), since KL_m - I is the influence function of I. It says how far the
+    The standard error is SD_m(KL_m) / sqrt(M), since KL_m - I is the influence function of I. It measures how far the
     estimate may be from the information under the distribution that the samples were drawn from. It holds for
-    independent samples (else give `clusters`), for M in the hundreds or more, and while the estimate is well below
-    log M, which it cannot exceed: near that, M samples are too few to see how the posteriors overlap, and
-    `leave_one_out` is far above `nats`. It says nothing of other encoders or other data. If the samples are all there
-    is, a finite set, the estimate is exact and its error zero.
+    independent samples (else give `clusters`), for M in the hundreds or more, and while the estimate is well below its
+    limit log M: near that, M samples are too few to see how the posteriors overlap, and `leave_one_out` is far above
+    `nats`. If the samples are the whole population, the estimate is exact and its error zero.
 
-    A standard deviation below 6e-11 of its mean's absolute value is raised to that, since finer means cannot be told
-    apart in float64; so a collapsed sigma gives at most log M, the entropy of the sample, not infinity.
+    A standard deviation below 6e-11 of its mean's absolute value is raised to that, since float64 cannot resolve finer
+    means; so a collapsed sigma gives at most log M, the entropy of the sample, not infinity.
 
     References
     ----------

@@ -1,13 +1,12 @@
-"""What all factors know together: I(X; Z) and the total correlation, by sampling, each with a bracket.
+"""Information of all factors together, I(X; Z), and their total correlation, by sampling, each with a bracket.
 
 A mixture in H dimensions has no quadrature, so z is drawn from the encoder and log q(z) is summed over all M
-components. M samples can show at most log M nats; the bracket between the plug-in and the leave-one-out value says
-whether that ceiling was felt.
+components. M samples can show at most log M nats; the bracket between the plug-in and the leave-one-out value shows
+whether that limit was felt.
 
-Log densities come from two matrix products where the expanded square (z - mu)^2 / sigma^2 = z^2 / sigma^2 - 2 z mu /
-sigma^2 + mu^2 / sigma^2 keeps `_EXPANSION_ERROR` nats in float64. Where a narrow sigma would cost more than that by
-cancellation, and where the density of every single factor is needed anyway, differences are taken factor by factor.
-Either way only (rows, M) numbers are held at a time.
+Log densities come from two matrix products of the expanded square (z - mu)^2 / sigma^2 where that keeps
+`_EXPANSION_ERROR` nats in float64. Otherwise, and where the density of every factor is needed anyway, differences are
+taken factor by factor. Only (rows, M) numbers are held at a time.
 """
 
 from __future__ import annotations
@@ -35,16 +34,11 @@ class JointInformation:
 
     Attributes
     ----------
-    plug_in : float
-        Nats with q(z) summed over all components, the own one included. At most `ceiling`; its expectation over the
-        draw of the samples lies under the information of the population.
-    plug_in_stderr : float
-        Its standard error.
-    leave_one_out : float
-        Nats with q(z) summed over all components but the own one. Its expectation lies above the information of the
-        population.
-    leave_one_out_stderr : float
-        Its standard error.
+    plug_in, plug_in_stderr : float
+        Nats with q(z) summed over all components, and the standard error. At most `ceiling`; the expectation over the
+        draw of the samples lies below the information of the population.
+    leave_one_out, leave_one_out_stderr : float
+        The same with q(z) summed over all components but the own one. The expectation lies above.
     ceiling : float
         log M: no plug-in estimate from M samples can exceed it.
     n_samples : int
@@ -77,21 +71,15 @@ class TotalCorrelation:
 
     Attributes
     ----------
-    plug_in : float
-        Nats of the mixture of the M given posteriors.
-    plug_in_stderr : float
-        Its standard error.
-    lower : float
-        sum_h I(X; Z_h) by plug-in less I(X; Z) by leave-one-out: its expectation lies under the total correlation of
-        the population. It may be negative where the samples are too few; the total correlation never is.
-    lower_stderr : float
-        Its standard error.
-    upper : float
-        sum_h I(X; Z_h) by leave-one-out less I(X; Z) by plug-in: its expectation lies above.
-    upper_stderr : float
-        Its standard error.
+    plug_in, plug_in_stderr : float
+        Nats of the mixture of the M given posteriors, and the standard error.
+    lower, lower_stderr : float
+        sum_h I(X; Z_h) by plug-in minus I(X; Z) by leave-one-out: the expectation lies below the total correlation of
+        the population. It may be negative where the samples are too few.
+    upper, upper_stderr : float
+        sum_h I(X; Z_h) by leave-one-out minus I(X; Z) by plug-in: the expectation lies above.
     ceiling : float
-        log M, the ceiling of the I(X; Z) by plug-in that `upper` and `plug_in` rest on.
+        log M, the limit of the I(X; Z) by plug-in that `upper` and `plug_in` rest on.
     n_samples : int
         M, the number of components of q(z).
     """
@@ -113,58 +101,6 @@ class TotalCorrelation:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Separation:
-    """Identity 2, I(X; Z) = sum_h I(X; Z_h) - TC(q(z)), on one sample.
-
-    Attributes
-    ----------
-    joint : JointInformation
-        The left side.
-    factors : Tensor, shape (H,)
-        I(X; Z_h) in nats of every factor, as given or by plug-in from the same draws.
-    total_correlation : TotalCorrelation
-    residual : float or None
-        I(X; Z) + TC - sum_h I(X; Z_h) in nats with the plug-in values. None if `factors` comes from the same draws,
-        where it is zero by construction.
-    residual_stderr : float or None
-        Its standard error for the given samples.
-    tolerance : float
-        Widest bracket of I(X; Z), in nats, that still counts as known.
-    known : bool
-        Whether the bracket of I(X; Z) is no wider than `tolerance`. If not, the sample is too small for its
-        information: the joint estimate is bent down by its ceiling log M, the total correlation up, and the identity
-        tells nothing of the population.
-    """
-
-    joint: JointInformation
-    factors: Tensor
-    total_correlation: TotalCorrelation
-    residual: float | None
-    residual_stderr: float | None
-    tolerance: float
-    known: bool
-
-    @property
-    def sum_of_factors(self) -> float:
-        """sum_h I(X; Z_h) in nats."""
-        return float(self.factors.sum())
-
-    def __repr__(self) -> str:
-        if not self.known:
-            return (
-                f"Separation(unknown: I(X;Z) lies between {self.joint.plug_in:.2f} and {self.joint.leave_one_out:.2f} "
-                f"nats, wider than {self.tolerance:g}; {self.joint.n_samples} samples cannot show more than log M = "
-                f"{self.joint.ceiling:.2f}, the factors sum to {self.sum_of_factors:.2f})"
-            )
-        residual = "" if self.residual is None else f", residual {self.residual:.1e} +- {self.residual_stderr:.1e}"
-        return (
-            f"Separation(known: I(X;Z) {self.joint.plug_in:.3f} = {self.sum_of_factors:.3f} over the factors - "
-            f"{self.total_correlation.plug_in:.3f} total correlation, in nats{residual}; bracket "
-            f"{self.joint.width:.3f}, no wider than {self.tolerance:g})"
-        )
-
-
 def joint_information(
     mean: Any, log_variance: Any, *, draws: int = 1, points: int | None = None, seed: int = 0
 ) -> JointInformation:
@@ -178,7 +114,7 @@ def joint_information(
     mean, log_variance : array or tensor, shape (M, H)
         Posterior means and log-variances of M samples and H factors.
     draws : int
-        Draws of z a sample; more of them reduce the noise of the sampling, not that of the choice of samples.
+        Draws of z per sample; more of them reduce the noise of the draws, not that of the choice of samples.
     points : int, optional
         Number of samples, chosen at random, from which z is drawn; all M by default. q(z) keeps its M components, so
         time grows with points * draws * M.
@@ -188,7 +124,6 @@ def joint_information(
     Returns
     -------
     JointInformation
-        In nats.
 
     Raises
     ------
@@ -202,8 +137,13 @@ def joint_information(
     Poole et al., On Variational Bounds of Mutual Information, ICML 2019: the two sums bound the information from
     below and from above in expectation.
     """
-    posterior = _posterior(mean, log_variance)
-    return _joint(_sample(*posterior, draws, points, seed, by_factor=False))
+    sample = _sample(mean, log_variance, draws, points, seed, by_factor=False)
+    return JointInformation(
+        *_mean_and_error(sample.joint),
+        *_mean_and_error(sample.joint_others),
+        ceiling=math.log(sample.n_samples),
+        n_samples=sample.n_samples,
+    )
 
 
 def total_correlation(
@@ -220,122 +160,35 @@ def total_correlation(
     Returns
     -------
     TotalCorrelation
-        In nats; the bracket follows from those of I(X; Z) and of every I(X; Z_h), by identity 2.
+        The bracket follows from those of I(X; Z) and of every I(X; Z_h), by TC = sum_h I(X; Z_h) - I(X; Z).
 
     Raises
     ------
     ValueError, TypeError
         As in `joint_information`.
     """
-    posterior = _posterior(mean, log_variance)
-    return _correlation(_sample(*posterior, draws, points, seed, by_factor=True))
-
-
-def total_correlation_bound(z: Any) -> float:
-    r"""Lower bound of the total correlation from draws of z, which no ceiling bends.
-
-    Ranks turn each factor into a standard normal variable, :math:`u_h = \Phi^{-1}(F_h(z_h))`. Increasing maps of single
-    factors change no total correlation, and of all joint densities with the correlation matrix R of u the Gaussian has
-    the largest entropy, so :math:`TC \ge -\frac12 \log\det R`, with equality for Gaussian factors. It sees what
-    factors share in a monotone way, and nothing else. `total_correlation` brackets the number from both sides, but from
-    M posteriors of many nats its lower end says nothing.
-
-    Parameters
-    ----------
-    z : array or tensor, shape (M, H)
-        Draws of the aggregated posterior, such as one from every posterior.
-
-    Returns
-    -------
-    float
-        Nats, infinite where a factor is a function of others. Of M draws of independent factors about H (H - 1) / 4M.
-
-    Raises
-    ------
-    ValueError
-        If z is not of shape (M, H) with M > H, or holds a number that is not finite.
-    """
-    z = torch.as_tensor(z).double()
-    if z.ndim != 2 or len(z) <= z.shape[1] or not z.isfinite().all():
-        raise ValueError(f"z has shape {tuple(z.shape)}: give finite draws, more of them than factors, (M, H).")
-    ranks = z.argsort(0).argsort(0)
-    scores = torch.special.ndtri((ranks + 0.5) / len(z))
-    # Every column holds the same numbers in another order, so that one variance serves all.
-    correlation = scores.T @ scores / scores[:, 0].square().sum()
-    return max(0.0, -0.5 * float(torch.linalg.slogdet(correlation).logabsdet))
-
-
-def separation(
-    mean: Any,
-    log_variance: Any,
-    information: Any = None,
-    *,
-    tolerance: float = 0.1,
-    draws: int = 1,
-    points: int | None = None,
-    seed: int = 0,
-) -> Separation:
-    """Identity 2, I(X; Z) = sum_h I(X; Z_h) - TC(q(z)), and whether the sample is large enough to tell.
-
-    Parameters
-    ----------
-    mean, log_variance, draws, points, seed
-        As in `total_correlation`.
-    information : array, shape (H,), optional
-        I(X; Z_h) in nats of every factor from another estimator, such as ``factor_information(...).nats``; the
-        identity is then a check of both. By default the factors' plug-in values of the same draws, for which it holds
-        by construction.
-    tolerance : float
-        Widest bracket of I(X; Z), in nats, that counts as known.
-
-    Returns
-    -------
-    Separation
-
-    Raises
-    ------
-    ValueError
-        As in `joint_information`; also if `information` does not hold H finite numbers or `tolerance` is no positive
-        number.
-    TypeError
-        If the inputs are not real numbers.
-    """
-    mean, log_variance = _posterior(mean, log_variance)
-    if not tolerance > 0:
-        raise ValueError(f"tolerance is {tolerance}: give a positive number of nats.")
     sample = _sample(mean, log_variance, draws, points, seed, by_factor=True)
-    residual = residual_stderr = None
-    if information is None:
-        factors = sample.factors.mean((0, 1))
-    else:
-        factors = torch.as_tensor(information, dtype=torch.float64, device=mean.device)
-        if factors.shape != mean.shape[1:] or not factors.isfinite().all():
-            raise ValueError(f"information has shape {tuple(factors.shape)}: give {mean.shape[1]} finite nats.")
-        residual = float(sample.factors.sum(-1).mean() - factors.sum())
-        residual_stderr = _residual_error(sample.factors.sum(-1), sample.n_samples)
-    joint = _joint(sample)
-    return Separation(
-        joint=joint,
-        factors=factors.cpu(),
-        total_correlation=_correlation(sample),
-        residual=residual,
-        residual_stderr=residual_stderr,
-        tolerance=tolerance,
-        known=joint.width <= tolerance,
+    factors, factors_others = sample.factors.sum(-1), sample.factors_others.sum(-1)
+    return TotalCorrelation(
+        *_mean_and_error(factors - sample.joint),
+        *_mean_and_error(factors - sample.joint_others),
+        *_mean_and_error(factors_others - sample.joint),
+        ceiling=math.log(sample.n_samples),
+        n_samples=sample.n_samples,
     )
 
 
 def minibatch_log_density(
     z: Tensor, mean: Tensor, log_variance: Tensor, n_samples: int, method: str = "weighted"
 ) -> tuple[Tensor, Tensor]:
-    r"""Estimates of log q(z_i) and of every log q(z_ih) from a minibatch, for the loss of a training.
+    r"""Estimate log q(z_i) and every log q(z_ih) from a minibatch, for a training loss.
 
     Parameters
     ----------
     z : Tensor, shape (B, H)
         One draw from every posterior of the minibatch, :math:`z_i \sim q(z|x_i)`.
     mean, log_variance : Tensor, shape (B, H)
-        Posteriors of the minibatch, which was drawn at random, in random order and without repetition.
+        Posteriors of the minibatch, drawn at random without repetition.
     n_samples : int
         N, the size of the whole data set.
     method : {"weighted", "stratified"}
@@ -360,14 +213,12 @@ def minibatch_log_density(
 
     Notes
     -----
-    Gradients flow, and the type of the inputs is kept. The logarithm of an unbiased density is still too small on
-    average.
+    The logarithm of an unbiased density is still too small on average.
 
     References
     ----------
     Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders, NeurIPS 2018, appendix C. The
-    weights 1 / N stand on the diagonal, the pairs (i, i); a stride of M + 1 = B through the flattened weights, as in
-    some implementations, would put them into the first column instead.
+    weights 1 / N belong on the diagonal, the pairs (i, i); some implementations put them into the first column.
     """
     if not z.shape == mean.shape == log_variance.shape or z.ndim != 2:
         raise ValueError(
@@ -382,7 +233,7 @@ def minibatch_log_density(
 
 
 def _minibatch_log_weights(batch: int, n_samples: int, method: str) -> Tensor:
-    """Logarithm of the weight of component j in the density at z_i, shape (B, B)."""
+    """Return the logarithm of the weight of component j in the density at z_i, shape (B, B)."""
     if method not in ("weighted", "stratified"):
         raise ValueError(f"method is {method!r}: choose 'weighted' or 'stratified'.")
     least = 2 if method == "stratified" else 1
@@ -411,21 +262,22 @@ class _Sample(NamedTuple):
     n_samples: int
 
 
-def _sample(
-    mean: Tensor, log_variance: Tensor, draws: int, points: int | None, seed: int, *, by_factor: bool
-) -> _Sample:
+def _sample(mean: Any, log_variance: Any, draws: int, points: int | None, seed: int, *, by_factor: bool) -> _Sample:
+    mean, log_variance = (tensor.double() for tensor in checked_posterior(mean, log_variance))
     m, h = mean.shape
     points = m if points is None else points
     if draws < 1:
         raise ValueError(f"draws is {draws}: give one or more.")
     if not 2 <= points <= m:
         raise ValueError(f"points is {points}: give at least two and at most the {m} samples.")
-    generator = _generator(seed)
+    # Not the numbers of torch.manual_seed(seed), with which the data may have been drawn: noise that repeats the data
+    # biases every estimate. The CPU's generator takes 32 bits of a seed.
+    generator = torch.Generator().manual_seed((seed + 0x5EED_CAFE) % 2**32)
     chosen = torch.arange(m) if points == m else torch.randperm(m, generator=generator)[:points].sort().values
     own = chosen.repeat_interleave(draws).to(mean.device)
     noise = torch.randn(len(own), h, dtype=torch.float64, generator=generator).to(mean.device)
 
-    mean = mean - mean.mean(0)  # nearer to 0 less is lost by rounding
+    mean = mean - mean.mean(0)  # rounding errors are smaller near 0
     shift = (0.5 * log_variance[own]).exp() * noise
     own_log_density = -0.5 * (noise.square() + log_variance[own] + _LOG_2_PI)
     expansion = None if by_factor else _expansion(mean, log_variance, mean[own] + shift)
@@ -442,28 +294,15 @@ def _sample(
                 if by_factor:
                     factors[:, block, column] = _information(of_factor, own[block], own_log_density[block, column])
         else:
-            log_density = expansion.log_density(block)
+            left, right, constant = expansion
+            log_density = (left[block] @ right).add_(constant).mul_(-0.5)
         joint[:, block] = _information(log_density, own[block], own_log_density[block].sum(1))
     joint, factors = joint.view(2, points, draws), factors.view(2, points, draws, -1)
     return _Sample(joint[0], joint[1], factors[0], factors[1], m)
 
 
-def _posterior(mean: Any, log_variance: Any) -> tuple[Tensor, Tensor]:
-    mean, log_variance = checked_posterior(mean, log_variance)
-    return mean.double(), log_variance.double()
-
-
-def _generator(seed: int) -> torch.Generator:
-    """Random numbers of a seed, but not those of ``torch.manual_seed(seed)``.
-
-    The data may have been drawn with these, and noise that repeats the data biases every estimate.
-    """
-    # Of a seed the generator of the CPU takes 32 bits.
-    return torch.Generator().manual_seed((seed + 0x5EED_CAFE) % 2**32)
-
-
 def _information(log_density: Tensor, own: Tensor, own_log_density: Tensor) -> Tensor:
-    """Nats log q(z|x_m) - log q(z) by plug-in and leave-one-out, shape (2, rows); overwrites log_density (rows, M)."""
+    """Return log q(z|x_m) - log q(z) by plug-in and leave-one-out, (2, rows); overwrites log_density (rows, M)."""
     n_samples = log_density.shape[1]
     log_density[torch.arange(len(own), device=own.device), own] = -math.inf
     others = log_density.logsumexp(1)
@@ -472,73 +311,27 @@ def _information(log_density: Tensor, own: Tensor, own_log_density: Tensor) -> T
 
 
 def _log_density(mean: Tensor, log_variance: Tensor, own: Tensor, shift: Tensor) -> Tensor:
-    """Logarithm of q(z|x_j) of one factor at z = mean[own] + shift, (rows,), for all components, shape (rows, M)."""
+    """Return log q(z|x_j) of one factor at z = mean[own] + shift, (rows,), for all components, shape (rows, M)."""
     # Not z - mean: adding the shift first would lose a sigma that is small beside the mean.
     offset = (mean[own, None] - mean).add_(shift[:, None]).mul_((-0.5 * log_variance).exp())
     return offset.square_().mul_(-0.5).sub_(0.5 * (log_variance + _LOG_2_PI))
 
 
-class _Expansion(NamedTuple):
-    """The expanded square as a matrix product: log q(z|x_j) = -1/2 (left @ right + constant)."""
+def _expansion(mean: Tensor, log_variance: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return (n, 2H), (2H, M) and (M,) tensors with log q(z|x_j) = -1/2 (left @ right + constant).
 
-    left: Tensor  # (n, 2 H): z^2 and z
-    right: Tensor  # (2 H, M)
-    constant: Tensor  # (M,)
-
-    def log_density(self, block: slice) -> Tensor:
-        """Of all factors together at every z of a block for all components, shape (rows, M)."""
-        return (self.left[block] @ self.right).add_(self.constant).mul_(-0.5)
-
-
-def _expansion(mean: Tensor, log_variance: Tensor, z: Tensor) -> _Expansion | None:
-    """None if the terms of the expanded square are too large for their difference to keep `_EXPANSION_ERROR`."""
+    None if the terms of the expanded square are too large for their difference to keep `_EXPANSION_ERROR`.
+    """
     precision = (-log_variance).exp()
     terms = ((z.abs().amax(0) + mean.abs()).square() * precision).sum(1)
     if float(terms.max()) * torch.finfo(torch.float64).eps > _EXPANSION_ERROR:
         return None
-    return _Expansion(
-        left=torch.cat([z.square(), z], dim=1),
-        right=torch.cat([precision, -2 * mean * precision], dim=1).T,
-        constant=(mean.square() * precision + log_variance + _LOG_2_PI).sum(1),
-    )
-
-
-def _joint(sample: _Sample) -> JointInformation:
-    return JointInformation(
-        *_mean_and_error(sample.joint),
-        *_mean_and_error(sample.joint_others),
-        ceiling=math.log(sample.n_samples),
-        n_samples=sample.n_samples,
-    )
-
-
-def _correlation(sample: _Sample) -> TotalCorrelation:
-    factors, factors_others = sample.factors.sum(-1), sample.factors_others.sum(-1)
-    return TotalCorrelation(
-        *_mean_and_error(factors - sample.joint),
-        *_mean_and_error(factors - sample.joint_others),
-        *_mean_and_error(factors_others - sample.joint),
-        ceiling=math.log(sample.n_samples),
-        n_samples=sample.n_samples,
-    )
+    left = torch.cat([z.square(), z], dim=1)
+    right = torch.cat([precision, -2 * mean * precision], dim=1).T
+    return left, right, (mean.square() * precision + log_variance + _LOG_2_PI).sum(1)
 
 
 def _mean_and_error(values: Tensor) -> tuple[float, float]:
-    """Mean of values (n, K) in nats and its standard error over the n points.
-
-    As in `factor_information`, the influence function of an information is a sample's own divergence less the mean.
-    """
+    """Return the mean of values (n, K) and its standard error over the n points."""
     by_point = values.mean(1)
     return float(by_point.mean()), float(by_point.std()) / math.sqrt(len(by_point))
-
-
-def _residual_error(values: Tensor, n_samples: int) -> float:
-    """Standard error of the mean of values (n, K) as an estimate of its expectation for the given M samples.
-
-    From all samples only the draws are left to chance; single draws, or a choice of points, count with their full
-    spread.
-    """
-    n, draws = values.shape
-    if draws == 1 or n < n_samples:
-        return _mean_and_error(values)[1]
-    return math.sqrt(float(values.var(1).mean()) / (n * draws))

@@ -1,24 +1,24 @@
-"""The lattice on which the samples of a factor are gathered. The page `book/estimator.md` explains the method.
+"""The lattice: fixed values of mu and sigma that stand in for the posteriors of a factor.
 
-A sample contributes one component N(mu, sigma^2) to the aggregated posterior. It is replaced by a few components with
-the same moments, at fixed values of mu and sigma:
+A sample contributes one component N(mu, sigma^2) to the aggregated posterior. `spreading` replaces it by a few
+components of the lattice with the same moments, and `mixture` integrates what is then on the lattice. The page
+`book/estimator.md` derives the method and uses the same words:
 
 octave
-    All sigma with 2^o <= sigma < 2^(o+1). The components of an octave share a lattice in mu, whose spacing is 2^o over
-    a power of two.
+    All sigma with 2^o <= sigma < 2^(o+1). An octave has one set of points in mu, 2^o over a power of two apart.
 band
     Half an octave. A component is spread over sigma within its band only.
 level
-    One of the fixed values of sigma in a band: a Chebyshev node of log sigma.
+    One of the fixed values of sigma in a band, a Chebyshev node of log sigma.
 point
-    One of the fixed values of mu of an octave: a whole multiple of the spacing. A component is spread over the nearest
+    One of the fixed values of mu in an octave, a whole multiple of the spacing. A component is spread over the nearest
     points by Lagrange interpolation.
 block
     `BLOCK` consecutive points of one factor at all levels of one band. Only blocks with components are stored. `pack`
     makes one integer key of factor, band and block.
 
-The lattice does not depend on the data, so what was gathered from two sets of samples can be added. A rescaling of z by
-a power of two changes nothing.
+The lattice does not depend on the data, so two sets of samples on it can be added, and a rescaling of z by a power of
+two changes nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,24 +48,12 @@ BANDS_PER_NAT = 0.5 * BANDS_PER_OCTAVE / math.log(2)
 
 @dataclass(frozen=True)
 class Lattice:
-    """Spacing and orders of interpolation, which determine the numerical error.
+    """Spacing and orders of interpolation, which determine the numerical error."""
 
-    Attributes
-    ----------
-    points_per_sigma : int
-        Points per standard deviation at the narrow end of an octave; a power of two.
-    order : int
-        Number of points over which a component is spread; even.
-    levels : int
-        Levels per band; a multiple of four.
-    reach : int
-        Standard deviations beyond which a component is neglected.
-    """
-
-    points_per_sigma: int
-    order: int
-    levels: int
-    reach: int
+    points_per_sigma: int  # at the narrow end of an octave; a power of two
+    order: int  # points over which a component is spread; even
+    levels: int  # per band
+    reach: int  # standard deviations beyond which a component is neglected
 
     @property
     def width(self) -> int:
@@ -121,18 +110,12 @@ class Lattice:
 
     @cached_property
     def thinned(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A coarser kernel for small corrections.
+        """Two matrices that reduce a block's points (from the left) and levels (from the right), and their kernel.
 
-        Two interpolation matrices, which reduce the weights of a block's points (from the left) and levels (from the
-        right), and the kernel of these in float32 at every `THINNING`-th point, times `THINNING`.
+        The kernel is in float32, at every `THINNING`-th point, times `THINNING`.
         """
         nodes = _chebyshev_nodes(_FEW_LEVELS)
-        levels = torch.stack(
-            [
-                math.prod((self.level_nodes - other) / (own - other) for other in nodes.tolist() if other != own)
-                for own in nodes.tolist()
-            ]
-        )
+        levels = _lagrange_matrix(nodes, self.level_nodes)
         kept = torch.arange(-THINNING, self.width + THINNING, THINNING)
         distance = (torch.arange(self.width)[:, None] - kept).abs() // (THINNING // 2)
         cubic = torch.tensor([1, 9 / 16, 0, -1 / 16, 0], dtype=torch.float64)  # at a kept point, or between two
@@ -153,13 +136,7 @@ class Lattice:
         Shape (2, 3 * BLOCK, BLOCK): the values of three blocks give those of the two halves of the middle block.
         """
         offsets = torch.arange(1 - self.order, self.order + 1)
-        between = torch.tensor(
-            [
-                math.prod((0.5 - other) / (own - other) for other in offsets.tolist() if other != own)
-                for own in offsets.tolist()
-            ],
-            dtype=torch.float64,
-        )
+        between = _lagrange_matrix(offsets, torch.tensor([0.5], dtype=torch.float64))[:, 0]
         matrix = torch.zeros(2, 3 * BLOCK, BLOCK, dtype=torch.float64)
         for half in range(2):
             for point in range(BLOCK // 2):
@@ -175,6 +152,12 @@ LATTICES = {
     "default": Lattice(points_per_sigma=4, order=8, levels=8, reach=7),
     "high": Lattice(points_per_sigma=8, order=12, levels=16, reach=9),
 }
+
+
+def _lagrange_matrix(nodes: Tensor, at: Tensor) -> Tensor:
+    """Return the Lagrange polynomials of the nodes at other places, shape (nodes, places)."""
+    values = nodes.tolist()
+    return torch.stack([math.prod((at - other) / (own - other) for other in values if other != own) for own in values])
 
 
 def _chebyshev_nodes(count: int) -> Tensor:
@@ -202,27 +185,14 @@ def unpack(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return keys >> _BLOCK_BITS + _BAND_BITS, band, block
 
 
-@dataclass(frozen=True)
-class Places:
-    """Places of n components on the lattice.
-
-    Attributes
-    ----------
-    band, block : Tensor of int64, shape (n,)
-        Band and block of each component.
-    first : Tensor of int64, shape (n,)
-        Its first point, counted from the start of the block.
-    u : Tensor, shape (n,)
-        Distance in [0, 1) from the point left of its mean, in units of the spacing.
-    t : Tensor, shape (n,)
-        Position of log sigma in the band, from -1 to 1.
-    """
+class Places(NamedTuple):
+    """Places of n components on the lattice, each of shape (n,)."""
 
     band: Tensor
     block: Tensor
-    first: Tensor
-    u: Tensor
-    t: Tensor
+    first: Tensor  # first of the points over which it is spread, counted from the start of the block
+    u: Tensor  # distance in [0, 1) from the point left of its mean, in units of the spacing
+    t: Tensor  # position of log sigma in the band, from -1 to 1
 
 
 def places(mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Places:

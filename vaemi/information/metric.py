@@ -1,4 +1,4 @@
-"""The information of every factor as a metric of torchmetrics, which adds its state up over processes."""
+"""`InformationSketch` as a metric of torchmetrics, which sums its state over processes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .spreading import sorted_blocks
 class FactorInformationMetric(Metric):
     """`InformationSketch` as a `torchmetrics.Metric`.
 
-    `update(mean, log_variance)` takes a batch, `compute()` returns the `FactorInformation` of all samples of all
-    processes. Each process should see each of its samples once; a sampler that repeats samples to even out the
-    processes' shares counts them twice: `ShareSampler` does not. A process may have no sample at all.
+    `update(mean, log_variance)` adds a batch, `compute()` returns the `FactorInformation` of all samples of all
+    processes. Use `ShareSampler`: a sampler that repeats samples to even out the processes counts them twice. A process
+    may have no samples.
 
     Parameters
     ----------
     n_factors : int
-        How many latent factors, H.
+        Number of latent factors, H.
     precision : {"default", "high"}
-        As of `InformationSketch`.
+        See `InformationSketch`.
     **settings
-        Of `torchmetrics.Metric`.
+        Settings of `torchmetrics.Metric`.
     """
 
     is_differentiable = False
@@ -40,35 +40,36 @@ class FactorInformationMetric(Metric):
     n_samples: Tensor
 
     def __init__(self, n_factors: int, precision: str = "default", **settings: Any) -> None:
-        # A process that got nothing since it was asked last would answer from memory, and leave the others waiting.
+        # A process without new samples would answer from its cache, and leave the others waiting.
         super().__init__(**{"compute_with_cache": False, **settings})
         self.n_factors = n_factors
         self.precision = precision
-        InformationSketch(n_factors, precision)  # refuses what is wrong
-        # Blocks of the same key from several processes are side by side after a sync, and added up by compute.
+        InformationSketch(n_factors, precision)  # checks both
+        # After a sync, blocks of the same key from several processes are concatenated; compute adds them.
         self.add_state("keys", default=[], dist_reduce_fx="cat")
         self.add_state("values", default=[], dist_reduce_fx="cat")
         self.add_state("n_samples", default=torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, mean: Tensor, log_variance: Tensor) -> None:
-        """Gather a batch of posterior means and log-variances, both of shape (M, H)."""
+        """Add a batch of posterior means and log-variances, both of shape (M, H)."""
         sketch = self._sketch()
         sketch.update(mean, log_variance)
         self._keep(sketch)
 
     def sync(self, *arguments: Any, **settings: Any) -> None:
-        """Add the state up over processes; the arguments are those of `torchmetrics.Metric.sync`."""
+        """Sum the state over processes; the arguments are those of `torchmetrics.Metric.sync`."""
         if not len(self.keys):
-            # An empty state must have the others' types and axes, or the processes would not understand each other.
-            self._keep(self._sketch().to(self.device))
+            # An empty state must have the others' dtypes and dimensions.
+            sketch = self._sketch()
+            sketch.blocks = sketch.blocks.to(self.device)
+            self._keep(sketch)
         super().sync(*arguments, **settings)
 
     def compute(self) -> FactorInformation:
-        """Information of every factor, over all samples of all processes."""
+        """Return the information of every factor, over all samples of all processes."""
         return self._sketch().compute()
 
     def _sketch(self) -> InformationSketch:
-        """The state as a sketch."""
         sketch = InformationSketch(self.n_factors, self.precision)
         if len(self.keys):
             sketch.blocks = sorted_blocks(dim_zero_cat(self.keys), dim_zero_cat(self.values))

@@ -1,15 +1,14 @@
-"""The exact estimator: information of each factor from components gathered on a lattice.
+"""The mixture: integrate KL(q(z|x) || q(z)) for components on the lattice.
 
-`lattice` defines the words, and the page `book/estimator.md` explains the method. Every octave of sigma has its own
-lattice. With q_b the density of the components in octave b and all broader ones,
+The words are those of `lattice`; `book/estimator.md` derives the method. Every octave of sigma has its own points. With
+q_b the density of the components in octave b and all broader ones, and B the broadest octave,
 
-    log q = log q_B + sum over b < B of (log q_b - log q_{b+1}),
+    log q = log q_B + sum over b < B of (log q_b - log q_{b+1}).
 
-and each difference vanishes away from the components of its octave and is smooth on the scale of its lattice. So one
-sweep from broad to narrow octaves makes the q_b, refining the broader density where narrower components are; one
-sweep back carries the differences, by the transpose of the refinement, to the lattices of the broader octaves; and sums
-over lattice points are integrals, as exact as trapezoidal sums of smooth functions are. The work does not depend on the
-number of samples.
+Each difference vanishes away from the components of its octave and is smooth on the scale of its points. So one sweep
+from broad to narrow makes the q_b, refining the broader density only where narrower components are. One sweep back
+carries the differences, by the transpose of the refinement, to the points of the broader octaves, where integrals are
+sums over points. The work does not depend on the number of samples.
 """
 
 from __future__ import annotations
@@ -35,30 +34,14 @@ _BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 15, 1 << 12, 1 << 6
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Information of H factors from gathered components; shapes are (H,) unless given.
+    """Information of H factors, with the fields of `FactorInformation`, and the divergence of every component."""
 
-    Attributes
-    ----------
-    nats : Tensor
-        Mean of KL(q(z|x) || q(z)) over the samples.
-    stderr : Tensor
-        Standard error of `nats` over the draw of the samples, by the influence function KL - I.
-    leave_one_out : Tensor
-        Mean of KL(q(z|x_m) || q(z) without x_m).
-    marginal_std : Tensor
-        Root mean square of z under q(z).
-    keys : Tensor, shape (B,)
-        Of the blocks.
-    divergence : Tensor, shape (B, width * levels)
-        KL of the component at every point and level of a block.
-    """
-
-    nats: Tensor
+    nats: Tensor  # (H,), as the next three
     stderr: Tensor
     leave_one_out: Tensor
     marginal_std: Tensor
-    keys: Tensor
-    divergence: Tensor
+    keys: Tensor  # (B,), of the blocks
+    divergence: Tensor  # (B, width * levels): KL of the component at every point and level of a block
 
 
 def evaluate_in_parts(blocks: Blocks, lattice: Lattice) -> Iterator[tuple[int, Evaluation]]:
@@ -107,32 +90,17 @@ def evaluate(blocks: Blocks, n_factors: int, lattice: Lattice) -> Evaluation:
 
 @dataclass
 class _Octave:
-    """The lattice of one octave, over the blocks of all factors where something is to be known.
+    """The points of one octave where a density is needed, for all factors, in rows of `BLOCK` points."""
 
-    Attributes
-    ----------
-    octave : Tensor, shape ()
-    own : Tensor, shape (B,)
-        Which blocks lie in this octave.
-    factor, band, block : Tensor, shape (B,)
-        Of those.
-    reached : Tensor, shape (B, R)
-        Places, in the rows below, of the blocks that a block's components reach.
-    places : Tensor, shape (P,)
-        Sorted keys of the rows.
-    broader, density : Tensor, shape (P, BLOCK)
-        q_{b+1} and q_b at the points.
-    """
-
-    octave: Tensor
-    own: Tensor
-    factor: Tensor
+    octave: Tensor  # (), its number
+    own: Tensor  # (B,): which blocks lie in this octave
+    factor: Tensor  # (B,) of those, as the next two
     band: Tensor
     block: Tensor
-    reached: Tensor
-    places: Tensor
-    broader: Tensor
-    density: Tensor
+    reached: Tensor  # (B, R): rows that a block's components reach
+    places: Tensor  # (P,): sorted keys of the rows
+    broader: Tensor  # (P, BLOCK): q_{b+1} at the points
+    density: Tensor  # (P, BLOCK): q_b at the points
 
     def parts(self, size: int) -> Iterator[tuple[int, Tensor]]:
         """Yield each band of the octave, 0 or 1, with at most `size` of its blocks at a time."""
@@ -144,7 +112,7 @@ class _Octave:
 def _densities(
     factor: Tensor, band: Tensor, block: Tensor, share: Tensor, n_factors: int, lattice: Lattice
 ) -> list[_Octave]:
-    """The sweep from broad to narrow; the octaves come from narrow to broad."""
+    """Sweep from broad to narrow; return the octaves from narrow to broad."""
     octave = band.div(BANDS_PER_OCTAVE, rounding_mode="floor")
     first, last = lattice.neighbours
     around = torch.arange(first, last + 1, device=factor.device)
@@ -183,7 +151,7 @@ def _densities(
 
 
 def _refined(above: _Octave, here: _Octave, lattice: Lattice) -> Tensor:
-    """The density of the broader octave at the points of this one."""
+    """Return the density of the broader octave at the points of this one."""
     sources, known, side = _parents(above, here)
     values = torch.where(known[..., None], above.density[sources], 0.0).flatten(1)
     matrices = lattice.refinement.to(values)
@@ -191,7 +159,7 @@ def _refined(above: _Octave, here: _Octave, lattice: Lattice) -> Tensor:
 
 
 def _coarsened(field: Tensor, here: _Octave, above: _Octave, lattice: Lattice) -> Tensor:
-    """The transpose of the refinement: integrals against `field` become integrals over the broader lattice."""
+    """Apply the transpose of `_refined`: integrals against `field` become integrals over the broader points."""
     targets, known, side = _parents(above, here)
     matrices = lattice.refinement.to(field)
     made = 0.5 * torch.where((side == 0)[:, None], field @ matrices[0].T, field @ matrices[1].T).view(-1, 3, BLOCK)
@@ -199,7 +167,7 @@ def _coarsened(field: Tensor, here: _Octave, above: _Octave, lattice: Lattice) -
 
 
 def _parents(above: _Octave, here: _Octave) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of the three blocks of `above` around each of `here`, which of them exist, and the half it lies in."""
+    """Return the three rows of `above` around each of `here`, which of them exist, and the half it lies in."""
     factor, _, block = unpack(here.places)
     wanted = pack(factor[:, None], 0, (block[:, None] >> 1) + torch.arange(-1, 2, device=block.device))
     rows = torch.searchsorted(above.places, wanted).clamp_max(len(above.places) - 1)
@@ -207,7 +175,7 @@ def _parents(above: _Octave, here: _Octave) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _divergences(octaves: list[_Octave], share: Tensor, lattice: Lattice) -> Tensor:
-    """The sweep back: KL of the component at every point and level of all blocks, shape of `share`."""
+    """Sweep back; return KL of the component at every point and level of all blocks, shape of `share`."""
     kernel = lattice.kernel.to(share).mT
     result = torch.empty_like(share)
     carried, below = share.new_empty(0), None
@@ -230,13 +198,18 @@ def _divergences(octaves: list[_Octave], share: Tensor, lattice: Lattice) -> Ten
 def _removals(
     octaves: list[_Octave], share: Tensor, one: Tensor, centre: Tensor, std: Tensor, lattice: Lattice
 ) -> Tensor:
-    """What the mean divergence of a block's components gains when each component is left out of the mixture.
+    """Return what each block adds to leave_one_out - nats.
 
     With u = N(z; mu_m, sigma_m^2) / (M q(z)) the density without sample m is q (1 - u) M / (M - 1). A sample that no
-    other is near would cost arbitrarily much; so a Cauchy density r, of the marginal's centre and width, is mixed in
+    other is near would cost arbitrarily much, so a Cauchy density r, with the marginal's centre and width, is mixed in
     with the small weight e: any density that does not depend on x_m gives an upper bound. The gain is
-    E[-log((1 - e)(1 - u) M / (M - 1) + e r / q)]. Single precision and every second point suffice for this correction.
-    Components narrower than an octave only add to q, so leaving them out of q keeps the bound.
+    E[-log((1 - e)(1 - u) M / (M - 1) + e r / q)].
+
+    Two approximations. Components narrower than the octave are left out of q, which makes the gain too large. And the
+    gain is taken at the points and levels, not at the samples: around a lone sample q is the sample's own component,
+    spread over several points, of which removing the component at one point leaves a trace. The gain is singular there
+    (u = 1), so no finer lattice helps, and it comes out too small. Single precision, every second point and three
+    levels suffice beside these.
     """
     points, levels, kernel = (tensor.to(share.device) for tensor in lattice.thinned)
     first, last = lattice.neighbours
@@ -260,5 +233,5 @@ def _removals(
 
 
 def _single(of_point: Tensor) -> Tensor:
-    """(B, points) in single precision, ready to be combined with every component of a block."""
+    """Return (B, points) in single precision, to be combined with every component of a block."""
     return of_point.clamp_max(1e30).float()[:, None]

@@ -1,4 +1,4 @@
-"""One pass over the samples, in memory that does not depend on their number, in as many parts as one likes."""
+"""Information in one pass, in memory that does not depend on the number of samples, and in parts that add up."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _FORMAT = "vaemi.InformationSketch/1"
 
 
 class InformationSketch:
-    """The aggregated posteriors of H factors, gathered from batches of posterior means and log-variances.
+    """The aggregated posteriors of H factors, updated by batches of posterior means and log-variances.
 
-    Samples are spread over a lattice that is the same for all data, so that sketches of parts of the data, made in any
-    order and on any machine, add up to the sketch of the whole.
+    Samples are spread over a lattice that is the same for all data. So sketches of parts of the data, made in any order
+    and on any machine, add up to the sketch of the whole.
 
     Parameters
     ----------
     n_factors : int
-        How many latent factors, H.
+        Number of latent factors, H.
     precision : {"default", "high"}
         Numerical error of the information: below 1e-6 nats, or below 1e-9 nats in three to four times the memory and
         two to three times the time.
@@ -44,7 +44,7 @@ class InformationSketch:
     Attributes
     ----------
     n_samples : int
-        M, the number of samples gathered.
+        M, the number of samples so far.
     blocks : Blocks
         The state.
 
@@ -80,27 +80,27 @@ class InformationSketch:
         return self.blocks.nbytes
 
     def update(self, mean: Any, log_variance: Any, weight: Any = None) -> None:
-        """Gather a batch.
+        """Add a batch.
 
         Parameters
         ----------
         mean, log_variance : array or tensor, shape (M, H)
-            Posterior means and log-variances, in any floating type, on any device; the state lives where the first
-            batch was.
+            Posterior means and log-variances, in any floating type, on any device; the state stays on the device of the
+            first batch.
         weight : array or tensor, shape (M,), optional
-            Of each sample, 0 or more; one if left out.
+            Weight of each sample, 0 or more; one by default.
 
         Raises
         ------
         ValueError, TypeError
-            As `factor_information`, except that one sample is enough; or if the state would exceed `max_bytes`. The
-            state is then as it was.
+            As in `factor_information`, except that one sample is enough; or if the state would exceed `max_bytes`. The
+            sketch is then unchanged.
         """
         mean, log_variance = self._checked(mean, log_variance)
         self._add(self._spread(mean, log_variance, checked_weight(weight, mean)), len(mean))
 
     def merge(self, other: InformationSketch) -> None:
-        """Gather what another sketch has gathered; the sums do not depend on the order, up to rounding.
+        """Add the samples of another sketch; up to rounding, the order does not matter.
 
         Raises
         ------
@@ -115,19 +115,15 @@ class InformationSketch:
         self._add(other.blocks, other.n_samples)
 
     def all_gather(self, group: Any = None) -> InformationSketch:
-        """The sketch of what all processes have gathered, the same in each of them; this one stays as it is.
+        """Return the merged sketch of all processes, the same in each of them; this one stays as it is.
 
-        To be called by every process, also by one without samples. States go round one at a time, so that memory does
-        not depend on the number of processes.
+        Every process must call it, also one without samples. States are exchanged one at a time, so memory does not
+        depend on the number of processes. Without a process group there is one process.
 
         Parameters
         ----------
         group : torch.distributed.ProcessGroup, optional
-            Of the processes; all of them if left out. Where no group is running, there is one process.
-
-        Returns
-        -------
-        InformationSketch
+            The processes; all of them by default.
 
         Raises
         ------
@@ -143,7 +139,7 @@ class InformationSketch:
         return whole
 
     def compute(self) -> FactorInformation:
-        """Information of every factor from all samples gathered, as `factor_information` gives it for one batch.
+        """Return the information of every factor from all samples, as `factor_information` does for one batch.
 
         Raises
         ------
@@ -151,25 +147,17 @@ class InformationSketch:
             If there were fewer than two samples.
         """
         if self.n_samples < 2:
-            raise ValueError(
-                f"The sketch holds {self.n_samples} sample(s): information about the input needs two or more; call "
-                "update first."
-            )
+            raise ValueError(f"The sketch holds {self.n_samples} sample(s): call update with two or more.")
         parts = [found for _, found in evaluate_in_parts(self.blocks, self._lattice)]
-        return FactorInformation(
-            nats=torch.cat([found.nats for found in parts]).cpu(),
-            stderr=torch.cat([found.stderr for found in parts]).cpu(),
-            marginal_std=torch.cat([found.marginal_std for found in parts]).cpu(),
-            n_samples=self.n_samples,
-            method="mixture",
-            leave_one_out=torch.cat([found.leave_one_out for found in parts]).cpu(),
-        )
+        names = ("nats", "stderr", "marginal_std", "leave_one_out")
+        found = {name: torch.cat([getattr(part, name) for part in parts]).cpu() for name in names}
+        return FactorInformation(**found, n_samples=self.n_samples, method="mixture")
 
     def divergences(self, mean: Any, log_variance: Any) -> Tensor:
-        """KL(q(z_h|x) || q(z_h)) of any posteriors from the aggregated posteriors gathered so far.
+        """Return KL(q(z_h|x) || q(z_h)) of any posteriors from the aggregated posteriors so far.
 
-        Over the gathered samples their mean is the information, and `standard_error` makes of them its error for
-        correlated samples. For other samples they say how much each factor tells about each input.
+        Over the samples of the sketch, the mean is the information, and `standard_error` gives its error for correlated
+        samples. For other samples they measure how much each factor carries about each input.
 
         Parameters
         ----------
@@ -178,12 +166,12 @@ class InformationSketch:
         Returns
         -------
         Tensor of float64, shape (N, H)
-            In nats. Where no gathered posterior reaches, the density is taken for 1e-290.
+            Nats. Where no posterior of the sketch reaches, the density is set to 1e-290.
 
         Raises
         ------
         ValueError, TypeError
-            As `update`, or if the sketch is empty.
+            As in `update`, or if the sketch is empty.
         """
         mean, log_variance = self._checked(mean, log_variance)
         if not self.n_samples:
@@ -213,32 +201,25 @@ class InformationSketch:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InformationSketch:
-        """Read a file that `save` wrote.
+        """Return the sketch that `save` wrote.
 
         Raises
         ------
         ValueError
             If the file is damaged or is something else.
-        OSError
-            If it cannot be read.
         """
         safetensors = _safetensors("safetensors")
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
                 if about.get("format") != _FORMAT:
-                    raise ValueError(f"{path} is no saved InformationSketch of this version.")
+                    raise ValueError(f"{path} is not a saved InformationSketch of this version.")
                 sketch = cls(int(about["n_factors"]), about["precision"])
                 sketch.n_samples = int(about["n_samples"])
                 sketch.blocks = Blocks(file.get_tensor("keys"), file.get_tensor("values"))
         except safetensors.SafetensorError as error:
-            raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}.") from None
+            raise ValueError(f"{path} is not a safetensors file, or damaged: {error}.") from None
         return sketch
-
-    def to(self, device: Any) -> InformationSketch:
-        """Move the state to a device; returns the sketch itself."""
-        self.blocks = self.blocks.to(device)
-        return self
 
     def __repr__(self) -> str:
         return (
@@ -249,7 +230,7 @@ class InformationSketch:
     def _checked(self, mean: Any, log_variance: Any) -> tuple[Tensor, Tensor]:
         mean, log_variance = checked_posterior(mean, log_variance, least=1)
         if mean.shape[1] != self.n_factors:
-            raise ValueError(f"mean has {mean.shape[1]} factors and the sketch has {self.n_factors}: they must agree.")
+            raise ValueError(f"mean has {mean.shape[1]} factors and the sketch has {self.n_factors}: make them agree.")
         return mean, log_variance
 
     def _spread(self, mean: Tensor, log_variance: Tensor, weight: Tensor | None) -> Blocks:

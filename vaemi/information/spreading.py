@@ -1,7 +1,11 @@
-"""From samples to the blocks of a lattice (`spread`), and from a function on the blocks back to samples (`gather`).
+"""Spreading: replace every component by weights on the lattice, and interpolate functions on the lattice.
+
+`spread` gives each sample's component to the nearest points and levels of its band: the outer product of Lagrange
+weights in mu and Chebyshev polynomials in log sigma. `gather` is the transpose: it reads a function of (mu, sigma) off
+the lattice at each sample. The words are those of `lattice`.
 
 On a CPU both are compiled by numba if it is installed. Otherwise, and on other devices, torch operations compute the
-same up to rounding, several times slower. The words are those of `lattice`.
+same up to rounding, about four times slower.
 """
 
 from __future__ import annotations
@@ -20,24 +24,22 @@ from torch import Tensor
 from .lattice import Lattice, Places, chebyshev_values, lagrange_weights, pack, places, renumber, unpack
 
 # Components per torch operation: their intermediate results stay in a CPU's cache, or in a GPU's memory.
-_AT_A_TIME = {"cpu": 1 << 13, "cuda": 1 << 20}
+_AT_A_TIME = {"cpu": 1 << 13, "cuda": 1 << 18}
 # Components spread at a time, which bounds memory, and samples transposed at a time, which stay in a CPU's cache.
 _COMPONENTS, _TRANSPOSED = 1 << 19, 1 << 12
-# Most components of one block in a matrix product of `_spread_by_torch`.
-_LARGEST_BATCH = 64
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Components of one or more factors, gathered on a lattice.
+    """Components of one or more factors, spread over a lattice.
 
     Attributes
     ----------
     keys : Tensor of int64, shape (B,)
         Sorted keys of the blocks that hold components.
     values : Tensor of float64, shape (B, C, width * levels)
-        Sum over the components of weight * Lagrange weight * T_i(t), for every point and Chebyshev moment i. C is 2 if
-        samples were weighted, and the second channel has the squares of the weights; otherwise C is 1.
+        Sum over the components of weight * Lagrange weight * T_i(t), for every point and Chebyshev moment i. C is 1, or
+        2 if samples were weighted: the second channel sums squared weights.
     """
 
     keys: Tensor
@@ -70,9 +72,9 @@ class Blocks:
         return True
 
     def by_factors(self, most: int) -> Iterator[tuple[int, int, Blocks]]:
-        """Split into consecutive factors with at most `most` blocks together, or one factor with more.
+        """Yield first factor, number of factors and their blocks, renumbered from 0, with at most `most` blocks.
 
-        Yields the first factor, the number of factors, and their blocks with factors numbered from 0.
+        A single factor may have more.
         """
         counts = torch.bincount(unpack(self.keys)[0]).tolist()
         first = start = 0
@@ -122,15 +124,7 @@ def _transposed(samples: Tensor, rows: Tensor) -> Tensor:
 
 
 def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: Lattice) -> Blocks:
-    """Gather components in blocks.
-
-    Parameters
-    ----------
-    mean, log_variance : Tensor of float64, shape (H, M), contiguous
-    weight : Tensor of float64, shape (M,), optional
-        Weight of each sample; one by default.
-    lattice : Lattice
-    """
+    """Spread components, contiguous float64 of shape (H, M), with a weight per sample, (M,) or None for one."""
     compiled = compiled_for(mean)
     if compiled is None:
         return _spread_by_torch(mean, log_variance, weight, lattice)
@@ -146,19 +140,10 @@ def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: L
 
 
 def gather(field: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:
-    """Interpolate a function of (mu, log sigma), given on blocks, at components.
+    """Interpolate a function of (mu, log sigma) at components, contiguous float64 of shape (H, M).
 
-    Parameters
-    ----------
-    field : Tensor, shape (B, width * levels)
-        Values at the points and levels of every block.
-    keys : Tensor, shape (B,)
-        Sorted keys, which include every block that the components lie in.
-    mean, log_variance : Tensor of float64, shape (H, M), contiguous
-
-    Returns
-    -------
-    Tensor, shape (H, M)
+    `field`, (B, width * levels), holds its values on blocks with the sorted `keys`, (B,), which include every block
+    that the components lie in.
     """
     moments = field.unflatten(1, (lattice.width, lattice.levels)) @ lattice.level_weights.to(field).T
     compiled = compiled_for(mean)
@@ -201,40 +186,21 @@ def _on_all_threads(task: Callable[[int, int], Any], n_factors: int) -> list[Any
 
 
 def _spread_by_torch(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: Lattice) -> Blocks:
-    """Add the outer products of Lagrange weights and T_i(t) as matrix products over the components of a block."""
-    n_samples = mean.shape[1]
     parts = [_keyed(*part, lattice) for part in _parts(mean, log_variance)]
-    keys, order = torch.cat([key for key, _ in parts]).sort()
-    keys, counts = keys.unique_consecutive(return_counts=True)
-    first, u, t = (torch.cat([getattr(place, name) for _, place in parts])[order] for name in ("first", "u", "t"))
-
-    # Batches of `size` components of one block. Half of them full on average, so that padding at most doubles the work.
-    size = int(min(max(len(order) // len(keys), 1), _LARGEST_BATCH))
-    batches = (counts + size - 1) // size
-    slot = torch.arange(len(keys), device=mean.device).repeat_interleave(batches)
-    nth = torch.arange(len(slot), device=mean.device) - (batches.cumsum(0) - batches)[slot]
-    within = torch.arange(size, device=mean.device)
-    member = nth[:, None] * size + within
-    padding = member >= counts[slot, None]
-    member = (member + (counts.cumsum(0) - counts)[slot, None]).clamp_max_(len(order) - 1)
-
+    keys, slots = torch.cat([key for key, _ in parts]).unique(return_inverse=True)
     channels = 1 if weight is None else 2
-    values = mean.new_zeros(len(keys), channels * lattice.cells)
-    points = torch.arange(lattice.order, device=mean.device)
-    at_a_time = max(1, _AT_A_TIME.get(mean.device.type, 1 << 13) // size)
-    for rows, absent, of_block in zip(*(part.split(at_a_time) for part in (member, padding, slot)), strict=True):
-        chosen = rows.flatten()
-        stencil = mean.new_zeros(len(chosen), lattice.width)
-        stencil.scatter_(1, first[chosen, None] + points, lagrange_weights(u[chosen], lattice))
-        moments = chebyshev_values(t[chosen], lattice).masked_fill_(absent.flatten()[:, None], 0)
-        stencil = stencil.view(len(rows), size, lattice.width).mT
+    values = mean.new_zeros(len(keys), channels, lattice.cells)
+    cells = torch.arange(lattice.order * lattice.levels, device=mean.device)
+    sample = torch.arange(mean.numel(), device=mean.device) % mean.shape[1]
+    pieces = ([place for _, place in parts], *(part.split(len(parts[0][0])) for part in (slots, sample)))
+    for place, slot, rows in zip(*pieces, strict=True):
+        added = lagrange_weights(place.u, lattice)[:, :, None] * chebyshev_values(place.t, lattice)[:, None]
         for channel in range(channels):
             if weight is not None:  # once for the weights, twice for their squares
-                moments = moments * weight[order[chosen] % n_samples, None]
-            made = stencil @ moments.view(len(rows), size, lattice.levels)
-            columns = slice(channel * lattice.cells, (channel + 1) * lattice.cells)
-            values[:, columns].index_add_(0, of_block, made.flatten(1))
-    return Blocks(keys, values.view(len(keys), channels, lattice.cells))
+                added = added * weight[rows, None, None]
+            first = (slot * channels + channel) * lattice.cells + place.first * lattice.levels
+            values.view(-1).index_add_(0, (first[:, None] + cells).flatten(), added.flatten())
+    return Blocks(keys, values)
 
 
 def _gather_by_torch(moments: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:

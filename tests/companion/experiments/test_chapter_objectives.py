@@ -9,8 +9,9 @@ from conftest import linear_model
 
 import vaemi
 from companion.experiments import objectives as experiments
+from companion.experiments.theory import total_correlation_bound
 from vaemi import influence
-from vaemi.information import total_correlation, total_correlation_bound
+from vaemi.information import total_correlation
 from vaemi.models import posterior
 from vaemi.objectives import BetaVAE, FactorVAE
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from vaemi import FactorInformationMetric, InformationSketch, factor_information
-from vaemi.information import ShareSampler, distributed, share
+from vaemi.information import ShareSampler, distributed
 
 # Numbers of samples: even and odd ones, and fewer than the three processes.
 COUNTS = (400, 401, 2)
@@ -38,7 +38,6 @@ def one_of_three(rank, rendezvous, folder):
     data = {count: TensorDataset(*samples(count)) for count in COUNTS}
     loaders = {count: DataLoader(data[count], batch_size=7, sampler=ShareSampler(data[count])) for count in COUNTS}
     torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=PROCESSES)
-    # What is not said of an empty process in a test of what is said.
     found = {"drawn": {}}
     for count in COUNTS:
         sketch, metric = InformationSketch(3), FactorInformationMetric(3)
@@ -55,13 +54,9 @@ def one_of_three(rank, rendezvous, folder):
         for batch in loaders[count]:
             metric.update(*batch)
         found["metric twice", count] = as_dict(metric.compute())
-    padded = InformationSketch(3)
-    for batch in DataLoader(data[401], batch_size=7, sampler=DistributedSampler(data[401], shuffle=False)):
-        padded.update(*batch)
-    found["padded"] = as_dict(padded.all_gather().compute())
     # Weighted samples in one process only, and a group of two of the three.
     weighted, pair = InformationSketch(3), torch.distributed.new_group([0, 2])
-    mean, log_variance = (part[list(share(400))] for part in samples(400))
+    mean, log_variance = (part[list(ShareSampler(range(400)))] for part in samples(400))
     weighted.update(mean, log_variance, torch.full((len(mean),), 1.0 + rank) if rank == 1 else None)
     found["weighted"] = as_dict(weighted.all_gather().compute())
     if rank != 1:
@@ -107,15 +102,6 @@ def test_a_metric_goes_on_after_it_was_asked(ran, count):
         assert_same(found["metric twice", count], expected)
 
 
-def test_a_padded_sampler_makes_another_estimate(ran):
-    found, expected = ran[0]["padded"], factor_information(*samples(401))
-    assert found["n_samples"] == 402
-    assert (found["nats"] - expected.nats).abs().max() > 1e-5
-    # It is the information of the samples with the first one twice.
-    twice = torch.cat([torch.arange(401), torch.zeros(1, dtype=torch.long)])
-    assert_same(found, factor_information(*(part[twice] for part in samples(401))))
-
-
 def test_weights_of_one_process_and_groups(ran):
     mean, log_variance = samples(400)
     weight = torch.where(torch.arange(400) % PROCESSES == 1, 2.0, 1.0)
@@ -142,23 +128,15 @@ def test_alone_there_is_one_process(monkeypatch):
     assert (sketch.n_samples, alone.n_samples) == (50, 100)
     assert_same(as_dict(sketch.compute()), factor_information(*samples(50)))
     assert InformationSketch(3).all_gather().n_samples == 0
-    assert list(share(3)) == list(ShareSampler(range(3))) == [0, 1, 2]
+    assert list(ShareSampler(range(3))) == [0, 1, 2]
 
 
 def test_a_launcher_without_a_group_is_not_taken_for_one_process(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", "1")
-    assert list(share(10)) == list(ShareSampler(range(10))) == [1, 5, 9]
-    with pytest.raises(RuntimeError, match=r"4 processes, and they form no group.*init_process_group"):
+    assert list(ShareSampler(range(10))) == [1, 5, 9]
+    with pytest.raises(RuntimeError, match=r"form no group.*init_process_group"):
         InformationSketch(3).all_gather()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"), [((2, 2), "rank is 2 of 2"), ((-1, 2), "rank is -1"), ((0,), "both or neither")]
-)
-def test_impossible_places(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        share(10, *arguments)
 
 
 def test_the_docstring_is_true():

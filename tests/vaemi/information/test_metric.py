@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import vaemi
 from vaemi import FactorInformationMetric, factor_information
 
 
@@ -49,5 +48,3 @@ def test_impossible_settings_and_an_empty_metric():
         FactorInformationMetric(0)
     with pytest.warns(UserWarning, match="before"), pytest.raises(ValueError, match=r"0 sample\(s\)"):
         FactorInformationMetric(2).compute()
-    with pytest.raises(AttributeError, match="no attribute"):
-        vaemi.no_such_thing  # noqa: B018

@@ -37,37 +37,29 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("case", CASES)
-def test_agrees_with_dense_quadrature(case, precision):
-    mean, std = CASES[case](np.random.default_rng(0))
-    assert information(mean[:, None], 2 * np.log(std)[:, None], precision)[0] == pytest.approx(
-        dense_reference(mean, std), abs=TOLERANCE[precision]
-    )
-
-
 # sigma relative to the width of a standard normal marginal, from far too narrow to hopelessly broad, and mixed.
 SPREADS = {
-    "1e-6": lambda g: np.full(400, 1e-6),
-    "1e-3": lambda g: np.full(400, 1e-3),
-    "1e-6 to 1": lambda g: 10 ** g.uniform(-6, 0, 400),
-    "1e-6 to 1e3": lambda g: 10 ** g.uniform(-6, 3, 400),
-    "1e-3 or 1": lambda g: g.choice([1e-3, 1.0], 400),
-    "1e3": lambda g: np.full(400, 1e3),
+    "1e-6": lambda g: np.full(150, 1e-6),
+    "1e-3": lambda g: np.full(150, 1e-3),
+    "1e-6 to 1": lambda g: 10 ** g.uniform(-6, 0, 150),
+    "1e-6 to 1e3": lambda g: 10 ** g.uniform(-6, 3, 150),
+    "1e-3 or 1": lambda g: g.choice([1e-3, 1.0], 150),
+    "1e3": lambda g: np.full(150, 1e3),
 }
 
 
-@pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 @pytest.mark.parametrize("spread", SPREADS)
-def test_any_sigma_on_any_scale(spread, scale, precision):
+def test_any_sigma_on_any_scale(spread):
     generator = np.random.default_rng(0)
-    mean = scale * generator.normal(size=400)
-    log_variance = 2 * np.log(scale * SPREADS[spread](generator))
+    mean, log_variance = generator.normal(size=150), 2 * np.log(SPREADS[spread](generator))
     kl = divergences(torch.as_tensor(mean), torch.as_tensor(log_variance)).numpy()
-    found = factor_information(mean[:, None], log_variance[:, None], precision=precision)
-    assert float(found.nats[0]) == pytest.approx(kl.mean(), abs=TOLERANCE[precision])
-    assert 400 * float(found.stderr[0]) ** 2 == pytest.approx(kl.var(ddof=1), abs=TOLERANCE[precision])
+    # The truth does not depend on the scale, which puts the components at other places of the lattice.
+    scales = np.array([1e-4, 1.0, 1e4])
+    posterior = mean[:, None] * scales, log_variance[:, None] + 2 * np.log(scales)
+    for precision, tolerance in TOLERANCE.items():
+        found = factor_information(*posterior, precision=precision)
+        assert found.nats.numpy() == pytest.approx(kl.mean(), abs=tolerance)
+        assert 150 * found.stderr.numpy() ** 2 == pytest.approx(kl.var(ddof=1), abs=tolerance)
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
@@ -121,6 +113,7 @@ def test_compiled_and_torch_agree(monkeypatch, weighted):
         torch.testing.assert_close(getattr(compiled, name), getattr(plain, name), atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_compiled_code_that_cannot_be_kept_is_compiled_all_the_same():
     pytest.importorskip("numba")
     code = (
@@ -134,22 +127,44 @@ def test_compiled_code_that_cannot_be_kept_is_compiled_all_the_same():
     assert float(done.stdout) == pytest.approx(math.log(2), abs=1e-6)
 
 
-def leave_one_out_reference(mean, std):
-    """Mean KL(q_m || the others' mixture) by the trapezoidal rule, for densities that overlap well."""
-    z = np.linspace(mean.min() - 9 * std.max(), mean.max() + 9 * std.max(), 20_001)
-    parts = np.exp(-0.5 * ((z - mean[:, None]) / std[:, None]) ** 2) / (math.sqrt(2 * math.pi) * std[:, None])
-    others = (parts.sum(0) - parts) / (len(mean) - 1)
-    terms = np.where(parts > 1e-200, parts * np.log(np.maximum(parts, 1e-200) / np.maximum(others, 1e-250)), 0)
-    return (terms.sum(1) * (z[1] - z[0])).mean()
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_agrees_with_the_dense_quadrature(case, weighted):
+    generator = np.random.default_rng(0)
+    mean, std = CASES[case](generator)
+    posterior = mean[:, None], 2 * np.log(std)[:, None]
+    asked = {"weight": generator.uniform(0.5, 2, len(mean))} if weighted else {}
+    dense = factor_information(*posterior, "dense", **asked)
+    for precision, tolerance in TOLERANCE.items():
+        fast = factor_information(*posterior, precision=precision, **asked)
+        torch.testing.assert_close(fast.nats, dense.nats, atol=tolerance, rtol=0)
+        torch.testing.assert_close(fast.marginal_std, dense.marginal_std, atol=1e-9, rtol=1e-9)
+        # The variance of the divergences is as exact as their mean.
+        torch.testing.assert_close(300 * fast.stderr**2, 300 * dense.stderr**2, atol=tolerance, rtol=0)
+        if weighted:  # the leave-one-out value then removes a mean share, see FactorInformation
+            continue
+        # Too small for lone samples, too large where narrower octaves are left out; see FactorInformation.
+        gain, exact = fast.leave_one_out - fast.nats, dense.leave_one_out - dense.nats
+        assert 0.75 * exact - 1e-4 < gain < 1.5 * exact + 1e-4
+        if case in ("gaussian marginal", "bimodal"):
+            torch.testing.assert_close(gain, exact, atol=1e-4, rtol=0.03)
 
 
-@pytest.mark.parametrize("case", ["gaussian marginal", "bimodal", "nearly ignored"])
-def test_leave_one_out_agrees_with_dense_quadrature(case):
-    mean, std = CASES[case](np.random.default_rng(0))
-    found = factor_information(mean[:, None], 2 * np.log(std)[:, None])
-    gain = leave_one_out_reference(mean, std) - dense_reference(mean, std)
-    # To 3 % of the gain, and the heavy-tailed reference's tenth of a sample.
-    assert float(found.leave_one_out - found.nats) == pytest.approx(gain, rel=0.03, abs=0.1 / 300)
+def test_leave_one_out_bounds_the_information_of_the_population_in_expectation():
+    # Exponential means, where the approximate leave-one-out value is farthest below the exact one.
+    levels = -torch.log1p(-(torch.arange(200_000).double() + 0.5) / 200_000)[:, None]
+    truth = float(factor_information(levels, torch.full_like(levels, 2 * math.log(0.2))).nats)
+    mean = np.random.default_rng(0).exponential(1, (300, 400))
+    found = factor_information(mean, np.full_like(mean, 2 * math.log(0.2)))
+    error = float(found.leave_one_out.std()) / 400**0.5
+    assert float(found.nats.mean()) + 3 * error < truth < float(found.leave_one_out.mean()) - 3 * error
+
+
+def test_leave_one_out_stops_growing_where_all_samples_are_alone():
+    # A known limitation of the fast estimate: below sigma = 1e-6 it is no upper bound.
+    mean = np.random.default_rng(0).normal(size=(100, 1))
+    found = factor_information(mean, np.full((100, 1), 2 * math.log(1e-8)))
+    assert 10 < float(found.leave_one_out - found.nats) < 13
 
 
 def test_leave_one_out_is_far_above_where_posteriors_do_not_overlap():
@@ -269,20 +284,6 @@ def test_intervals_cover_the_truth(truth):
     low, high = factor_information(mean, torch.full_like(mean, 2 * math.log(sigma))).interval()
     covered = float(((low <= truth) & (truth <= high)).double().mean())
     assert 0.93 <= covered <= 0.97
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("case", CASES)
-def test_nats_and_errors_agree_with_the_dense_quadrature(case, weighted):
-    generator = np.random.default_rng(0)
-    mean, std = CASES[case](generator)
-    posterior = mean[:, None], 2 * np.log(std)[:, None]
-    asked = {"weight": generator.uniform(0.5, 2, len(mean))} if weighted else {}
-    fast, dense = (factor_information(*posterior, method, **asked) for method in ("mixture", "dense"))
-    torch.testing.assert_close(fast.nats, dense.nats, atol=1e-6, rtol=0)
-    torch.testing.assert_close(fast.marginal_std, dense.marginal_std, atol=1e-9, rtol=1e-9)
-    # The variance of the divergences is as exact as their mean.
-    torch.testing.assert_close(len(mean) * fast.stderr**2, len(mean) * dense.stderr**2, atol=1e-6, rtol=0)
 
 
 def test_the_dense_quadrature_refuses_an_endless_grid():

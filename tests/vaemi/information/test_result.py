@@ -1,9 +1,11 @@
-"""FactorInformation: ranking, thresholds, totals, tables."""
+"""FactorInformation, and standard errors for independent and for clustered samples."""
 
+import numpy as np
 import pytest
 import torch
 
-from vaemi import FactorInformation
+from vaemi import FactorInformation, factor_information
+from vaemi.information import standard_error
 
 
 @pytest.fixture
@@ -17,29 +19,16 @@ def info():
     )
 
 
-def test_ranking_puts_the_most_informative_first(info):
+def test_ranking_threshold_and_total(info):
     assert info.ranking.tolist() == [1, 3, 0, 2]
+    assert info.influential().tolist() == [1, 3]
+    assert info.influential(threshold=0.01).tolist() == [1, 3, 0]
+    assert info.total == pytest.approx(2.55)
 
 
 def test_ties_keep_the_order_of_the_encoder():
     same = torch.zeros(5).double()
     assert FactorInformation(same, same, same, 10, "mixture").ranking.tolist() == [0, 1, 2, 3, 4]
-
-
-def test_influential_factors_come_ranked(info):
-    assert info.influential().tolist() == [1, 3]
-    assert info.influential(threshold=0.01).tolist() == [1, 3, 0]
-    assert info.influential(threshold=5).tolist() == []
-
-
-@pytest.mark.parametrize("threshold", [-0.1, float("nan")])
-def test_impossible_threshold(info, threshold):
-    with pytest.raises(ValueError, match="threshold"):
-        info.influential(threshold)
-
-
-def test_total(info):
-    assert info.total == pytest.approx(2.55)
 
 
 def test_frame_is_ranked_and_complete(info):
@@ -53,11 +42,6 @@ def test_frame_is_ranked_and_complete(info):
 def test_frame_of_a_model_that_ignores_everything():
     zero = torch.zeros(3).double()
     assert FactorInformation(zero, zero, zero, 10, "mixture").to_frame()["share"].tolist() == [0, 0, 0]
-
-
-def test_mismatched_fields_are_refused():
-    with pytest.raises(ValueError, match="shape"):
-        FactorInformation(torch.zeros(3), torch.zeros(2), torch.zeros(3), 10, "mixture")
 
 
 def test_repr_says_what_matters(info):
@@ -82,3 +66,56 @@ def test_intervals_reach_up_where_samples_are_too_few(info):
 def test_impossible_confidence(info, confidence):
     with pytest.raises(ValueError, match=r"between 0 and 1"):
         info.interval(confidence)
+
+
+def test_independent_samples_have_the_textbook_error():
+    values = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(standard_error(values), values.std(0) / 50**0.5)
+    torch.testing.assert_close(standard_error(values, weight=torch.full((50,), 3.0)), values.std(0) / 50**0.5)
+
+
+def test_clusters_of_copies_count_once():
+    values = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)).double()
+    copies = standard_error(values.repeat_interleave(5, 0), clusters=np.repeat(np.arange(40), 5))
+    torch.testing.assert_close(copies, values.std(0) / 40**0.5)
+
+
+def test_weights_decide_the_effective_number_of_samples():
+    # Two samples of weight 1 and many of weight 0 are two samples.
+    values = torch.tensor([[0.0], [2.0], *[[9.0]] * 10]).double()
+    assert float(standard_error(values, weight=[1.0, 1.0] + [0.0] * 10)) == pytest.approx(1.0)
+
+
+def test_clustered_errors_are_the_spread_over_draws_of_clusters():
+    # Ten windows of each of 60 recordings: what varies between draws is the recording.
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(60), 10)
+    recording = generator.normal(size=(60, 200)).repeat(10, 0)
+    mean = recording + 0.1 * generator.normal(size=(600, 200))
+    log_variance = np.where(recording > 0.5, -4.0, -1.0)  # some recordings are read more closely than others
+    found = factor_information(mean, log_variance, clusters=labels)
+    values, clustered = found.nats, found.stderr
+    naive = factor_information(mean, log_variance).stderr
+    # The spread of 200 draws is itself known to 5 %.
+    assert float(clustered.mean()) == pytest.approx(float(values.std()), rel=0.15)
+    assert float(naive.mean()) < 0.5 * float(values.std())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"weight": [1.0]}, r"weight has shape \(1,\)"),
+        ({"weight": [1.0, 1.0, float("inf")]}, "inf at sample 2"),
+        ({"weight": [0.0, 0.0, 0.0]}, "zeros only"),
+        ({"clusters": [0, 1]}, r"clusters has shape \(2,\)"),
+        ({"clusters": [4, 4, 4]}, "a single label"),
+    ],
+)
+@pytest.mark.parametrize("method", ["mixture", "gaussian"])
+def test_unusable_weights_and_clusters(arguments, words, method):
+    with pytest.raises(ValueError, match=words):
+        factor_information([[0.0], [1.0], [2.0]], [[0.0], [0.0], [0.0]], method, **arguments)
+    with pytest.raises(ValueError, match=words):
+        standard_error(torch.zeros(3, 1), **arguments)
+    with pytest.raises(TypeError, match="clusters"):
+        standard_error(torch.zeros(3, 1), clusters=["a", "b", "c"])

@@ -84,17 +84,12 @@ def test_saved_and_loaded(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["shard.safetensors"]
 
 
-@pytest.mark.parametrize("content", [b"", b"not a sketch at all", None])
-def test_a_damaged_or_foreign_file_is_refused(tmp_path, content):
-    path = tmp_path / "shard.safetensors"
-    if content is None:
-        from safetensors.torch import save_file
+def test_a_foreign_file_is_refused(tmp_path):
+    from safetensors.torch import save_file
 
-        save_file({"keys": torch.zeros(1)}, path)
-    else:
-        path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"shard\.safetensors"):
-        InformationSketch.load(path)
+    save_file({"keys": torch.zeros(1)}, tmp_path / "shard.safetensors")
+    with pytest.raises(ValueError, match=r"shard\.safetensors is not a saved InformationSketch"):
+        InformationSketch.load(tmp_path / "shard.safetensors")
 
 
 def test_a_truncated_file_is_refused(tmp_path):
@@ -157,7 +152,7 @@ def test_a_batch_that_is_refused_changes_nothing():
     for mean, log_variance, words in (
         ([[0.0, math.nan]], [[0.0, 0.0]], "nan"),
         ([[0.0]], [[0.0]], "1 factors and the sketch has 2"),
-        (torch.empty(0, 2), torch.empty(0, 2), "no samples"),
+        (torch.empty(0, 2), torch.empty(0, 2), "0 sample"),
         (torch.randn(500, 2), torch.full((500, 2), -30.0), "max_bytes is 100,000"),
     ):
         with pytest.raises(ValueError, match=words):
