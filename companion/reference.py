@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from companion import runs
-from companion import weights as trained_weights
+from companion import runs, weights
 from companion.claims import REFERENCE
 from companion.errors import RunError
-from vaemi import models
 from vaemi.information import FactorInformation
+from vaemi.models import VAE, build
+
+__all__ = ["Reference", "load_reference"]
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,25 @@ class Reference:
     model : VAE
         In eval mode, on the CPU.
     information : FactorInformation
-        Of its factors, on the samples that the run held out.
+        Information of its factors, from the samples that the run held out.
     result : dict
-        All that the run left: data, values, claims, manifest.
+        Result of the run: data, values, claims, manifest.
     """
 
-    model: models.VAE
+    model: VAE
     information: FactorInformation
     result: dict[str, Any]
 
 
 def load_reference(experiment: str, root: Path | str | None = None) -> Reference:
-    """A trained model of the reference run with the information of its factors.
+    """Load a trained model of the reference run with the information of its factors.
 
     Parameters
     ----------
     experiment : {"mnist", "celeba", "deap"}
-        On MNIST, on faces or on EEG; `result["data"]` says whether on a stand-in.
+        `result["data"]["stand_in"]` is True if it was trained on a substitute.
     root : path, optional
-        A clone of the project; found from the working folder upwards if left out.
+        A clone of the project. Default is the one that contains the working folder.
 
     Returns
     -------
@@ -53,9 +54,7 @@ def load_reference(experiment: str, root: Path | str | None = None) -> Reference
     Raises
     ------
     RunError
-        If the reference run has no model of this name, or a file is damaged or missing.
-    RunError
-        If there is no clone.
+        If there is no clone, the reference run has no such model, or a file is damaged or missing.
 
     Examples
     --------
@@ -82,10 +81,10 @@ def load_reference(experiment: str, root: Path | str | None = None) -> Reference
             + (f"choose one of {', '.join(there)}." if there else "make one with `make reference`.")
         ) from None
     except KeyError as error:
-        raise RunError(f"{path} says nothing of {error}: no model was kept of this experiment.") from None
+        raise RunError(f"{path} has no {error}: no model was kept of this experiment.") from None
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error}): fetch it again.") from None
-    held = trained_weights.load(folder / "weights" / file)
-    model = models.build(held.about["hyperparameters"])
+    held = weights.load(folder / "weights" / file)
+    model = build(held.about["hyperparameters"])
     held.put_into(model)
     return Reference(model.eval(), information, result)

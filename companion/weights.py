@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vaemi.models import VAE
     from vaemi.training import Training
 
+__all__ = ["Weights", "load", "save", "train_or_load"]
+
 _FORMAT = "vaemi.weights/1"
 
 
@@ -31,7 +33,7 @@ class Weights:
     ----------
     path : Path
     state_dict : dict of str to Tensor
-        Of the model, float32.
+        Weights of the model, float32.
     history : dict of str to Tensor
         Columns of the training's history.
     about : dict
@@ -82,13 +84,12 @@ def train_or_load(
     fresh : bool
         Train anew.
     weights : path, optional
-        Folder of committed weights. Weights of a training with these settings and such samples are loaded from it;
-        otherwise the trained ones are saved there. In both cases the returned model has the saved weights, which are
-        rounded to half precision.
+        Folder of committed weights. Weights of a training with these settings and similar samples are loaded from it;
+        otherwise the trained ones are saved there. Both are rounded to half precision.
     trained_only : bool
         Raise an error instead of training.
     label : str
-        Prefix of the file's name, which also tells apart trainings that differ in their samples only.
+        Prefix of the file's name; distinguishes trainings that differ in their samples only.
 
     Returns
     -------
@@ -106,7 +107,7 @@ def train_or_load(
     if weights is None:
         return train(model, samples, held_out, checkpoints=checkpoints, fresh=fresh, **settings)
     identity = _portable_settings(model, label, settings)
-    path = _file(Path(weights), identity)
+    path = Path(weights) / f"{label or identity['model'].lower()}-{fingerprint(identity)}.safetensors"
     summary = _summary(samples)
     if not fresh and path.exists() and _similar((held := load(path)).about["samples"], summary):
         return _as_training(held, model)
@@ -134,13 +135,7 @@ def train_or_load(
 
 
 def load(path: Path) -> Weights:
-    """Read a file that `save` wrote.
-
-    Raises
-    ------
-    RunError
-        If it cannot be read or is another file.
-    """
+    """Read a file that `save` wrote; RunError if it cannot be read or is another file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -164,21 +159,8 @@ def load(path: Path) -> Weights:
 def save(path: Path, model: nn.Module, history: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write a weights file.
 
-    Parameters
-    ----------
-    path : Path
-        In a folder that exists.
-    model : Module
-        Its matrices and kernels are rounded to half precision (11 binary digits); biases and scalars are not.
-    history, about
-        As in `Weights`.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    ValueError
-        If a weight is too large for half precision (above 65,504).
+    Matrices and kernels of the model are rounded to half precision (11 binary digits), biases and scalars are not. A
+    weight above 65,504 is a ValueError. See `Weights` for `history` and `about`.
     """
     import safetensors.torch
 
@@ -203,10 +185,6 @@ def _portable_settings(model: VAE, label: str, arguments: Mapping[str, Any]) -> 
     bound.apply_defaults()
     chosen = Settings(**{field.name: bound.arguments[field.name] for field in dataclasses.fields(Settings)})
     return chosen.to_dict(model) | {"label": label}
-
-
-def _file(folder: Path, identity: Mapping[str, Any]) -> Path:
-    return folder / f"{identity['label'] or identity['model'].lower()}-{fingerprint(dict(identity))}.safetensors"
 
 
 def _as_training(held: Weights, model: VAE) -> Training:
