@@ -14,8 +14,6 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from companion.errors import CompanionError
-
 sys.path.append(str(ROOT / "book"))
 import build
 import checks
@@ -108,18 +106,6 @@ def test_the_student_edition_has_no_line_of_a_solution(source, results, tmp_path
     assert "without the solutions" in student
     for name in exercises.checks():
         assert f'check("{name}", your_number)' in student
-
-
-def test_a_notebook_with_an_error_stops_the_build(results, tmp_path):
-    broken = tmp_path / "results"
-    shutil.copytree(results, broken)
-    path = broken / "paper" / "mnist.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    code = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    code.outputs = [nbformat.v4.new_output("error", ename="KeyError", evalue="'x'", traceback=[])]
-    nbformat.write(notebook, path)
-    with pytest.raises(CompanionError, match="mnist has a KeyError in cell"):
-        build.stage("paper", broken, tmp_path / "source")
 
 
 def test_a_missing_run_is_one_sentence(tmp_path, capsys):
