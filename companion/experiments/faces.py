@@ -44,7 +44,7 @@ def prediction_diversity(probabilities: Tensor) -> float:
     Parameters
     ----------
     probabilities : Tensor, shape (N, A)
-        Predicted probability that a picture has an attribute, as from `AttributeClassifier.probabilities`.
+        Predicted probability that a picture has an attribute.
     """
     p = torch.as_tensor(probabilities).double()
     entropy_of_mean = entr(p.mean(0)) + entr(1 - p.mean(0))
