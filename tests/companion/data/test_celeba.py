@@ -203,6 +203,14 @@ def test_missing_and_unlisted_pictures_are_counted(folder):
     assert "2 pictures are there but not listed, and not used." in faces.remarks
 
 
+def test_more_rows_than_line_1_says_are_all_used(folder):
+    path = folder / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace("30", "20", 1))
+    faces = load()
+    assert faces.provenance.n == 30
+    assert any("says in line 1 that it has 20 rows and has 30" in sentence for sentence in faces.remarks)
+
+
 @pytest.mark.parametrize(("complete", "says_so"), [(30, True), (31, False)])
 def test_a_complete_table_is_compared_with_the_official_md5(complete, says_so, folder, monkeypatch):
     monkeypatch.setattr(celeba.layout, "COMPLETE", complete)
