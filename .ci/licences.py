@@ -22,8 +22,8 @@ HEAD = """\
 vaemi itself is under the licence in `LICENSE` and contains none of these packages: pip installs them, in the versions
 of `requirements.lock`, from where their authors publish them. Made by `make licences` from what the packages say.
 
-| package | version | licence |
-|---|---|---|
+| package | licence |
+|---|---|
 """
 
 
@@ -49,7 +49,7 @@ def table() -> str:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     needed = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
-    rows = [f"| {pin.name} | {str(pin.specifier)[2:]} | {licence(metadata.metadata(pin.name))} |\n" for pin in needed]
+    rows = [f"| {pin.name} | {licence(metadata.metadata(pin.name))} |\n" for pin in needed]
     return HEAD + "".join(rows)
 
 
