@@ -90,3 +90,8 @@ def test_the_seed_decides():
 def test_a_manifold_has_no_more_dimensions_than_its_space():
     with pytest.raises(ValueError, match="dim is 9"):
         tanh_manifold(5, 9, ambient_dim=8)
+
+
+def test_a_variance_is_not_negative():
+    with pytest.raises(ValueError, match="not negative"):
+        linear_gaussian(10, [1, -1])
