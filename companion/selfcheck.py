@@ -1,4 +1,4 @@
-"""Check the answer to an exercise of the book, with a hint but without the solution.
+"""Check the answer to an exercise (those of `book/exercises/`), with a hint but without the solution.
 
 `python book/exercises.py` writes `answers.json` from the code of the solutions:
 `{exercise: {"answer", "tolerance", "unit", "mistakes": [{"name", "value"}]}}`.

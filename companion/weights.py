@@ -1,4 +1,4 @@
-"""Committed weights: one small safetensors file per training, in half precision."""
+"""Committed weights: a small file per training, found by its settings and taken instead of training again."""
 
 from __future__ import annotations
 

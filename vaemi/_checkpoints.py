@@ -1,4 +1,4 @@
-"""Checkpoints of `vaemi.training.train`: their names, how they are written and read, and who may write them."""
+"""Checkpoints: a training is found again by a digest of its settings and data."""
 
 from __future__ import annotations
 

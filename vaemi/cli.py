@@ -1,4 +1,7 @@
-"""The `vaemi` command. Modules are imported when a command runs: `vaemi --help` imports neither torch nor numpy."""
+"""The `vaemi` command: `audit`, and the companion's commands where the clone is there.
+
+Modules are imported when a command runs: `vaemi --help` imports neither torch nor numpy.
+"""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""What an encoder answers for one batch: a mean and a second output, whose meaning has to be found out."""
+"""Outputs of an encoder for one batch: find the mean, and what the second output is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audit any encoder: encode batches of inputs, add up their posteriors, and look for known mistakes.
+"""Audit a function, module or model of another library: encode batches, add up posteriors, look for known mistakes.
 
 The module is not named after its function `audit`, since importing it would then hide the function in the package.
 """

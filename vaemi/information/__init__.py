@@ -1,4 +1,7 @@
-"""How much each latent factor carries about the input: I(X; Z_h) in nats. Needs torch only."""
+"""How much each latent factor carries about the input: I(X; Z_h) in nats. Needs torch only.
+
+All estimators take Gaussian posteriors, as means and log-variances; one for another family is a module here.
+"""
 
 from .bounds import fano_accuracy_bound, fano_accuracy_bound_exact, reconstruction_bound
 from .distributed import ShareSampler

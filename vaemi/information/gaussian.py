@@ -1,4 +1,4 @@
-"""The paper's estimator, which replaces the aggregated posterior of each factor by a zero-mean Gaussian."""
+"""The paper's estimator for Gaussian posteriors, which takes the aggregated posterior for a zero-mean Gaussian too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mixture: integrate KL(q(z|x) || q(z)) for components on the lattice.
+"""The exact estimator for Gaussian posteriors: integrate KL(q(z|x) || q(z)) over their mixture, on the lattice.
 
 The words are those of `lattice`; `book/estimator.md` derives the method. Every octave of sigma has its own points. With
 q_b the density of the components in octave b and all broader ones, and B the broadest octave,
