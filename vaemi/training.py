@@ -371,8 +371,8 @@ def _adam(module: _Loss, settings: Settings) -> torch.optim.Adam:
         groups.append(discriminator | settings.objective.discriminator_adam())
     try:
         return torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
-    except RuntimeError:  # torch before 2.4 fuses on GPUs only
-        return torch.optim.Adam(groups, lr=settings.learning_rate)
+    except RuntimeError:  # torch before 2.4 fuses on GPUs only, and has noted the wish in each group
+        return torch.optim.Adam([group | {"fused": False} for group in groups], lr=settings.learning_rate)
 
 
 def _scheduler(optimizer: torch.optim.Adam, settings: Settings) -> torch.optim.lr_scheduler.LRScheduler:

@@ -9,7 +9,9 @@ import math
 from functools import partial
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from .lattice import BANDS_PER_NAT, BANDS_PER_OCTAVE, BLOCK, BLOCK_SHIFT, FARTHEST_POINT, pack
 
@@ -58,6 +60,30 @@ def _lagrange(u: float, basis: np.ndarray, scale: np.ndarray, order: int) -> Non
     for a in range(order - 1, -1, -1):
         basis[a] *= product
         product *= u + (order // 2 - 1 - a)
+
+
+@intrinsic
+def _add_four(typing_context, row, start, basis, first, factor):
+    """row[start : start + 4] += factor * basis[first : first + 4], as vectors; LLVM does not see that it may."""
+
+    def generate(context, builder, signature, arguments):
+        row, start, basis, first, factor = arguments
+        vector = ir.VectorType(ir.DoubleType(), 4)
+
+        def place(array_type, array, index):
+            data = context.make_array(array_type)(context, builder, array).data
+            return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+
+        target = place(signature.args[0], row, start)
+        value = builder.load(target, align=8)
+        added = builder.load(place(signature.args[2], basis, first), align=8)
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
+        splat = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4))
+        total = builder.fadd(value, builder.fmul(added, splat, flags=("contract",)), flags=("contract",))
+        builder.store(total, target, align=8)
+        return context.get_dummy_value()
+
+    return types.void(row, types.intp, basis, types.intp, types.float64), generate
 
 
 @njit(inline="always", error_model="numpy", fastmath={"contract"})
@@ -119,9 +145,8 @@ def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sig
                 w = weight[sample] ** (channel + 1) if weighted else 1.0
                 for a in range(order):
                     row = values[slot, channel, start + a]
-                    share = w * basis[a]
-                    for level in range(levels):
-                        row[level] += share * moments[level]
+                    for level in range(0, levels, 4):
+                        _add_four(row, level, moments, level, w * basis[a])
     return keys[:count], values[:count]
 
 
