@@ -325,6 +325,8 @@ def _loop(
             if done == settings.steps or time.monotonic() - saved >= checkpoint_seconds:
                 state = {"step": done, "seconds": time.monotonic() - started, "history": history}
                 state |= {name: part.state_dict() for name, part in parts.items()}
+                # torch 2.2 keeps a method in a scheduler's state, which a safe load refuses.
+                state["scheduler"] = {key: value for key, value in state["scheduler"].items() if not callable(value)}
                 if fabric.is_global_zero:
                     save(state, path)
                 saved = time.monotonic()
