@@ -19,7 +19,7 @@ from templates import ROOT, render
 from torch import Tensor, nn
 
 from companion.claims import THRESHOLD
-from vaemi.models import ConvVAE
+from vaemi.models import VAE, build
 
 _ASSETS = ROOT / "book" / "_explorer"
 _TAG = "explorer"
@@ -67,7 +67,7 @@ class Layer(NamedTuple):
 class Kept(NamedTuple):
     """A run's model, and the posterior means (pictures, H) and descriptions of the start pictures."""
 
-    model: ConvVAE
+    model: VAE
     mean: Tensor
     described: list[str]
 
@@ -83,7 +83,7 @@ def place(name: str, notebook: Any, result: Mapping[str, Any], tensors: Path, ta
     result : mapping
         Result of the run.
     tensors : Path
-        File of the run's tensors. Without it, the cell says so.
+        File of the run's tensors. If it is missing, the cell names the command that makes it.
     target : Path
         Folder shared by the explorers of several pages.
     """
@@ -116,8 +116,8 @@ def load(tensors: Path) -> Kept:
     with safetensors.safe_open(tensors, framework="pt") as file:
         settings = json.loads(file.metadata()["about"])
         kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
-    described, _ = settings.pop("described", []), settings.pop("model")
-    model, mean = ConvVAE(**settings).eval(), kept.pop("mean")
+    described = settings.pop("described", [])
+    model, mean = build(settings).eval(), kept.pop("mean")
     model.decoder.load_state_dict({name.removeprefix("decoder."): weights for name, weights in kept.items()})
     return Kept(model, mean, described)
 

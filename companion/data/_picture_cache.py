@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from companion.data.sources import CHOOSE_ROOT, writable_folder
 from companion.errors import DataError
+from vaemi._checkpoints import fingerprint
 from vaemi._files import atomic_write, exclusive_lock
 
 # Another version makes all existing caches unused.
@@ -67,8 +68,7 @@ def picture_cache(
     DataError
         If no folder can be written to, the disk is full, or the cache is damaged.
     """
-    key = json.dumps({"version": _VERSION, "n": n, "size": size, **settings}, sort_keys=True)
-    file_name = f"{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}.npy"
+    file_name = f"{fingerprint({'version': _VERSION, 'n': n, 'size': size, **settings})}.npy"
     for folder in folders:
         if (folder / file_name).exists():
             return _open(folder / file_name)

@@ -6,8 +6,6 @@ electrodes; a picture is a matrix product away.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -26,6 +24,7 @@ from companion.data.deap import BANDS, BASELINE_SAMPLES, EEG_CHANNELS, SAMPLE_RA
 from companion.data.deap import check as check
 from companion.data.deap import status as status
 from companion.data.sources import DataError, Provenance, checksum, data_root, writable_folder
+from vaemi._checkpoints import fingerprint
 from vaemi._files import atomic_write, exclusive_lock
 
 SIZE = 32  # height and width of a frame in pixels
@@ -188,8 +187,8 @@ def _features(
 
 def _cached(folder: Path, key: dict[str, object], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return features from their file in the folder, or compute and write them."""
-    settings = json.dumps({**key, "recipe": _RECIPE, "bands": BANDS, "floor": _FLOOR})
-    path = folder / f".features-{hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()}.pt"
+    settings = {**key, "recipe": _RECIPE, "bands": BANDS, "floor": _FLOOR}
+    path = folder / f".features-{fingerprint(settings)}.pt"
     if not path.exists():
         try:
             writable_folder(folder)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from torch import Tensor
 
 from companion.errors import DataError
+from vaemi._checkpoints import checksum as checksum
 
 CHOOSE_ROOT = "choose another data root with the environment variable VAEMI_DATA."
 
@@ -65,15 +64,6 @@ def set_data_root(path: str | os.PathLike[str] | None) -> None:
     if path is not None and Path(path).exists() and not Path(path).is_dir():
         raise DataError(f"The data root {path} is a file: give a folder.")
     _chosen_root = None if path is None else Path(path).expanduser()
-
-
-def checksum(*tensors: Tensor) -> str:
-    """Return the BLAKE2b (16 bytes, hexadecimal) of the tensors' shapes, types and values."""
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def writable_folder(path: Path) -> Path:
