@@ -23,7 +23,7 @@ RHYTHM_WIDTH = np.array([1.1, 1.2, 4.0, 4.0])
 _RHYTHM_VARIANCE = np.array([3.8, 3.6, 3.6, 0.55])
 
 # Standard deviations of the log power that the dipoles of a network share: over seconds (burst), and over trials
-# (drift), where the baseline goes with the trial that follows it.
+# (drift), where a baseline has the same value as the trial that follows it.
 _NETWORKS = ("valence", "arousal", "occipital alpha", "sensorimotor", "midline theta", "muscles")
 NETWORK_BURST = np.array([0.72, 0.75, 0.8, 0.4, 0.8, 0.8])
 NETWORK_DRIFT = np.array([0.5, 0.36, 0.3, 0.0, 0.2, 0.3])

@@ -151,7 +151,7 @@ def folder() -> Path:
 
 
 def status() -> list[str]:
-    """Describe in sentences what is there, without opening a picture."""
+    """Describe in sentences which files were found, without opening a picture."""
     if not _anything_there():
         return [how_to_get()]
     try:

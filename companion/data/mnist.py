@@ -122,7 +122,7 @@ def missing_files() -> list[str]:
 
 
 def status() -> list[str]:
-    """Describe in sentences what is there."""
+    """Describe in sentences which files were found."""
     missing = missing_files()
     return [f"lacks {', '.join(missing)}; vaemi data get mnist fetches them." if missing else "all files are there."]
 
