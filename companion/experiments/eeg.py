@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from vaemi.influence._permutations import permutation_test, shuffles
+from vaemi.influence._permutations import allowed_exceedances, permutation_test, shuffles
 
 _PENALTIES = np.logspace(0, 4, 9)  # from hardly any shrinkage of standardized features to nearly all
 
@@ -93,6 +93,7 @@ def rating_association(
     Nichols and Holmes, Nonparametric permutation tests for functional neuroimaging, Human Brain Mapping 15 (2002)
     1-25.
     """
+    allowed_exceedances(alpha, permutations)  # refuses alpha before the long part
     generator = torch.Generator().manual_seed(seed)
     cells = (values.shape[1], ratings.shape[1])
     combined = torch.zeros(1 + permutations, *cells, dtype=torch.float64)

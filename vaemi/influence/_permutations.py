@@ -26,6 +26,16 @@ class PermutationTest:
     critical: float
 
 
+def allowed_exceedances(alpha: float, n_permutations: int) -> int:
+    """Return how many of the permutations and the data may reach a significant value, or raise a ValueError if none."""
+    allowed = math.floor(alpha * (1 + n_permutations) + 1e-9)
+    if not 0 < alpha < 1 or allowed < 1:
+        raise ValueError(
+            f"alpha is {alpha}: with {n_permutations} permutations give a number from 1 / (1 + {n_permutations}) to 1."
+        )
+    return allowed
+
+
 def permutation_test(statistic: Tensor, alpha: float) -> PermutationTest:
     """Test a table of statistics, shape (1 + n, ...): of the observed data, then of n permutations.
 
@@ -33,16 +43,13 @@ def permutation_test(statistic: Tensor, alpha: float) -> PermutationTest:
     rate.
     """
     n = len(statistic) - 1
-    allowed = math.floor(alpha * (1 + n) + 1e-9)
-    if not 0 < alpha < 1 or allowed < 1:
-        raise ValueError(f"alpha is {alpha}: with {n} permutations give a number from 1 / (1 + {n}) to 1.")
     observed, null = statistic[0], statistic[1:]
     largest = null.flatten(1).amax(1).sort(descending=True).values
     above = n - torch.searchsorted(largest.flip(0), observed.contiguous(), side="left")
     return PermutationTest(
         p_value=(1 + (null >= observed).sum(0)).double() / (1 + n),
         corrected_p_value=(1 + above).double() / (1 + n),
-        critical=float(largest[allowed - 1]),
+        critical=float(largest[allowed_exceedances(alpha, n) - 1]),
     )
 
 
@@ -52,10 +59,8 @@ def shuffles(n_permutations: int, n: int, generator: torch.Generator, strata: Te
     With `strata`, integers of shape (n,), items are permuted within their stratum only.
     """
     orders = torch.arange(n).repeat(1 + n_permutations, 1)
+    places = orders[0].clone() if strata is None else strata.argsort(stable=True)
     for order in orders[1:]:
         mixed = torch.randperm(n, generator=generator)
-        if strata is None:
-            order[:] = mixed
-        else:
-            order[strata.argsort(stable=True)] = mixed[strata[mixed].argsort(stable=True)]
+        order[places] = mixed if strata is None else mixed[strata[mixed].argsort(stable=True)]
     return orders

@@ -15,7 +15,7 @@ from vaemi._progress import progress_bar
 from vaemi.errors import import_extra
 from vaemi.information.checks import checked_posterior
 
-from ._permutations import permutation_test, shuffles
+from ._permutations import allowed_exceedances, permutation_test, shuffles
 from .decoding import sample_posterior
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def label_information(
     if unit is not None:
         labels = _value_of_clusters("labels", labels, unit)
         strata = None if strata is None else _value_of_clusters("strata", strata, unit)
+    allowed_exceedances(alpha, permutations)  # refuses alpha before the long part
     indicators, member, entropy = _indicators(labels)
     orders = shuffles(permutations, len(labels), torch.Generator().manual_seed(seed), strata)
     parts = orders.split(max(1, _CHUNK // max(1, indicators.numel())))
