@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaemi.information.checks import checked_choice
+
 __all__ = ["MLPVAE", "VAE", "ConvVAE", "LinearVAE", "posterior"]
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.1)}
@@ -59,15 +61,17 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the posterior mean and log-variance of x, both (B, latent_dim), float32 or wider."""
-        # Under autocast the output is bfloat16, whose 8 bits are too few for log-variances.
-        output = self.encoder(x)
-        mean, log_variance = output.to(torch.promote_types(output.dtype, torch.float32)).chunk(2, dim=1)
+        mean, log_variance = _at_least_float32(self.encoder(x)).chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the mean of p(x|z), in the shape of x, float32 or wider."""
-        output = self.decoder(z)
-        return output.to(torch.promote_types(output.dtype, torch.float32))
+        return _at_least_float32(self.decoder(z))
+
+
+def _at_least_float32(output: Tensor) -> Tensor:
+    # Under autocast the output is bfloat16, whose 8 bits are too few for log-variances.
+    return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
 class ConvVAE(VAE):
@@ -129,13 +133,9 @@ class ConvVAE(VAE):
                 f"image_shape is {tuple(image_shape)}: each of {len(channels)} convolutions halves the image, so "
                 f"height and width must be divisible by {shrink}."
             )
-        for name, value, choices in (
-            ("output", output, [*_OUTPUTS]),
-            ("activation", activation, [*_ACTIVATIONS]),
-            ("initialization", initialization, ["torch", "he"]),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}: choose one of {choices}.")
+        checked_choice("output", output, _OUTPUTS)
+        checked_choice("activation", activation, _ACTIVATIONS)
+        checked_choice("initialization", initialization, ("torch", "he"))
         self.latent_dim = latent_dim
         self.hyperparameters = {
             "model": type(self).__name__,
@@ -205,8 +205,7 @@ class LinearVAE(VAE):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the posterior mean of x and the log-variance that all x share, both (B, latent_dim)."""
-        mean = self.encoder(x)
-        mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
+        mean = _at_least_float32(self.encoder(x))
         return mean, self.log_variance.to(mean.dtype).expand_as(mean)
 
 

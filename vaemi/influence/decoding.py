@@ -86,6 +86,7 @@ def keep_top_errors(
     dict of name to list of float
         Mean squared error per pixel for every k.
     """
+    images = as_float(images)
     return {
         name: [reconstruction_error(model, images, keep(mean, order[:count])) for count in counts]
         for name, order in progress_bar(orders.items(), desc="keeping the top factors")
@@ -100,6 +101,7 @@ def removal_damage(model: VAE, images: Tensor, mean: Tensor) -> Tensor:
     model : VAE
     images, mean : Tensor, shapes (N, ...) and (N, H)
     """
+    images = as_float(images)
     intact = reconstruction_error(model, images, mean)
     damage = torch.empty(mean.shape[1], dtype=torch.float64)
     for factor in progress_bar(range(mean.shape[1]), desc="removing one factor"):
@@ -133,8 +135,8 @@ def factor_orders(
     Returns
     -------
     dict of name to Tensor, shape (H,)
-        ``information`` is the paper's order; ``kl`` ranks by E_x KL(q(z_h|x) || p(z_h)); ``variance`` by the marginal
-        standard deviation sigma*_h; ``random 0``, ``random 1``, ... are permutations.
+        ``information`` is that of `information.ranking`; ``kl`` ranks by E_x KL(q(z_h|x) || p(z_h)); ``variance`` by the
+        marginal standard deviation sigma*_h; ``random 0``, ``random 1``, ... are permutations.
     """
     generator = torch.Generator().manual_seed(seed)
     return {
