@@ -118,13 +118,15 @@ def _mixture_parts(
     waiting: list[Blocks] = []
     counts: list[int] = []
     for rows in factor_groups(mean, log_variance):
-        waiting.append(spread(*rows, weight, lattice))
-        counts.append(len(rows[0]))
+        blocks = spread(*rows, weight, lattice)
         if labels is not None:
-            found = evaluate(waiting.pop(), counts.pop(), lattice)
+            found = evaluate(blocks, len(rows[0]), lattice)
             kl = gather(found.divergence, found.keys, *rows, lattice)
             yield found.nats, standard_error(kl.T, weight, labels), found.marginal_std, found.leave_one_out
-        elif sum(len(blocks.keys) for blocks in waiting) > _BLOCKS:
+            continue
+        waiting.append(blocks)
+        counts.append(len(rows[0]))
+        if sum(len(part.keys) for part in waiting) > _BLOCKS:
             yield _evaluated(waiting, counts, lattice)
             waiting, counts = [], []
     if waiting:

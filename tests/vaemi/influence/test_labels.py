@@ -147,14 +147,14 @@ def test_what_is_refused(call, error, words):
         call(torch.randn(30, 2, generator=torch.Generator().manual_seed(0)))
 
 
-def clustered(seed, n_strata=4, n_clusters=40, size=6, spread=1.0):
+def clustered(seed, spread=1.0):
     """A factor whose means stay together within clusters, labels of clusters, and both of strata that differ."""
     generator = torch.Generator().manual_seed(seed)
-    stratum = torch.arange(n_strata).repeat_interleave(n_clusters)
+    stratum = torch.arange(4).repeat_interleave(40)
     level = torch.randn(len(stratum), 1, generator=generator) + spread * stratum[:, None]
-    likely = 0.5 + 0.12 * (stratum - (n_strata - 1) / 2) * spread
+    likely = 0.5 + 0.12 * (stratum - 1.5) * spread
     label = torch.rand(len(stratum), generator=generator) < likely
-    cluster = torch.arange(len(stratum)).repeat_interleave(size)
+    cluster = torch.arange(len(stratum)).repeat_interleave(6)
     mean = level[cluster] + 0.3 * torch.randn(len(cluster), 1, generator=generator)
     return mean, torch.full_like(mean, math.log(0.1)), label[cluster, None], cluster, stratum[cluster]
 
