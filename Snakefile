@@ -6,8 +6,7 @@
 import shlex
 from pathlib import Path
 
-import yaml
-
+from companion import runs
 from companion.sweep import REFERENCE_SWEEPS
 
 PROFILE = str(config.get("profile", "quick"))
@@ -17,11 +16,10 @@ if PROFILE not in PROFILES:  # a name goes into paths and commands
 STUDENT = str(config.get("student", 0)) != "0"
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
 EXPERIMENTS = ["theory", "estimators", "sparsity", "objectives", "your_vae", *ON_DATA]
-SETTINGS = yaml.safe_load(Path(f"notebooks/profiles/{PROFILE}.yaml").read_text(encoding="utf-8")) or {}
-EXTENDED = SETTINGS.get("extends")
-AS_RUN = str(SETTINGS.get("as_run", "")).split()
+SETTINGS = runs.read_profile(Path(), PROFILE)
+EXTENDED = SETTINGS.extends
 WEIGHTS = sorted(map(str, Path(f"results/{EXTENDED}").glob("weights/*")))
-if SETTINGS.get("weights") == "use" and not WEIGHTS:
+if SETTINGS.weights.get("trained_only") and not WEIGHTS:
     raise WorkflowError(
         f"Profile {PROFILE} takes weights from results/{EXTENDED}/weights, where there are none: make them (make "
         "reference; it says how long that takes), or build another profile."
@@ -32,13 +30,18 @@ MARKS = f"_build/marks/{PROFILE}"
 REFERENCE_TABLES = [f"results/paper/sweeps/{name}.csv" for name in REFERENCE_SWEEPS]
 # Those that `vaemi sweep` made at this profile, if any.
 OWN_TABLES = [path for name in REFERENCE_SWEEPS if Path(path := f"results/{PROFILE}/sweeps/{name}.csv").exists()]
-# Folders and modules that a chapter uses, beside those of all chapters.
-CHAPTER = {"celeba": ["celeba", "faces"], "deap": ["deap", "eeg"]}
+# Modules that a chapter uses, beside those of all chapters.
+CHAPTER = {
+    "celeba": ["celeba", "faces"],
+    "deap": ["deap", "eeg"],
+    "mnist": ["mnist", "classifier"],
+    "objectives": ["objectives", "theory"],
+}
 
 
 def code_of(experiment):
     """The code that a run uses; a change elsewhere does not make it again."""
-    names = ["__init__", "shared", *CHAPTER.get(experiment, [experiment])]
+    names = ["__init__", "shared", "style", *CHAPTER.get(experiment, [experiment])]
     modules = [Path(f"companion/{room}/{name}.py") for room in ("experiments", "figures") for name in names]
     judged = [Path("companion/claims.py"), Path("companion/published.json")]
     rooms = [path for room in ("vaemi", "companion/data") for path in sorted(Path(room).rglob("*.py"))]
@@ -47,7 +50,7 @@ def code_of(experiment):
 
 def inputs_of(wildcards):
     name = wildcards.experiment
-    if name in AS_RUN:
+    if name in SETTINGS.as_run:
         return [f"results/{EXTENDED}/{name}.json"]
     data = [f"_build/marks/data/{name}"] if name in ON_DATA else []
     return [f"notebooks/{name}.ipynb", f"notebooks/profiles/{PROFILE}.yaml", *code_of(name), *data, *WEIGHTS]
