@@ -305,19 +305,21 @@ def checked_parameters(source: Path, given: Mapping[str, Any]) -> dict[str, Any]
         If the notebook has no parameter of a name, or a value is of another type.
     """
     known = parameters_of(source)
-    chosen = {}
-    for name, value in given.items():
-        if name not in known:
-            raise RunError(f"The notebook {source.stem} has no parameter {name!r}: choose {_or_list(known, name)}.")
-        wanted = known[name]["inferred_type_name"]
-        try:
-            chosen[name] = PARAMETER_TYPES[wanted](str(value))
-        except (KeyError, ValueError):
-            raise RunError(
-                f"The parameter {name} of the notebook {source.stem} is of type {wanted}, and {value!r} is not; its "
-                f"default is {known[name]['default']}."
-            ) from None
-    return chosen
+    return {name: checked_parameter(source, known, name, value) for name, value in given.items()}
+
+
+def checked_parameter(source: Path, known: Mapping[str, Any], name: str, value: Any) -> Any:
+    """Convert one value as `checked_parameters` does; `known` is what `parameters_of` returns for the notebook."""
+    if name not in known:
+        raise RunError(f"The notebook {source.stem} has no parameter {name!r}: choose {_or_list(known, name)}.")
+    wanted = known[name]["inferred_type_name"]
+    try:
+        return PARAMETER_TYPES[wanted](str(value))
+    except (KeyError, ValueError):
+        raise RunError(
+            f"The parameter {name} of the notebook {source.stem} is of type {wanted}, and {value!r} is not; its "
+            f"default is {known[name]['default']}."
+        ) from None
 
 
 def read_profile(root: Path, name: str) -> Profile:

@@ -127,8 +127,9 @@ def plan(
     if over != "seed" and over not in grid:
         raise RunError(f"The parameter {over} of --over does not vary: give its values with -g {over}=0..4.")
     checked = {}
+    known = runs.parameters_of(source)
     for parameter, values in grid.items():
-        typed = [runs.checked_parameters(source, {parameter: value})[parameter] for value in values]
+        typed = [runs.checked_parameter(source, known, parameter, value) for value in values]
         if bad := [value for value in typed if not re.fullmatch(r"[^/\\]+", str(value))]:
             raise RunError(f"The value {bad[0]!r} of {parameter} cannot be a file name, which a sweep needs.")
         checked[parameter] = list(dict.fromkeys(typed))
@@ -224,8 +225,10 @@ def _row(sweep: Sweep, point: Mapping[str, Any]) -> dict[str, Any]:
     return row | {name: result["manifest"][name] for name in ("duration_seconds", "training_seconds")}
 
 
-def summary(sweep: Sweep) -> pd.DataFrame:
+def summary(sweep: Sweep, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return mean, standard deviation and 95 % interval of every quantity at every point of the grid.
+
+    `rows` is what `table` returns for the sweep, where it is at hand.
 
     The interval is Student's, mean ± t(0.975, n - 1) std / sqrt(n). Truth values have a mean, the share that is true,
     but no std and no interval; nor has a single run.
@@ -238,7 +241,7 @@ def summary(sweep: Sweep) -> pd.DataFrame:
     import numpy as np
     from scipy import stats
 
-    rows = table(sweep)
+    rows = table(sweep) if rows is None else rows
     by = [name for name in sweep.grid if name != sweep.over]
     quantities = [column for column in rows if column not in {*sweep.grid, *sweep.settings}]
     long = rows.melt(by, quantities, "quantity", ignore_index=False).dropna(subset="value").astype({"value": float})
@@ -266,7 +269,7 @@ def write_tables(sweep: Sweep) -> None:
     """Write the tables of the runs that have a result, if any."""
     if (rows := table(sweep)).empty:
         return
-    short = summary(sweep)
+    short = summary(sweep, rows)
     texts = {".csv": rows.to_csv(index=False), "-summary.csv": short.to_csv(index=False)}
     for ending, text in (texts | {"-summary.md": _readable(short) + "\n"}).items():
         with atomic_write(sweep.file(ending)) as scratch:

@@ -2,10 +2,9 @@
 
 import signal
 import subprocess
-import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, VAEMI
 
 from companion import runs, sweep
 from vaemi import cli
@@ -65,7 +64,6 @@ def test_sweep_lists_its_runs_and_asks_about_many(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "beta = 2.0, seed = 1: to be made" in out
     assert "4 runs, 4 to be made." in out
-    monkeypatch.setattr(runs, "checked_parameters", lambda source, given: given)
     assert cli.main(["sweep", "mnist", "-g", "seed=0..1000"]) == 1
     assert "1,001 runs" in capsys.readouterr().out
 
@@ -99,8 +97,7 @@ def test_claims_prints_the_table(smoke_results, capsys):
 def test_ctrl_c_is_one_sentence_and_leaves_the_results(smoke_results, ctrl_c_works):
     before = (smoke_results / "smoke" / "mnist.json").read_bytes()
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from vaemi.cli import main; sys.exit(main())", "run", "mnist",
-         "--profile", "smoke", "-p", "steps=100000"],
+        [*VAEMI, "run", "mnist", "--profile", "smoke", "-p", "steps=100000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     # Interrupt it once the training has begun.
