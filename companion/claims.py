@@ -134,9 +134,13 @@ def _variance_is_blind(values: Mapping[str, Any]) -> Claim:
     )
 
 
+def _inner_errors(values: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the errors of each order, without those of none and of all factors, which no order changes."""
+    return {name: curve[1:-1] for name, curve in values["reconstruction_error"].items()}
+
+
 def _reconstruction(values: Mapping[str, Any]) -> Claim:
-    # The first and last counts (none and all factors) are the same in every order.
-    errors = {name: sum(curve[1:-1]) for name, curve in values["reconstruction_error"].items()}
+    errors = {name: sum(curve) for name, curve in _inner_errors(values).items()}
     ours = errors.pop("information")
     excess = {name: error / ours - 1 for name, error in errors.items()}
     # KL(q(z_h|x) || p) is I_h plus the marginal's distance from the prior: nearly the same order by identity 1.
@@ -270,8 +274,7 @@ def judge_sparsity(values: Mapping[str, Any]) -> list[Claim]:
 
 def judge_faces(values: Mapping[str, Any]) -> list[Claim]:
     """Return claim C8, judged by the `values` of a run on faces."""
-    # The first and last counts (none and all factors) are the same in every order.
-    errors = {name: curve[1:-1] for name, curve in values["reconstruction_error"].items()}
+    errors = _inner_errors(values)
     random = [curve for name, curve in errors.items() if name.startswith("random")]
     by_chance = [sum(at_count) / len(random) for at_count in zip(*random, strict=True)]
     redraws = all(ours < theirs for ours, theirs in zip(errors["information"], by_chance, strict=True))

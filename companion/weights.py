@@ -221,4 +221,4 @@ def _similar(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Return whether two summaries can be of the same data, drawn on machines that round differently."""
     scale = max(abs(one["mean"]), one["std"])
     close = all(abs(one[name] - other[name]) <= 1e-3 * scale for name in ("mean", "std"))
-    return list(one["shape"]) == list(other["shape"]) and close
+    return one["shape"] == other["shape"] and close

@@ -1,4 +1,4 @@
-"""Numbers in words: the one place where durations, ratios and ranges become text for a reader."""
+"""Numbers in words: durations, ratios and ranges as text for a reader."""
 
 from __future__ import annotations
 

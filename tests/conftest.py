@@ -147,10 +147,13 @@ def embedded_digits(data_root):
     return mnist.load("embedded", say=lambda sentence: None)
 
 
+VAEMI = [sys.executable, "-c", "import sys; from vaemi.cli import main; sys.exit(main())"]
+
+
 def vaemi_command(*arguments, cwd=ROOT, **environment):
     """Run the installed command as a user would."""
     return subprocess.run(
-        [sys.executable, "-c", "import sys; from vaemi.cli import main; sys.exit(main())", *arguments],
+        [*VAEMI, *arguments],
         cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,

@@ -1,1 +1,1 @@
-"""Analyses that one chapter needs: a module per chapter."""
+"""Analyses of chapters and pages, a module for each, and what several of them share."""

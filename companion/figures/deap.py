@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from companion.figures.shared import named_and_strongest
+from companion.figures.shared import mark_significant, named_and_strongest
 from vaemi.auditing.figures import BLUE, GREY, ORANGE, WIDTH
 
 if TYPE_CHECKING:
@@ -119,10 +119,8 @@ def factors_and_ratings(
         bar = {"label": name, "location": "top", "pad": 0.02, "aspect": 18}
         frame = pd.DataFrame(rows.numpy(), index=labels, columns=list(information.names))
         sns.heatmap(frame, ax=axes, rasterized=True, cbar_kws=bar, **scale)
-        place = dots.nonzero().numpy() + 0.5
-        axes.plot(place[:, 1], place[:, 0], "o", color="#d5d8db", ms=4, mec="#3a3f44", mew=0.6)
+        mark_significant(axes, dots, size=4, edge=0.6)
         axes.set_xticks(axes.get_xticks(), axes.get_xticklabels(), rotation=45, ha="right")
-        axes.tick_params(length=0)
     return figure
 
 
@@ -157,7 +155,8 @@ def areas(means: pd.DataFrame) -> Figure:
     Parameters
     ----------
     means : DataFrame
-        See `experiments.mean_areas`; the index has the levels test, features and rating, of which there are two.
+        See `companion.experiments.eeg.mean_areas`; the index has the levels test, features and rating, of which there
+        are two.
     """
     sets = means.index.unique("features")
     place = np.arange(len(sets))

@@ -11,14 +11,12 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
 
-from companion.figures.style import use_style
 from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, WIDTH
 
 
 def used_and_ignored_factor(sigma: float = 0.25) -> Figure:
     """Draw posteriors of six pictures and their average, for a used factor of width sigma and an ignored one."""
     z = np.linspace(-3.2, 3.2, 400)
-    use_style()
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.8), sharex=True, sharey=True, layout="constrained")
     for axes, title, colour, centres, width in (
         (panels[0], "a used factor", BLUE, np.linspace(-1.9, 1.9, 6), sigma),
@@ -33,7 +31,6 @@ def used_and_ignored_factor(sigma: float = 0.25) -> Figure:
 
 def rotated_code(codes: pd.DataFrame) -> Figure:
     """Draw what `companion.experiments.pages.rotated_codes` returns: a panel per code, estimates as dots."""
-    use_style()
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.4), sharey=True, layout="constrained")
     for axes, (title, rows) in zip(panels, codes.groupby("code", sort=False), strict=True):
         axes.axhline(rows.joint.iloc[0], color=ORANGE, label=r"$I(X;Z)$")

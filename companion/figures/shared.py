@@ -135,10 +135,10 @@ def named_and_strongest(
     return rows, dots
 
 
-def mark_significant(axes: Axes, dots: Tensor) -> None:
+def mark_significant(axes: Axes, dots: Tensor, size: float = 2.5, edge: float = 0.4) -> None:
     """Draw a dot on every cell of a heat map where `dots` (rows, columns) is true."""
     place = dots.nonzero().numpy() + 0.5
-    axes.plot(place[:, 1], place[:, 0], "o", color="#d5d8db", ms=2.5, mec="#3a3f44", mew=0.4)
+    axes.plot(place[:, 1], place[:, 0], "o", color="#d5d8db", ms=size, mec="#3a3f44", mew=edge)
     axes.tick_params(length=0)
 
 

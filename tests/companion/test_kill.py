@@ -4,11 +4,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
-from conftest import project_with_a_notebook
+from conftest import VAEMI, project_with_a_notebook
 
 BODY = """\
 import time
@@ -20,7 +19,7 @@ Run("tiny").finish(data=Provenance("none", True, 0, "0"), values={"beta": beta},
 Path("begun").touch()
 time.sleep(seconds)
 """
-COMMAND = [sys.executable, "-c", "import sys; from vaemi.cli import main; sys.exit(main())", "run", "tiny"]
+COMMAND = [*VAEMI, "run", "tiny"]
 
 
 @pytest.mark.slow

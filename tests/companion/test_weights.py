@@ -10,6 +10,7 @@ import vaemi
 from companion import runs
 from companion import weights as trained_weights
 from companion.errors import RunError
+from companion.experiments.shared import spectrum_values
 from companion.reference import load_reference
 from companion.weights import train_or_load
 from vaemi import objectives
@@ -165,20 +166,12 @@ def test_a_notebook_is_shown_as_it_was_run(tmp_path, monkeypatch):
 
 def test_a_model_of_the_reference_run_is_ready_to_use(tmp_path, tiny_images):
     folder = tmp_path / "results" / "paper"
-    (tmp_path / "notebooks" / "profiles").mkdir(parents=True)
     fit(tiny_images, folder / "weights")
     # Loaded, not trained: convolutions of a trained model's memory layout round differently on some machines.
     made = fit(tiny_images, folder / "weights", trained_only=True)
     mean, log_variance = posterior(made.model, tiny_images)
     information = vaemi.factor_information(mean, log_variance)
-    values = {
-        "information_nats": information.nats.tolist(),
-        "information_stderr_nats": information.stderr.tolist(),
-        "information_leave_one_out_nats": information.leave_one_out.tolist(),
-        "sigma_star": information.marginal_std.tolist(),
-        "information_samples": information.n_samples,
-    }
-    result = {"values": values, "manifest": {"weights": made.weights.name}}
+    result = {"values": spectrum_values(information), "manifest": {"weights": made.weights.name}}
     (folder / "mnist.json").write_text(json.dumps(result))
     reference = load_reference("mnist", tmp_path)
     again = vaemi.factor_information(*posterior(reference.model, tiny_images))

@@ -135,8 +135,8 @@ def factor_orders(
     Returns
     -------
     dict of name to Tensor, shape (H,)
-        ``information`` is that of `information.ranking`; ``kl`` ranks by E_x KL(q(z_h|x) || p(z_h)); ``variance`` by the
-        marginal standard deviation sigma*_h; ``random 0``, ``random 1``, ... are permutations.
+        ``information`` is that of `information.ranking`; ``kl`` ranks by E_x KL(q(z_h|x) || p(z_h)); ``variance`` by
+        the marginal standard deviation sigma*_h; ``random 0``, ``random 1``, ... are permutations.
     """
     generator = torch.Generator().manual_seed(seed)
     return {
