@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import platformdirs
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from companion.data import _celeba_layout as layout
 from companion.data import drawn_faces
 from companion.data._picture_cache import PictureCache, damaged, picture_cache
-from companion.data.sources import Provenance, checksum, data_root
+from companion.data.sources import Provenance, checksum, data_root, user_cache
 from companion.errors import DataError
 
 SOURCES = ("folder", "drawn")
@@ -159,7 +158,7 @@ def status() -> list[str]:
             sentences = [f"{len(pictures.stamps):,} of {layout.COMPLETE:,} pictures in {pictures.place}."]
     except DataError as error:
         sentences = [str(error)]
-    sentences += [f"There is no {name}." for name in _missing_tables()]
+    sentences += [f"There is no {name}." for name in layout.MD5 if layout.table_file(folder(), name) is None]
     for home in _cache_folders(folder()):
         if caches := list(home.glob("*.npy")):
             total = sum(path.stat().st_size for path in caches)
@@ -176,7 +175,7 @@ def check() -> list[str]:
         try:
             tables = layout.read_tables(folder())
             with layout.open_pictures(folder()) as pictures, ThreadPoolExecutor(_processors()) as pool:
-                names = _used_names(tables, pictures)
+                names = _used_names(tables.listed(), pictures)
                 progress = tqdm(names, desc="CelebA", unit="picture", mininterval=2)
                 decoded = pool.map(lambda name: _decode(pictures, name, 64, 148), progress)
                 faults = {name: found for name, found in zip(names, decoded, strict=True) if isinstance(found, str)}
@@ -213,13 +212,8 @@ def _anything_there() -> bool:
     )
 
 
-def _missing_tables() -> list[str]:
-    return [name for name in layout.MD5 if layout.table_file(folder(), name) is None]
-
-
-def _used_names(tables: layout.Tables, pictures: layout.Pictures) -> list[str]:
+def _used_names(listed: pd.Index | None, pictures: layout.Pictures) -> list[str]:
     """Return the names that every table lists and that have a picture, in the order of the first table."""
-    listed = tables.listed()
     if listed is None:
         return sorted(pictures.stamps)
     return [name for name in listed if name in pictures.stamps]
@@ -230,7 +224,7 @@ def _load_folder(size: int, crop: int, max_corrupt: int | None, say: Callable[[s
     listed = tables.listed()
     with layout.open_pictures(folder()) as pictures, ThreadPoolExecutor(threads) as pool:
         found = len(pictures.stamps)
-        used = _used_names(tables, pictures)
+        used = _used_names(listed, pictures)
         n_listed = found if listed is None else len(listed)
         if len(used) < len(layout.SPLITS):
             raise DataError(
@@ -412,8 +406,7 @@ def _faces(
 
 def _cache_folders(data_set: Path) -> list[Path]:
     """Return the folders for the caches of a data set: beside it, else in the user's cache folder."""
-    user_cache = platformdirs.user_cache_path("vaemi", appauthor=False)
-    return [data_set / _CACHES, user_cache / data_set.name / _CACHES]
+    return [data_set / _CACHES, user_cache() / data_set.name / _CACHES]
 
 
 def _processors() -> int:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from companion.data.sources import DataError, data_root
+from companion.data.sources import data_root
+from companion.errors import DataError
 
 EEG_CHANNELS = (
     *("Fp1", "AF3", "F3", "F7", "FC5", "FC1", "C3", "T7", "CP5", "CP1", "P3", "P7", "PO3", "O1", "Oz", "Pz"),

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from companion.data import _celeba_layout as layout
 from companion.data import _face_drawing
 from companion.data.sources import writable_folder
 from companion.errors import DataError
@@ -102,8 +103,6 @@ ATTRIBUTE_FACTORS: dict[str, tuple[str, ...]] = {name: (rule[0],) for name, rule
 # sRGB, from the factor's low end to its high end, equally spaced.
 _SKIN = [(243, 219, 203), (236, 200, 173), (218, 170, 134), (180, 128, 93), (132, 88, 62), (92, 61, 46)]
 _HAIR = [(24, 20, 20), (52, 36, 28), (92, 58, 38), (140, 80, 44), (190, 136, 76), (230, 196, 136)]
-
-_PICTURES = "img_align_celeba"
 
 
 def sample_factors(n: int, seed: int = 0) -> Tensor:
@@ -255,11 +254,11 @@ def write(
     ends = [round(n * splits[0]), round(n * (splits[0] + splits[1]))]
     parts = np.searchsorted(ends, np.arange(n), side="right")
     tables = {
-        "list_attr_celeba.txt": _attribute_table(names, factors),
-        "identity_CelebA.txt": "".join(f"{name} {number}\n" for number, name in enumerate(names, 1)),
-        "list_eval_partition.txt": "".join(f"{name} {part}\n" for name, part in zip(names, parts, strict=True)),
+        layout.ATTRIBUTES: _attribute_table(names, factors),
+        layout.IDENTITIES: "".join(f"{name} {number}\n" for number, name in enumerate(names, 1)),
+        layout.PARTITION: "".join(f"{name} {part}\n" for name, part in zip(names, parts, strict=True)),
         # Nine digits give a float32 back exactly.
-        "generating_factors.csv": pd.DataFrame(factors.numpy(), pd.Index(names, name="image"), FACTOR_NAMES).to_csv(
+        layout.FACTORS: pd.DataFrame(factors.numpy(), pd.Index(names, name="image"), FACTOR_NAMES).to_csv(
             float_format="%.9g", lineterminator="\n"
         ),
     }
@@ -270,8 +269,8 @@ def write(
         scratch = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
         try:
-            (scratch / _PICTURES).mkdir(parents=True)
-            _write_pictures(scratch / _PICTURES, names, factors)
+            (scratch / layout.PICTURES).mkdir(parents=True)
+            _write_pictures(scratch / layout.PICTURES, names, factors)
             for name, text in tables.items():
                 (scratch / name).write_bytes(text.encode("ascii"))
             if folder.exists():

@@ -23,7 +23,8 @@ from companion.data import deap, simulated_eeg
 from companion.data.deap import BANDS, BASELINE_SAMPLES, EEG_CHANNELS, SAMPLE_RATE, Recording
 from companion.data.deap import check as check
 from companion.data.deap import status as status
-from companion.data.sources import DataError, Provenance, checksum, data_root, writable_folder
+from companion.data.sources import Provenance, checksum, data_root, writable_folder
+from companion.errors import DataError
 from vaemi._checkpoints import fingerprint
 from vaemi._files import atomic_write, exclusive_lock
 
@@ -118,7 +119,7 @@ def load(
     if source == "folder" and not paths:
         raise DataError(f"{deap.folder()} holds no .dat file. {deap.how_to_get()}")
     problems: list[str] = []
-    from_deap = source == "folder" or (source == "auto" and bool(paths))
+    from_deap = source != "simulated" and bool(paths)
     if from_deap:
         folder, count = deap.folder(), len(paths)
         recordings = deap.usable(problems)

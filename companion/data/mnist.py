@@ -202,8 +202,10 @@ def _fetch(sources: tuple[str, ...], say: Callable[[str], None]) -> None:
             exclusive_lock(folder / ".fetch.lock", waiting),
             TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary,
         ):
-            missing = missing_files()  # none if another process has fetched them
-            for source in sources if missing else ():
+            missing = missing_files()
+            if not missing:  # another process has fetched them
+                return
+            for source in sources:
                 scratch = Path(temporary, source)
                 scratch.mkdir()
                 try:
@@ -217,8 +219,6 @@ def _fetch(sources: tuple[str, ...], say: Callable[[str], None]) -> None:
                 (scratch / _ORIGIN).replace(folder / _ORIGIN)
                 for name in missing:
                     (fetched / name).replace(folder / name)
-                return
-            if not missing:
                 return
     except OSError as error:
         raise DataError(f"MNIST cannot be kept in {folder} ({error.strerror or error}): {CHOOSE_ROOT}") from None

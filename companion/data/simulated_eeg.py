@@ -48,7 +48,8 @@ from companion.data.deap import (
     SAMPLES,
     Recording,
 )
-from companion.data.sources import DataError, writable_folder
+from companion.data.sources import writable_folder
+from companion.errors import DataError
 from vaemi._files import atomic_write
 
 # Standard deviations over people: size of an effect and scale of the recording, both relative to their means, log gain

@@ -43,13 +43,18 @@ class Provenance:
         return asdict(self)
 
 
+def user_cache() -> Path:
+    """Return the user's cache folder of this project."""
+    return platformdirs.user_cache_path("vaemi", appauthor=False)
+
+
 def data_root() -> Path:
     """Return the folder of all data sets: see `set_data_root`, then $VAEMI_DATA, then the user's cache folder."""
     if _chosen_root is not None:
         return _chosen_root
     if from_environment := os.environ.get("VAEMI_DATA"):
         return Path(from_environment).expanduser()
-    return platformdirs.user_cache_path("vaemi", appauthor=False)
+    return user_cache()
 
 
 def set_data_root(path: str | os.PathLike[str] | None) -> None:

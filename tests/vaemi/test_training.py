@@ -17,6 +17,7 @@ import pytest
 import torch
 from conftest import same_weights, tiny
 
+from vaemi._checkpoints import checksum
 from vaemi.errors import TrainingError
 from vaemi.information.bounds import reverse_water_filling
 from vaemi.models import LinearVAE, as_float
@@ -379,3 +380,10 @@ def test_two_processes_are_forks_of_a_notebooks_kernel(tiny_images):
     alone = train_tiny(tiny_images, precision="32-true")
     assert int(steps) == 25
     assert float(objective) == pytest.approx(float(alone.history.objective[-1]), rel=1e-5)
+
+
+def test_checksum_sees_values_shapes_and_types():
+    a = torch.arange(6)
+    different = [a, a + 1, a.reshape(2, 3), a.int(), torch.arange(5)]
+    assert len({checksum(tensor) for tensor in different}) == len(different)
+    assert checksum(a.reshape(2, 3).T) == checksum(a.reshape(2, 3).T.contiguous())
