@@ -22,8 +22,8 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup, SoupStrainer
 from bs4.element import Tag
 from spellchecker import SpellChecker
+from templates import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 WORDS = ROOT / "book" / "words.txt"
 
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import nbformat
 import yaml
+from templates import ROOT
 
 from companion import selfcheck
 from companion.errors import CompanionError
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "book" / "exercises"
 NUMBERS = FOLDER / "answers.json"
 CHECKS = FOLDER / "checks.yaml"

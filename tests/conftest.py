@@ -38,22 +38,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
-def pages_of_the_book():
-    """The addresses of the site's pages, in the order of the table of contents."""
-    import yaml
-
-    def files(entry):
-        if isinstance(entry, dict):
-            entry = list(entry.items())
-            yield from (value for key, value in entry if key in ("root", "file"))
-            entry = [value for _, value in entry]
-        if isinstance(entry, list):
-            for part in entry:
-                yield from files(part)
-
-    return [f"{name}.html" for name in files(yaml.safe_load((ROOT / "_toc.yml").read_text()))]
-
-
 @pytest.fixture(scope="session", autouse=True)
 def data_root(tmp_path_factory):
     """An empty data root, in this process and in those it starts."""

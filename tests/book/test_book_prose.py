@@ -1,16 +1,14 @@
 """The prose: no number is typed that a run could change, words are listed once, and pages agree with what they name."""
 
 import re
-import sys
 
+import build
+import checks
 import nbformat
 import pytest
-from conftest import ROOT, pages_of_the_book, vaemi_command
+from conftest import ROOT, vaemi_command
 from pybtex.database import parse_file
 from spellchecker import SpellChecker
-
-sys.path.append(str(ROOT / "book"))
-import checks
 
 # Numbers with these units are results, unless they are listed here: on every page, or on those whose paths begin so.
 _MEASURED = re.compile(
@@ -78,9 +76,9 @@ def test_the_word_list_is_sorted_and_every_word_is_needed():
     assert needless == []
 
 
-@pytest.mark.parametrize("page", pages_of_the_book())
+@pytest.mark.parametrize("page", build.pages(ROOT))
 def test_a_page_begins_with_what_it_gives_takes_and_needs(page):
-    path = (ROOT / page).with_suffix(".md")
+    path = ROOT / f"{page}.md"
     text = (
         path.read_text() if path.exists() else nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells[0].source
     )

@@ -5,19 +5,16 @@ import math
 import os
 import re
 import shutil
-import sys
 import types
 
+import build
+import checks
+import exercises
 import jinja2
 import nbformat
 import pytest
 import yaml
 from conftest import ROOT
-
-sys.path.append(str(ROOT / "book"))
-import build
-import checks
-import exercises
 
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><path d="M0 0h10"/></svg>'
 

@@ -1,14 +1,10 @@
 """What the build checks of the site: each check on a small site with the fault, and on one without."""
 
 import http.server
-import sys
 import threading
 
-import pytest
-from conftest import ROOT
-
-sys.path.append(str(ROOT / "book"))
 import checks
+import pytest
 
 FINE = """
 <h2 id="here">The neighbours of a colour<a class="headerlink" href="#">#</a></h2>

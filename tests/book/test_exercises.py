@@ -4,9 +4,10 @@ import json
 import math
 import shutil
 import subprocess
-import sys
 from functools import cache
 
+import build
+import exercises as book
 import numpy as np
 import pytest
 import torch
@@ -14,10 +15,6 @@ from conftest import ROOT
 
 from companion import selfcheck
 from companion.errors import CompanionError
-
-sys.path.append(str(ROOT / "book"))
-import build
-import exercises as book
 
 EXERCISES = {exercise.name: exercise for page in book.PAGES for exercise in book.read(page)}
 CHECKS = book.checks()

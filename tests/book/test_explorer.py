@@ -3,9 +3,9 @@
 import base64
 import json
 import shutil
-import sys
 from pathlib import Path
 
+import explorer
 import nbformat
 import numpy as np
 import pytest
@@ -16,9 +16,6 @@ from safetensors.torch import save_file
 from companion import runs
 from vaemi import influence
 from vaemi.models import ConvVAE
-
-sys.path.append(str(ROOT / "book"))
-import explorer
 
 MOST_BYTES = 3_000_000
 PICTURE = ".explorer-pictures > canvas"

@@ -2,21 +2,17 @@
 
 import io
 import json
-import sys
 import xml.etree.ElementTree as ET
 
+import figures_export as exporter
 import nbformat
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
 from matplotlib import pyplot as plt
 from PIL import Image
 
 from companion import figures
-
-sys.path.append(str(ROOT / "book"))
-import figures_export as exporter
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAMES = ["idea", "mnist-spectrum", "celeba-faces-data", "deap-eeg-areas"]

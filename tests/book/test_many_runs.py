@@ -2,19 +2,16 @@
 
 import re
 import shlex
-import sys
 
 import numpy as np
 import pandas as pd
+import prose_pages
 import pytest
 from conftest import ROOT
 from matplotlib import pyplot as plt
 
 from companion import claims, figures, runs, sweep
 from companion.sweep import REFERENCE_SWEEPS
-
-sys.path.append(str(ROOT / "book"))
-import prose_pages
 
 
 def row(beta, seed, factors, nats, sigma, accuracy):

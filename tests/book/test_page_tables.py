@@ -3,18 +3,14 @@
 import copy
 import json
 import math
-import sys
 
 import nbformat
+import page_tables
 import pandas as pd
+import prose_pages
 import pytest
-from conftest import ROOT
 
 from companion import claims
-
-sys.path.append(str(ROOT / "book"))
-import page_tables
-import prose_pages
 
 NBSP = page_tables.NO_BREAK_SPACE
 

@@ -2,17 +2,14 @@
 
 import json
 import re
-import sys
 
 import nbformat
 import pytest
+import runbox
 from conftest import ROOT
 
 from companion import runs
 from companion.errors import CompanionError
-
-sys.path.append(str(ROOT / "book"))
-import runbox
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 NOWHERE = {"url": "", "branch": "main"}

@@ -1,7 +1,6 @@
 """The page on large data and its benchmark: every script and block runs as it stands; the benchmark knows the truth."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -9,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import scale as bench
 import torch
 from conftest import ROOT
 
@@ -107,19 +107,7 @@ def test_other_frameworks_merge_to_the_same(ran, name, package):
     torch.testing.assert_close(names["info_of_all"].nats, expected.nats, atol=1e-12, rtol=0)
 
 
-@pytest.fixture(scope="module")
-def bench():
-    specification = importlib.util.spec_from_file_location("scale_benchmark", ROOT / "benchmarks" / "scale.py")
-    module = importlib.util.module_from_spec(specification)
-    before = sys.modules.get("estimators")
-    specification.loader.exec_module(module)
-    yield module
-    sys.modules.pop("estimators")
-    if before is not None:
-        sys.modules["estimators"] = before
-
-
-def test_the_truth_of_the_benchmark_is_that_of_its_draws(bench):
+def test_the_truth_of_the_benchmark_is_that_of_its_draws():
     mean, log_variance = bench.draw(20_000, seed=0)
     # q(z) is N(0, 1), so that the Gaussian estimate is the truth, too, and by another formula.
     found = vaemi.factor_information(mean, log_variance, method="gaussian")
@@ -131,7 +119,7 @@ def test_the_truth_of_the_benchmark_is_that_of_its_draws(bench):
 
 
 @pytest.mark.slow
-def test_a_quick_run_of_the_benchmark(bench, tmp_path, capsys):
+def test_a_quick_run_of_the_benchmark(tmp_path, capsys):
     bench.main(["--quick", "--json", str(tmp_path / "scale.json")])
     made = json.loads((tmp_path / "scale.json").read_text())
     committed = json.loads(bench.Path(bench.__file__).with_suffix(".json").read_text())

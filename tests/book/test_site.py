@@ -5,10 +5,12 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import build
+import figures_export
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from conftest import ROOT, pages_of_the_book
+from conftest import ROOT
 
 import vaemi
 import vaemi.influence
@@ -16,7 +18,7 @@ import vaemi.information
 
 pytestmark = pytest.mark.slow
 
-PAGES = pages_of_the_book()
+PAGES = [f"{page}.html" for page in build.pages(ROOT)]
 # One page of each kind: the claims, maths and proofs, notebook output and the explorer, tables, exercises, the API,
 # definitions, citations, and pages that Sphinx makes.
 KINDS = [
@@ -141,9 +143,6 @@ def test_next_leads_through_the_whole_book_and_previous_back(site):
 
 
 def test_every_figure_is_exported_for_slides(smoke_results, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "book"))
-    import figures_export
-
     monkeypatch.setattr(figures_export, "to_png", lambda svg: b"")  # tested elsewhere; half a minute here
     found = figures_export.export("smoke", smoke_results, tmp_path / "figures")
     in_notebooks = sum(

@@ -1,6 +1,5 @@
 """`make reference`: the forecast, and what becomes of a run that is there."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -8,13 +7,10 @@ import sys
 
 import pandas as pd
 import pytest
+import reference
 from conftest import ROOT
 
 from companion.weights import train_or_load
-
-specification = importlib.util.spec_from_file_location("workflow_reference", ROOT / "workflow" / "reference.py")
-reference = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(reference)
 
 
 def test_without_an_earlier_run_there_is_nothing_to_go_by(tmp_path):

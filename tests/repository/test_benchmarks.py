@@ -3,29 +3,18 @@
 import importlib.util
 import json
 import math
-import sys
 
+import estimators as bench
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from scipy.stats import norm
 
 import vaemi
 
 
 @pytest.fixture(scope="module")
-def bench():
-    specification = importlib.util.spec_from_file_location("estimators", ROOT / "benchmarks" / "estimators.py")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # dataclasses look their module up
-    specification.loader.exec_module(module)
-    yield module
-    del sys.modules[specification.name]
-
-
-@pytest.fixture(scope="module")
-def quick(bench, tmp_path_factory):
+def quick(tmp_path_factory):
     """Standard output and JSON of a quick run."""
     path = tmp_path_factory.mktemp("benchmark") / "estimators.json"
     with pytest.MonkeyPatch.context() as patch:
@@ -35,7 +24,7 @@ def quick(bench, tmp_path_factory):
     return "\n".join(printed), json.loads(path.read_text())
 
 
-def test_reference_of_a_gaussian_channel(bench):
+def test_reference_of_a_gaussian_channel():
     # mu at the quantiles of N(0, 1 - s^2): q(z) tends to N(0, 1), I to -log s.
     sigma = 0.3
     mean = math.sqrt(1 - sigma**2) * norm.ppf((np.arange(4000) + 0.5) / 4000)
@@ -44,19 +33,19 @@ def test_reference_of_a_gaussian_channel(bench):
     assert nats[0] == pytest.approx(-math.log(sigma), abs=2e-4)  # of the missing tails
 
 
-def test_reference_of_cases_known_exactly(bench):
+def test_reference_of_cases_known_exactly():
     apart = torch.tensor([[-40.0, 2.0], [40.0, 2.0]])
     assert bench.reference(apart, torch.zeros(2, 2)) == pytest.approx([math.log(2), 0], abs=1e-12)
 
 
-def test_reference_has_converged(bench):
+def test_reference_has_converged():
     mean, log_variance = bench.simulate(200)
     mean, log_variance = mean[:, ::5], log_variance[:, ::5]
     coarse, fine = (bench.reference(mean, log_variance, steps) for steps in (8, 16))
     np.testing.assert_allclose(coarse, fine, atol=1e-12)
 
 
-def test_simulated_encoder(bench):
+def test_simulated_encoder():
     mean, log_variance = bench.simulate(3000)
     assert mean.shape == log_variance.shape == (3000, bench.H)
     assert mean.dtype == torch.float32
@@ -76,7 +65,7 @@ def test_simulated_encoder(bench):
     torch.testing.assert_close(tenfold, 10 * mean)
 
 
-def test_peers_estimate_what_they_should(bench):
+def test_peers_estimate_what_they_should():
     mean, log_variance = bench.simulate(1000)
     some = bench.subset(8, bench.FOLLOWING)
     mean, log_variance = mean[:, some], log_variance[:, some]
@@ -89,7 +78,7 @@ def test_peers_estimate_what_they_should(bench):
     assert bench.scikit_learn_ksg(mean, log_variance, 1000) == pytest.approx(truth, abs=0.15)
 
 
-def test_log_sum_exp_of_all_samples_is_that_of_torch(bench):
+def test_log_sum_exp_of_all_samples_is_that_of_torch():
     mean, log_variance = (values[:, [0, 30]] for values in bench.simulate(100))
     noise = torch.randn(100, 2, generator=torch.Generator().manual_seed(1))
     sigma = (0.5 * log_variance).exp()
@@ -100,13 +89,13 @@ def test_log_sum_exp_of_all_samples_is_that_of_torch(bench):
     assert bench.log_sum_exp(mean, log_variance, 100) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_fixed_bins_break_where_z_is_rescaled(bench):
+def test_fixed_bins_break_where_z_is_rescaled():
     mean, log_variance = (values[:, :24] for values in bench.simulate(300, 10.0))
     error = np.abs(bench.fixed_bins(mean, log_variance, 300) - bench.reference(mean, log_variance))
     assert error.max() > 0.5
 
 
-def test_quick_run_measures_what_can_run(bench, quick):
+def test_quick_run_measures_what_can_run(quick):
     text, result = quick
     expected = {(name, 120, 1.0) for name in bench.ESTIMATORS} | {(bench.OURS, 120, 10.0)}
     assert {(row["estimator"], row["m"], row["scale"]) for row in result["rows"]} == expected
@@ -121,7 +110,7 @@ def test_quick_run_measures_what_can_run(bench, quick):
         assert 0 <= row["largest_error"] < (1e-6 if row["estimator"] == bench.OURS else 1)
 
 
-def test_parts_are_projected_in_proportion(bench):
+def test_parts_are_projected_in_proportion():
     name, m = "Monte-Carlo log-sum-exp", 50_000
     estimator = bench.ESTIMATORS[name]
     factors = bench.measured_factors(estimator, m)
@@ -136,7 +125,7 @@ def test_parts_are_projected_in_proportion(bench):
     assert "projected from 4 factors and 5,000 samples; error on 4 factors" in bench.remarks(row)
 
 
-def test_a_measurement_in_a_process_of_its_own(bench):
+def test_a_measurement_in_a_process_of_its_own():
     # Memory is counted above what was there before, and one more block is what this peer needs.
     task = bench.Task("fixed bins, 100 on [-4, 4]", 2000, 1.0, bench.EVERY, 2000, 1)
     result = bench.measure_apart(task, 120)
@@ -145,7 +134,7 @@ def test_a_measurement_in_a_process_of_its_own(bench):
     assert result["peak_megabytes"] is None or 10 < result["peak_megabytes"] < 150
 
 
-def test_failures_become_rows(bench, monkeypatch):
+def test_failures_become_rows(monkeypatch):
     task = bench.Task(bench.OURS, 10, 1.0, bench.EVERY, 10, 1)
     assert bench.measure_apart(task, 0.01) == {"failed": "stopped after 0.01 s"}
     monkeypatch.setattr(bench.sys, "executable", "false")

@@ -1,27 +1,15 @@
 """The benchmark of reading faces: its readers give the same pictures, and its table has all rows."""
 
-import importlib.util
 import json
-import sys
 
+import faces as bench
 import pytest
 import torch
-from conftest import ROOT
 
 from companion.data import celeba
 
 
-@pytest.fixture(scope="module")
-def bench():
-    specification = importlib.util.spec_from_file_location("faces", ROOT / "benchmarks" / "faces.py")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # dataclasses look their module up
-    specification.loader.exec_module(module)
-    yield module
-    del sys.modules[specification.name]
-
-
-def test_both_readers_make_the_same_pictures(bench, own_data_root):
+def test_both_readers_make_the_same_pictures(own_data_root):
     bench.write_pictures(celeba.folder(), 10)
     pictures = bench.load().train.images
     for name, picture in zip(bench.names(10), pictures, strict=False):
@@ -29,7 +17,7 @@ def test_both_readers_make_the_same_pictures(bench, own_data_root):
         assert torch.equal(picture, peer)
 
 
-def test_a_small_run_has_all_rows(bench, tmp_path, capsys):
+def test_a_small_run_has_all_rows(tmp_path, capsys):
     path = tmp_path / "faces.json"
     bench.main(["--pictures", "100", "--batches", "1", "--steps", "1", "--rounds", "1", "--json", str(path)])
     rows = json.loads(path.read_text())["rows"]

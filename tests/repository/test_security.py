@@ -2,7 +2,6 @@
 
 import ast
 import http.server
-import importlib.util
 import json
 import os
 import re
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+import audit_dependencies
 import pytest
 from conftest import ROOT
 
@@ -127,13 +127,6 @@ def test_every_name_in_a_command_of_the_snakefile_is_quoted():
             assert name == "params.edition"
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class _Answer(http.server.BaseHTTPRequestHandler):
     """A database of vulnerabilities that knows one fault, of torch, or something else that answers."""
 
@@ -159,12 +152,11 @@ def audited():
         with http.server.HTTPServer(("127.0.0.1", 0), _Answer) as server:
             server.known, server.other = known, other
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            status = audit.main(f"http://127.0.0.1:{server.server_port}/")
+            status = audit_dependencies.main(f"http://127.0.0.1:{server.server_port}/")
             server.shutdown()
         return status
 
-    audit = script("audit_dependencies")
-    ask.accepted = audit.ACCEPTED
+    ask.accepted = audit_dependencies.ACCEPTED
     return ask
 
 
@@ -183,7 +175,7 @@ def test_an_answer_of_something_else_is_not_an_audit(audited, other, capsys):
 
 
 def test_without_a_network_the_audit_says_so_in_one_sentence(capsys):
-    assert script("audit_dependencies").main("http://127.0.0.1:9/") == 0
+    assert audit_dependencies.main("http://127.0.0.1:9/") == 0
     out = capsys.readouterr().out
     assert out.startswith("The dependencies were not audited")
     assert out.count("\n") == 1
