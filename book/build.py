@@ -107,7 +107,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "profiles": _profiles(),
         "idea": prose_pages.idea(generated),
         "benchmark": prose_pages.estimators(generated),
-        "limits": prose_pages.limits(generated),
+        "limits": prose_pages.limits(numbers["mnist"], generated),
         "scale": prose_pages.scale(generated),
     }
     rows = [claim for claim in claims.load(profile, results) if claim["experiment"] in notebooks]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def idea(generated: Path) -> dict[str, float]:
     return {"used_nats": pages.used_factor_nats()}
 
 
-def limits(generated: Path) -> dict[str, Any]:
-    """Draw the figure of `book/beyond.md`."""
+def limits(mnist: Mapping[str, Any], generated: Path) -> dict[str, Any]:
+    """Draw the figure of `book/beyond.md`, which also quotes the values of a MNIST run."""
     codes = pages.rotated_codes()
     _save(figures.rotated_code(codes), generated / "fig-beyond-turned.svg")
     shares = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01}
@@ -43,6 +44,8 @@ def limits(generated: Path) -> dict[str, Any]:
     smallest = optimize.brentq(lambda p: -p * math.log(p) - (1 - p) * math.log1p(-p) - claims.THRESHOLD, 1e-12, 0.5)
     return {
         "turned": pages.rotated_numbers(codes),
+        "copies": pages.noisy_copies(),
+        "damage": pages.damage_correlation(mnist["information_nats"], mnist["removal_damage"]),
         "flag_nats": {name: pages.rare_flag(share) for name, share in shares.items()},
         "smallest_flag_percent": 100 * float(smallest),
     }

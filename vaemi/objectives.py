@@ -339,8 +339,8 @@ class AVAE(Objective):
     r"""Autoencoding VAE: the ELBO, and a penalty on an encoder that disagrees with itself on reconstructions.
 
     :math:`D + \beta\, KL + C`. The reconstruction of x is encoded again, and the term `self_consistency`, C in nats per
-    sample, is the KL divergence of its posterior from N(rho z, 1 - rho^2), averaged over z ~ q(z|x). No gradient flows
-    through the reconstruction: C trains the encoder only.
+    sample, is the KL divergence of its posterior from N(rho z', 1 - rho^2), averaged over z' ~ q(z|x), which are
+    independent of the draw that was decoded. No gradient flows through the reconstruction: C trains the encoder only.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from companion import claims
 from vaemi import factor_information
 
 
@@ -72,6 +73,34 @@ def rotated_numbers(codes: pd.DataFrame) -> dict[str, float]:
         numbers[f"{name}_factor"] = float(max(start.factor_1, start.factor_2))
         numbers[f"{name}_turned_factor"] = float(turned.factor_1)
     return numbers
+
+
+def noisy_copies(ratio: float = 19.0) -> dict[str, float]:
+    """Return the nats of two factors that report the same Gaussian mean with independent noise.
+
+    Parameters
+    ----------
+    ratio : float
+        Variance of the mean divided by that of the noise.
+
+    Returns
+    -------
+    dict
+        `ratio`; the nats of `each` factor, 1/2 log(1 + ratio); their `sum`; and both together, `joint`,
+        1/2 log(1 + 2 ratio), as the average of two readings has half the noise.
+    """
+    each = 0.5 * float(np.log1p(ratio))
+    return {"ratio": ratio, "each": each, "sum": 2 * each, "joint": 0.5 * float(np.log1p(2 * ratio))}
+
+
+def damage_correlation(information: Sequence[float], damage: Sequence[float]) -> dict[str, float]:
+    """Return Spearman's correlation of information and damage over the influential and over the ignored factors."""
+    table = pd.DataFrame({"information": information, "damage": damage})
+    is_influential = table.information > claims.THRESHOLD
+    return {
+        name: float(rows.information.corr(rows.damage, method="spearman"))
+        for name, rows in (("influential", table[is_influential]), ("ignored", table[~is_influential]))
+    }
 
 
 def rare_flag(share: float) -> float:

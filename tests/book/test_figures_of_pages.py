@@ -50,6 +50,20 @@ def test_estimates_agree_with_the_closed_form():
     plt.close(figures.rotated_code(codes))
 
 
+def test_noisy_copies_together_hold_more_than_one_and_less_than_their_sum():
+    copies = pages.noisy_copies(9.0)
+    x = np.random.default_rng(0).standard_normal((100_000, 1)).repeat(2, 1)
+    code = 3 * x, np.zeros_like(x)
+    assert copies["joint"] == pytest.approx(vaemi.information.gaussian_joint_information(*code), abs=0.01)
+    assert copies["sum"] == pytest.approx(vaemi.factor_information(*code).total, abs=0.02)
+    assert copies["each"] < copies["joint"] < copies["sum"]
+
+
+def test_damage_is_compared_among_influential_and_among_ignored_factors():
+    found = pages.damage_correlation([3.0, 2.0, 1.0, 0.05, 0.04, 0.03], [9.0, 5.0, 4.0, 0.1, 0.2, 0.3])
+    assert found == pytest.approx({"influential": 1.0, "ignored": -1.0})
+
+
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
 def test_a_flag_holds_the_entropy_of_its_group(share):
     entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)

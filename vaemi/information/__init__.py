@@ -6,7 +6,7 @@ All estimators take Gaussian posteriors, as means and log-variances; one for ano
 from .bounds import fano_accuracy_bound, fano_accuracy_bound_exact, reconstruction_bound
 from .distributed import ShareSampler
 from .factors import factor_information
-from .gaussian import gaussian_information, kl_to_prior
+from .gaussian import gaussian_information, gaussian_joint_information, kl_to_prior
 from .joint import JointInformation, TotalCorrelation, joint_information, total_correlation
 from .result import FactorInformation, standard_error
 from .sketch import InformationSketch
@@ -21,6 +21,7 @@ __all__ = [
     "fano_accuracy_bound",
     "fano_accuracy_bound_exact",
     "gaussian_information",
+    "gaussian_joint_information",
     "joint_information",
     "kl_to_prior",
     "reconstruction_bound",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
+from .checks import checked_posterior
 from .result import standard_error
 
 
@@ -35,6 +39,39 @@ def gaussian_information(
     nats = 0.5 * (variance.log() - (share * log_variance).sum(0))
     influence = 0.5 * (moments / variance - log_variance)
     return nats, standard_error(influence, weight, clusters), variance.sqrt()
+
+
+def gaussian_joint_information(mean: Any, log_variance: Any) -> float:
+    """Return an upper bound on I(X; Z) of all factors together, in nats: E_x KL(q(z|x) || N(m, C)).
+
+    m and C are the mean and the covariance of the aggregated posterior q(z). The bound exceeds I(X; Z) by
+    KL(q(z) || N(m, C)), so it is exact if q(z) is Gaussian, and unlike `joint_information` it is not limited by log M.
+
+    Parameters
+    ----------
+    mean, log_variance : array or tensor, shape (M, H)
+        Posterior means and log-variances of M samples and H factors.
+
+    Returns
+    -------
+    float
+        1/2 (log det C - mean_m sum_h log sigma_h^2), the bound for these M samples. Unless M is much larger than H,
+        their covariance is smaller than that of the population, and so is the bound.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the inputs are unusable; see `factor_information`.
+
+    References
+    ----------
+    Poole et al., On Variational Bounds of Mutual Information, ICML 2019, section 2.1: an upper bound from any density
+    in place of q(z). With one factor and m = 0 it is the paper's estimator.
+    """
+    mean, log_variance = checked_posterior(mean, log_variance)
+    mean, log_variance = mean.double(), log_variance.double()
+    covariance = torch.cov(mean.T, correction=0).reshape(mean.shape[1], -1) + log_variance.exp().mean(0).diag()
+    return 0.5 * float(torch.linalg.slogdet(covariance).logabsdet - log_variance.mean(0).sum())
 
 
 def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
