@@ -108,6 +108,8 @@ def _with_unit(number: str, claim: Mapping[str, Any]) -> str:
 
 # A mapping of more numbers is a curve, which the figures show.
 _MOST_ENTRIES = 14
+# So is a longer list.
+_MOST_SEEDS = 5
 
 
 def compare_with_reference(
@@ -193,12 +195,14 @@ def _numbers_beside(here: Mapping[str, str], there: Mapping[str, str]) -> str:
 
 
 def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the name and the text of every number that is not part of a curve."""
+    """Yield the name and the text of every number, or of one for each seed, that is not part of a curve."""
     for name, value in values.items():
         if not isinstance(value, Mapping):
             entries = {f"`{name}`": value}
         else:
             entries = {f"`{name}`, {key}": one for key, one in value.items()} if len(value) <= _MOST_ENTRIES else {}
         for label, one in entries.items():
-            if isinstance(one, int | float) and not isinstance(one, bool):
-                yield label, f"{one:,}" if isinstance(one, int) else f"{one:.4g}"
+            several = one if isinstance(one, list) and len(one) <= _MOST_SEEDS else [one]
+            if several and all(isinstance(number, int | float) and not isinstance(number, bool) for number in several):
+                texts = [f"{number:,}" if isinstance(number, int) else f"{number:.4g}" for number in several]
+                yield label, ", ".join(texts)

@@ -252,6 +252,6 @@ def price_table(stories: Iterable[Story], margin: float) -> pd.DataFrame:
             ("pruned", story.pruned, int(story.found.kept.sum()), "same"),
             ("shrunk", story.shrunk, story.small.kept.numel(), f"{before:,} to {after:,}"),
         ):
-            lost = "nothing" if change.within(margin) else "too much"
-            rows.append((f"{story.found.source}, {name}", f"{given} to {left}", str(change), lost, weights))
-    return pd.DataFrame(rows, columns=["model", "numbers", "price", "lost", "weights"])
+            within = "yes" if change.within(margin) else "no"
+            rows.append((f"{story.found.source}, {name}", f"{given} to {left}", str(change), within, weights))
+    return pd.DataFrame(rows, columns=["model", "numbers", "price", "within the margin", "weights"])

@@ -76,7 +76,8 @@ REFERENCE = {
     "experiment": "mnist",
     "profile": "paper",
     "data": {"source": "MNIST", "stand_in": False, "n": 70_000, "checksum": "a"},
-    "values": {"total": 35.25, "by_ratio": {"0.1": 93.1}, "curve": {str(i): i for i in range(100)}, "names": ["x"]},
+    "values": {"total": 35.25, "by_ratio": {"0.1": 93.1}, "curve": {str(i): i for i in range(100)}, "names": ["x"],
+               "factors": {"VAE": [12, 13, 11]}, "long": [1] * 9, "none": []},
     "claims": [claim(unit="%", value=11.7, stderr=0.1)],
     "manifest": {
         "parameters": {"steps": 50_000}, "seed": 0, "device": "a machine", "date": "2026-01-01T00:00:00+00:00",
@@ -89,7 +90,7 @@ DEFAULTS = {"steps": 3000, "beta": 6.0}
 @pytest.fixture
 def here():
     result = copy.deepcopy(REFERENCE)
-    result["values"] |= {"total": 36.5, "new": 1}
+    result["values"] |= {"total": 36.5, "factors": {"VAE": [18]}, "new": 1}
     result["claims"][0] |= {"value": 14.1, "holds": False}
     result["manifest"] |= {"parameters": {}, "date": "2026-02-02", "duration_seconds": 60.0, "training_seconds": 50.0}
     return result
@@ -105,11 +106,16 @@ def comparison(tmp_path, result, reference=REFERENCE):
     return "\n".join(cell.source for cell in notebook.cells[1:])
 
 
-def test_claims_and_single_numbers_are_side_by_side(tmp_path, here):
+def test_claims_and_numbers_are_side_by_side(tmp_path, here):
     rows = cells(comparison(tmp_path, here))
     numbers = [f"11.7{NBSP}±{NBSP}0.1, holds", f"14.1{NBSP}±{NBSP}0.1, does not hold"]
     assert ["C1 Few factors hold much. (%)", "11.7", *numbers] in rows
-    assert rows[-3:] == [["`total`", "35.25", "36.5"], ["`by_ratio`, 0.1", "93.1", "93.1"], ["`new`", "-", "1"]]
+    assert rows[-4:] == [
+        ["`total`", "35.25", "36.5"],
+        ["`by_ratio`, 0.1", "93.1", "93.1"],
+        ["`factors`, VAE", "12, 13, 11", "18"],
+        ["`new`", "-", "1"],
+    ]
 
 
 def test_it_says_what_differs(tmp_path, here):
