@@ -55,8 +55,8 @@ def gaussian_joint_information(mean: Any, log_variance: Any) -> float:
     Returns
     -------
     float
-        1/2 (log det C - mean_m sum_h log sigma_h^2), the bound for these M samples. Unless M is much larger than H,
-        their covariance is smaller than that of the population, and so is the bound.
+        Half of the log determinant of C less mean_m sum_h log sigma_h^2, the bound for these M samples. Unless M is
+        much larger than H, their covariance is smaller than that of the population, and so is the bound.
 
     Raises
     ------
