@@ -19,7 +19,7 @@ from templates import ROOT, markdown_table
 from companion import claims, figures, runs
 from companion.experiments import pages
 from companion.sweep import REFERENCE_SWEEPS
-from companion.words import duration_in_words, ratio_in_words
+from companion.words import duration_in_words, number_in_words, ratio_in_words
 
 SEEDS, PATH = REFERENCE_SWEEPS
 _BENCHMARKS = ROOT / "benchmarks"
@@ -42,10 +42,13 @@ def limits(mnist: Mapping[str, Any], generated: Path) -> dict[str, Any]:
     shares = {"half": 0.5, "tenth": 0.1, "hundredth": 0.01}
     # The smallest group whose membership has an entropy above the threshold.
     smallest = optimize.brentq(lambda p: -p * math.log(p) - (1 - p) * math.log1p(-p) - claims.THRESHOLD, 1e-12, 0.5)
+    damage = pages.damage_correlation(mnist["information_nats"], mnist["removal_damage"])
     return {
         "turned": pages.rotated_numbers(codes),
         "copies": pages.noisy_copies(),
-        "damage": pages.damage_correlation(mnist["information_nats"], mnist["removal_damage"]),
+        # A correlation of fewer than two factors is not defined.
+        "damage": {name: number_in_words(None if math.isnan(value) else value) for name, value in damage.items()},
+        "decoder_uses_them": damage["influential"] > 0.5,
         "flag_nats": {name: pages.rare_flag(share) for name, share in shares.items()},
         "smallest_flag_percent": 100 * float(smallest),
     }

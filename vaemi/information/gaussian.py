@@ -1,4 +1,4 @@
-"""The paper's estimator for Gaussian posteriors, which takes the aggregated posterior for a zero-mean Gaussian too."""
+"""The paper's estimator for Gaussian posteriors, which takes the aggregated posterior for a Gaussian too."""
 
 from __future__ import annotations
 
