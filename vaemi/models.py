@@ -16,16 +16,22 @@ from vaemi.information.checks import checked_choice
 __all__ = ["MLPVAE", "VAE", "ConvVAE", "LinearVAE", "posterior"]
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.1)}
+_Weighted = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 _OUTPUTS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
 
 
 class GaussianLikelihood(nn.Module):
     """Gaussian likelihood ``N(x; decode(z), sigma^2 I)`` with one sigma for all pixels, parametrized by its log."""
 
+    log_sigma: Tensor
+
     def __init__(self, initial_sigma: float = 1.0, learned: bool = True) -> None:
         super().__init__()
         if not initial_sigma > 0:
             raise ValueError(f"The standard deviation of the likelihood is {initial_sigma}: give a number > 0.")
+        self._add_parameter(initial_sigma, learned)
+
+    def _add_parameter(self, initial_sigma: float, learned: bool) -> None:
         self.log_sigma = nn.Parameter(torch.tensor(math.log(initial_sigma)), requires_grad=learned)
 
     @property
@@ -38,6 +44,18 @@ class GaussianLikelihood(nn.Module):
         squared_error = (x - reconstruction).flatten(1).square().sum(1)
         n = x[0].numel()
         return n * (self.log_sigma + 0.5 * math.log(2 * math.pi)) + 0.5 * squared_error * (-2 * self.log_sigma).exp()
+
+
+class SigmaLikelihood(GaussianLikelihood):
+    """Gaussian likelihood whose parameter is sigma itself, so that an optimizer's steps are steps of sigma."""
+
+    def _add_parameter(self, initial_sigma: float, learned: bool) -> None:
+        self.standard_deviation = nn.Parameter(torch.tensor(float(initial_sigma)), requires_grad=learned)
+
+    @property
+    def log_sigma(self) -> Tensor:  # type: ignore[override]
+        """Log of the standard deviation, a scalar."""
+        return self.standard_deviation.log()
 
 
 class VAE(nn.Module):
@@ -97,10 +115,13 @@ class ConvVAE(VAE):
     activation : {"relu", "leaky_relu"}
         Activation after the other layers. A ReLU that is 0 for all inputs early in training stays so; a leaky one
         recovers.
-    initialization : {"torch", "he"}
-        Initial weights: PyTorch's default, or the wider ones that He et al. (2015) derive for such activations.
+    initialization : {"torch", "he", "glorot"}
+        Initial weights: PyTorch's default; the wider ones that He et al. (2015) derive for such activations; or the
+        uniform ones of Glorot and Bengio (2010), Keras's default. The latter two start with zero biases.
     learned_sigma : bool
         Whether training may change the standard deviation.
+    sigma_parameter : {"log_sigma", "sigma"}
+        Parameter of the likelihood: the log of the standard deviation, or the standard deviation itself.
 
     Raises
     ------
@@ -110,6 +131,7 @@ class ConvVAE(VAE):
     References
     ----------
     He et al., Delving Deep into Rectifiers, ICCV 2015.
+    Glorot and Bengio, Understanding the Difficulty of Training Deep Feedforward Neural Networks, AISTATS 2010.
     """
 
     def __init__(
@@ -123,6 +145,7 @@ class ConvVAE(VAE):
         activation: str = "relu",
         initialization: str = "torch",
         learned_sigma: bool = True,
+        sigma_parameter: str = "log_sigma",
     ) -> None:
         super().__init__()
         depth, height, width = image_shape
@@ -135,7 +158,8 @@ class ConvVAE(VAE):
             )
         checked_choice("output", output, _OUTPUTS)
         checked_choice("activation", activation, _ACTIVATIONS)
-        checked_choice("initialization", initialization, ("torch", "he"))
+        checked_choice("initialization", initialization, ("torch", *_INITIALIZERS))
+        checked_choice("sigma_parameter", sigma_parameter, _LIKELIHOODS)
         self.latent_dim = latent_dim
         self.hyperparameters = {
             "model": type(self).__name__,
@@ -146,8 +170,10 @@ class ConvVAE(VAE):
             "output": output,
             "initial_sigma": float(initial_sigma),
             "activation": activation,
-            # The default is left out: names of trainings from before there was a choice stay the same.
+            # The older choices are left out: names of trainings from before there were others stay the same.
+            **({"initialization": "glorot"} if initialization == "glorot" else {}),
             **({} if learned_sigma else {"learned_sigma": False}),
+            **({} if sigma_parameter == "log_sigma" else {"sigma_parameter": sigma_parameter}),
         }
         active = _ACTIVATIONS[activation]
         inner = (channels[-1], height // shrink, width // shrink)
@@ -167,9 +193,9 @@ class ConvVAE(VAE):
             *_stack(nn.ConvTranspose2d, [*reversed(channels), depth], active)[:-1],
             _OUTPUTS[output](),
         )
-        if initialization == "he":
-            self.apply(_he_initialize)
-        self.likelihood = GaussianLikelihood(initial_sigma, learned=learned_sigma)
+        if initialization != "torch":
+            self.apply(partial(_initialize, _INITIALIZERS[initialization]))
+        self.likelihood = _LIKELIHOODS[sigma_parameter](initial_sigma, learned=learned_sigma)
 
 
 class LinearVAE(VAE):
@@ -289,10 +315,22 @@ def _stack(
     return layers
 
 
-def _he_initialize(layer: nn.Module) -> None:
-    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        # PyTorch counts the inputs along the second axis, but those of a transposed convolution are along the first.
-        nn.init.kaiming_uniform_(layer.weight, mode="fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
+def _he_uniform(layer: _Weighted) -> None:
+    # PyTorch counts the inputs along the second axis, but those of a transposed convolution are along the first.
+    nn.init.kaiming_uniform_(layer.weight, mode="fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
+
+
+def _glorot_uniform(layer: _Weighted) -> None:
+    nn.init.xavier_uniform_(layer.weight)
+
+
+_INITIALIZERS: dict[str, Callable[[_Weighted], None]] = {"he": _he_uniform, "glorot": _glorot_uniform}
+_LIKELIHOODS = {"log_sigma": GaussianLikelihood, "sigma": SigmaLikelihood}
+
+
+def _initialize(weights: Callable[[_Weighted], None], layer: nn.Module) -> None:
+    if isinstance(layer, _Weighted):
+        weights(layer)
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 

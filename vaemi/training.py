@@ -32,6 +32,7 @@ __all__ = ["History", "Training", "train"]
 # Raise this number whenever the same settings begin to give another model: older trainings are then not found.
 _RECIPE = 1
 _RECORDED_SAMPLES = 1000
+_ADAM_EPSILON = 1e-8  # PyTorch's
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,13 @@ class Settings:
     beta_warmup: float
     batch_size: int
     learning_rate: float
+    adam_epsilon: float
     schedule: str
     seed: int
     records: int
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "records"):
+        for name in ("steps", "batch_size", "learning_rate", "adam_epsilon", "records"):
             if not getattr(self, name) > 0:
                 raise TrainingError(f"{name} is {getattr(self, name)}: give a number > 0.")
         if not self.beta >= 0:
@@ -137,7 +139,9 @@ class Settings:
         chosen = {name: value for name, value in vars(self).items() if name != "objective"}
         for name in ("beta", "beta_warmup", "learning_rate"):
             chosen[name] = float(chosen[name])
-        # The default objective is left out: names of trainings from before there were others stay the same.
+        # Defaults are left out: names of trainings from before there were others stay the same.
+        if self.adam_epsilon == _ADAM_EPSILON:
+            del chosen["adam_epsilon"]
         if self.objective != BetaVAE():
             chosen["objective"] = {"name": self.objective.name, **asdict(self.objective)}
         return {"recipe": _RECIPE, **model.hyperparameters, **chosen}
@@ -154,6 +158,7 @@ def train(
     beta_warmup: float = 0.0,
     batch_size: int = 100,
     learning_rate: float = 1e-3,
+    adam_epsilon: float = _ADAM_EPSILON,
     schedule: str = "constant",
     seed: int = 0,
     precision: str = "auto",
@@ -185,6 +190,8 @@ def train(
         Samples per step, over all devices together.
     learning_rate : float
         Highest learning rate of Adam.
+    adam_epsilon : float
+        Adam's epsilon. The default is PyTorch's; Keras's is 1e-7.
     schedule : {"constant", "cosine", "one-cycle"}
         "cosine" lowers the learning rate to zero over the steps; "one-cycle" first raises it over 30 % of them.
     seed : int
@@ -223,7 +230,7 @@ def train(
         If Lightning is not installed.
     """
     settings = Settings(
-        steps, objective, beta, beta_warmup, batch_size, learning_rate, schedule, seed, records  # type: ignore[arg-type]
+        steps, objective, beta, beta_warmup, batch_size, learning_rate, adam_epsilon, schedule, seed, records  # type: ignore[arg-type]
     )  # fmt: skip
     if len(samples) < batch_size:
         raise TrainingError(f"There are {len(samples)} samples, fewer than one batch of {batch_size}.")
@@ -371,10 +378,11 @@ def _adam(module: _Loss, settings: Settings) -> torch.optim.Adam:
         # Adam treats each parameter by itself, so that a group with its own settings is an optimizer of its own.
         discriminator = {"params": list(module.discriminator.parameters())}
         groups.append(discriminator | settings.objective.discriminator_adam())
+    chosen: dict[str, Any] = {"lr": settings.learning_rate, "eps": settings.adam_epsilon}
     try:
-        return torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
+        return torch.optim.Adam(groups, **chosen, fused=True)
     except RuntimeError:  # torch before 2.4 fuses on GPUs only, and has noted the wish in each group
-        return torch.optim.Adam([group | {"fused": False} for group in groups], lr=settings.learning_rate)
+        return torch.optim.Adam([group | {"fused": False} for group in groups], **chosen)
 
 
 def _scheduler(optimizer: torch.optim.Adam, settings: Settings) -> torch.optim.lr_scheduler.LRScheduler:

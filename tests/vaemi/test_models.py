@@ -7,7 +7,16 @@ import torch
 from conftest import tiny
 from torch import nn
 
-from vaemi.models import MLPVAE, ConvVAE, GaussianLikelihood, LinearVAE, as_float, build, posterior
+from vaemi.models import (
+    MLPVAE,
+    ConvVAE,
+    GaussianLikelihood,
+    LinearVAE,
+    SigmaLikelihood,
+    as_float,
+    build,
+    posterior,
+)
 
 
 def parameters_by_layer(module):
@@ -79,7 +88,8 @@ def test_data_go_through_and_back_and_codes_stay_float32(model, shape):
         (lambda: ConvVAE((1, 30, 28)), "divisible by 4"),
         (lambda: ConvVAE(latent_dim=0), "positive"),
         (lambda: ConvVAE(output="tanh"), "'relu', 'sigmoid', 'identity'"),
-        (lambda: ConvVAE(initialization="zero"), "'torch', 'he'"),
+        (lambda: ConvVAE(initialization="zero"), "'torch', 'he', 'glorot'"),
+        (lambda: ConvVAE(sigma_parameter="variance"), "'log_sigma', 'sigma'"),
         (lambda: LinearVAE(0, 2), "positive"),
         (lambda: MLPVAE(4, 2, (8, 0)), "positive"),
         (lambda: MLPVAE(4, 2, initial_sigma=-1), "standard deviation"),
@@ -90,11 +100,18 @@ def test_impossible_networks(make, words):
         make()
 
 
-def test_likelihood_is_the_normal_density():
-    likelihood = GaussianLikelihood(0.3)
+@pytest.mark.parametrize("kind", [GaussianLikelihood, SigmaLikelihood])
+def test_likelihood_is_the_normal_density_with_a_gradient_of_its_parameter(kind):
+    likelihood, sigma = kind(0.3), torch.tensor(0.3, requires_grad=True)
     x, reconstruction = torch.rand(4, 1, 5, 5), torch.rand(4, 1, 5, 5)
-    expected = -torch.distributions.Normal(reconstruction, 0.3).log_prob(x).flatten(1).sum(1)
-    torch.testing.assert_close(likelihood.negative_log_likelihood(x, reconstruction), expected)
+    expected = -torch.distributions.Normal(reconstruction, sigma).log_prob(x).flatten(1).sum(1)
+    found = likelihood.negative_log_likelihood(x, reconstruction)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    expected.sum().backward()
+    (parameter,) = likelihood.parameters()
+    # d/d(log sigma) = sigma d/d(sigma)
+    torch.testing.assert_close(parameter.grad, sigma.grad * (0.3 if kind is GaussianLikelihood else 1.0))
 
 
 SPECTRUM, WATER_LEVEL, BETA = torch.tensor([3.0, 1.0, 0.4, 0.1]).double(), 0.3, 2.0
@@ -171,10 +188,11 @@ def test_posterior_of_many_samples_does_not_depend_on_batches(tiny_model, tiny_i
     [
         tiny(),
         ConvVAE((1, 8, 8), 2, (4,), 8, learned_sigma=False),
+        ConvVAE((1, 8, 8), 2, (4,), 8, initialization="glorot", sigma_parameter="sigma"),
         LinearVAE(5, 3),
         MLPVAE(5, 3, [7, 6], initial_sigma=0.4, learned_sigma=False),
     ],
-    ids=lambda model: type(model).__name__,
+    ids=lambda model: f"{type(model).__name__}-{type(model.likelihood).__name__}",
 )
 def test_a_model_is_built_from_its_hyperparameters(model):
     again = build(model.hyperparameters)
@@ -205,3 +223,20 @@ def test_he_weights_are_as_wide_as_derived():
         assert float(layer.weight.detach().var()) == pytest.approx(2 / inputs, rel=0.05)
         assert not layer.bias.any()
     assert float(model.decoder[5].weight.detach().var()) == pytest.approx(2 / (32 * 16), rel=0.05)
+
+
+def test_glorot_weights_are_as_wide_as_keras_makes_them():
+    torch.manual_seed(0)
+    model = ConvVAE(latent_dim=128, hidden_dim=256, initialization="glorot")
+    # Uniform within sqrt(6 / (inputs + outputs)), where a convolution counts its 4 x 4 window in both.
+    for layer, sides in (
+        (model.encoder[2], 16 * (32 + 32)),
+        (model.encoder[5], 1568 + 256),
+        (model.decoder[0], 128 + 256),
+        (model.decoder[5], 16 * (32 + 32)),
+    ):
+        limit = math.sqrt(6 / sides)
+        weights = layer.weight.detach()
+        assert 0.98 * limit < float(weights.abs().max()) <= limit
+        assert float(weights.var()) == pytest.approx(limit**2 / 3, rel=0.05)
+        assert not layer.bias.any()
