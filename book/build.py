@@ -114,7 +114,8 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     reference = claims.load_reference(profile, results)
     parts = {
         "claims": page_tables.claims_table(rows, reference),
-        "claims-rules": page_tables.rules(rows),
+        "verdicts": page_tables.verdicts(rows),
+        "checks": page_tables.checks(rows),
         "claims-notes": page_tables.notes([*rows, *reference]),
         "deviations": prose_pages.deviations(results / claims.REFERENCE / "sweeps" / f"{prose_pages.SEEDS}.csv"),
         # Without its title, as the page has its own.
@@ -122,6 +123,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     }
     for name, text in parts.items():
         (generated / f"{name}.md").write_text(text)
+    numbers |= {"verdicts": claims.summary(rows), "checks": page_tables.checks_in_words(rows)}
     numbers["exercises"] = exercises.stage(source, student)  # last: it strips all staged pages
     config["sphinx"]["config"]["myst_substitutions"] = without_missing(numbers)
     (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True))

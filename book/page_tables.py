@@ -21,34 +21,26 @@ NOTHING = "-"
 
 # --- the claims on the landing page -----------------------------------------------------------------------------------
 
-# What a claim says and what its number counts, short enough for a narrow column.
-LINES = {
-    "C1": ("A few factors hold almost all the information", "share of the factors in use"),
-    "C2": (r"The spread $\sigma^*$ is about 1, used or not", "largest distance from 1"),
-    "C3": ("The most informative factors redraw best", "extra error by spread or at random"),
-    "C4": ("Accuracy falls with the information removed", "accuracy with a tenth of the factors"),
-    "C5": ("Information bounds the error of redrawing", "error of a linear VAE above the bound"),
-    "C6": ("The estimate converges to the truth", "slope of its error; theory says -0.5"),
-    "C7": ("No factors beyond the data's dimension", "runs with as many factors as dimensions"),
-    "C8": ("Used factors predict attributes of faces, and suffice", "gain in classification that they keep"),
-    "C9": ("A factor of EEG goes with emotion", "rank correlation with how people felt"),
-}
+_CLASSES = {"holds in part": "part", "does not hold": "fails", "fails": "fails", "not tested": "untested"}
 
 
 def mark_conclusion(notebook: Any, result: Mapping[str, Any]) -> None:
     """Insert link targets of a run's claims before the cell of its executed notebook that shows their verdicts."""
     targets = "\n".join(f"({_anchor(claim)})=" for claim in result["claims"])
     for index, cell in enumerate(notebook.cells):
-        # The latter in notebooks of earlier versions, which are committed as they were run.
-        if cell.cell_type == "code" and any(shown in cell.source for shown in ("show_verdicts(", "claims.table(")):
+        if cell.cell_type == "code" and "show_verdicts(" in cell.source:
             # A target needs text after it in the same cell.
-            sentence = "Each verdict follows from a rule that was fixed before the run; the rules are below the table."
+            sentence = (
+                "Each verdict follows from a rule. The rules are below the table; their reasons, the words of the "
+                "paper and the history of each rule are on {doc}`the page on verdicts </book/verdicts>`."
+            )
             notebook.cells.insert(index, nbformat.v4.new_markdown_cell(f"{targets}\n{sentence}"))
             return
 
 
 def claims_table(rows: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return the claims of a build as a Markdown table, with a column for the reference run if there is one."""
+    rows = _claims_in(rows)
     columns = {
         "claim": [_claim_in_a_line(claim) for claim in rows],
         "published": [_with_unit(claims.published_in_numbers(claim), claim) for claim in rows],
@@ -57,42 +49,48 @@ def claims_table(rows: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[
         measured = {claim["id"]: _measured(claim) for claim in reference}
         columns["reference run"] = [measured.get(claim["id"], NOTHING) for claim in rows]
     columns["this build"] = [_measured(claim) for claim in rows]
-    columns["verdict"] = [
-        ("holds" if claim["holds"] else "[does not hold]{.fails}") + STAND_IN * claim["data"]["stand_in"]
-        for claim in rows
-    ]
+    columns["verdict"] = [_verdict(claim) for claim in rows]
     return markdown_table(pd.DataFrame(columns))
 
 
-def rules(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rule of each claim's verdict, as a Markdown list."""
-    return "".join(f"- **{claim['id']}** holds when {claim['rule']}.\n" for claim in rows)
-
-
 def notes(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the explanation of the signs in the table of claims, with the stand-in data by claim."""
+    """Return the explanation of the table of claims, with the stand-in data by claim."""
     by_source: dict[str, dict[str, None]] = {}
-    for claim in rows:
+    for claim in _claims_in(rows):
         if claim["data"]["stand_in"]:
             by_source.setdefault(claim["data"]["source"], {})[claim["id"]] = None
-    note = "[The rules](#rules) behind the verdicts are below. A dash: the paper gives no number."
+    note = "Ranges are 95 % intervals. Published numbers are from the authors' notebook; a dash: there is none."
     if by_source:
         sources = "; ".join(f"{', '.join(ids)}: {source}" for source, ids in by_source.items())
         note += f" † On a stand-in for the data of the paper; {sources}."
-    return note + "\n"
+    return f"{note} {{doc}}`The rules, their reasons and their history <verdicts>`.\n"
+
+
+def _claims_in(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [claim for claim in rows if claims.is_claim(claim["id"])]
 
 
 def _anchor(claim: Mapping[str, Any]) -> str:
     return f"claim-{claim['id'].lower()}"
 
 
+def _verdict(claim: Mapping[str, Any]) -> str:
+    verdict = claim["verdict"]
+    return f"[{verdict}]{{.{_CLASSES[verdict]}}}" if verdict in _CLASSES else verdict
+
+
 def _claim_in_a_line(claim: Mapping[str, Any]) -> str:
-    says, counts = LINES.get(claim["id"], (claim["statement"].rstrip("."), claim["unit"]))
-    text = f"[{claim['id']}. {says}](#{_anchor(claim)}) [{counts}]{{.counts}}"
-    if not claim["holds"]:
+    about = claims.written()[claim["id"]]
+    text = f"[{claim['id']}. {about['says']}](#{_anchor(claim)}) [{about['counts']}]{{.counts}}"
+    if why := _explanation(claim):
         # In this column, as the one of the verdicts is narrow.
-        text += f" [{claims.in_words(claim)}]{{.why}}".replace(" %", f"{NO_BREAK_SPACE}%")
+        text += f" [{why}]{{.why}}"
     return text
+
+
+def _explanation(claim: Mapping[str, Any]) -> str:
+    why = claims.explanation(claim).replace(" %", f"{NO_BREAK_SPACE}%").replace("*", r"\*")
+    return why[:1].upper() + why[1:]
 
 
 def _measured(claim: Mapping[str, Any]) -> str:
@@ -102,6 +100,68 @@ def _measured(claim: Mapping[str, Any]) -> str:
 def _with_unit(number: str, claim: Mapping[str, Any]) -> str:
     in_percent = number != NOTHING and claim["unit"].startswith("%")
     return f"{number}{NO_BREAK_SPACE}%" if in_percent else number
+
+
+# --- the page on verdicts ---------------------------------------------------------------------------------------------
+
+
+def verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a section per claim: the words of the paper, the rule, the verdict, and the history of the rule."""
+    sections = []
+    for claim in _claims_in(rows):
+        last = claim["rules"][-1]
+        over = "" if claim["interval"] is None else f"; 95 % interval over: {claim['error_bar']}"
+        history = pd.DataFrame(
+            [
+                {"date": one["date"], "rule": one["rule"], "why": one["reason"], "this build": _under(one)}
+                for one in claim["rules"]
+            ]
+        )
+        quote = claim["quote"] if claim["quote"].startswith("(") else f'*"{claim["quote"]}"*'
+        sections.append(
+            render(
+                "verdict.md",
+                claim=claim,
+                quote=quote,
+                number=_measured(claim),
+                over=over,
+                verdict=_verdict(claim),
+                why=_explanation(claim),
+                rule=_in_a_cell(last["rule"]),
+                target=_anchor(claim),
+                history=markdown_table(history.map(_in_a_cell)),
+            )
+        )
+    return "\n".join(sections)
+
+
+def checks(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of the checks of theorems."""
+    table = [
+        {
+            "check": f"[{check['id']}](#{_anchor(check)}) {check['statement']}",
+            "number": f"{_with_unit(claims.in_numbers(check), check)} ({check['unit'].removeprefix('% ')})",
+            "passes when": check["rules"][-1]["rule"],
+            "result": _verdict(check) + f" {check['rules'][-1]['shortfall']}".rstrip(),
+        }
+        for check in rows
+        if not claims.is_claim(check["id"])
+    ]
+    return markdown_table(pd.DataFrame(table).map(_in_a_cell))
+
+
+def checks_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many checks of theorems pass, in a sentence."""
+    passed = [check["verdict"] == "passes" for check in rows if not claims.is_claim(check["id"])]
+    return f"{sum(passed)} of {len(passed)} numerical checks of theorems pass."
+
+
+def _under(rule: Mapping[str, Any]) -> str:
+    return ": ".join(filter(None, [rule["verdict"], rule["shortfall"]]))
+
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("|", r"\|").replace("sigma*", r"$\sigma^*$").replace(" %", f"{NO_BREAK_SPACE}%")
 
 
 # --- a run beside the reference run, at the end of its page -----------------------------------------------------------
@@ -171,7 +231,7 @@ def _parameter(value: Any) -> str:
 
 def _claims_beside(found: Sequence[Mapping[str, Any]], reference: Mapping[str, Mapping[str, Any]]) -> str:
     def number_and_verdict(claim: Mapping[str, Any] | None) -> str:
-        return f"{claims.in_numbers(claim)}, {'holds' if claim['holds'] else 'does not hold'}" if claim else NOTHING
+        return f"{claims.in_numbers(claim)}, {claim['verdict']}" if claim else NOTHING
 
     rows = [
         {

@@ -1,61 +1,102 @@
-"""The paper's claims: what it published, what a run found, and whether the claim holds by a rule fixed beforehand."""
+"""The paper's claims: what it published, what a run found, and the verdict by the rules in `claims.toml`."""
 
 from __future__ import annotations
 
 import json
 import math
+import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
+import numpy as np
 import pandas as pd
 
 from companion.errors import RunError
 from companion.words import number_in_words, range_in_words, ratio_in_words
 
+if TYPE_CHECKING:
+    from companion.data.sources import Provenance
+
 # What counts as influential, in nats.
 THRESHOLD = 0.1
 # The profile of the reference run, which other runs are compared with.
 REFERENCE = "paper"
+# Half the width of a 95 % interval in standard errors.
+_NORMAL = 1.96
+
+
+class JudgedRule(TypedDict):
+    """A rule of a claim and what it says of a run.
+
+    Attributes
+    ----------
+    date : str
+        Day on which it was set.
+    rule, reason : str
+        What it asks for, and why.
+    verdict : str
+        "holds" or "does not hold"; also "holds in part" for the rule that counts. Checks "pass" or "fail".
+    shortfall : str
+        The parts that are not met, with the run's numbers; empty where all are.
+    """
+
+    date: str
+    rule: str
+    reason: str
+    verdict: str
+    shortfall: str
 
 
 class Claim(TypedDict):
-    """One claim of the paper and the verdict of a run.
+    """A claim of the paper, or a check of the code against a theorem, and the verdict of a run.
 
     Attributes
     ----------
     id : str
-        C1 to C9.
+        C1 to C9 for claims, T1 to T7 for checks.
     statement : str
-        The claim in one sentence.
-    rule : str
-        When it counts as holding.
-    holds : bool
-        The verdict.
+        What is claimed, in one sentence.
+    quote, source : str
+        The words of the paper and where they are from; empty for a check.
+    verdict : str
+        "holds", "holds in part", "does not hold" or "not tested" (the data are a stand-in); "passes" or "fails" for a
+        check.
     value : float
-        What the run found, in `unit`.
-    stderr : float or None
-        Standard error of `value` over the samples it was measured on.
+        The deciding number, in `unit`.
+    interval : list of float or None
+        Its 95 % interval; None where the number is exact.
+    error_bar : str
+        What the interval is over.
     unit : str
-        Unit of value and published.
+        Unit of value, interval and published.
     published : float or None
-        What the paper found; None where it gives no number.
-    shortfall : str
-        The part of the rule that is not met, with the run's numbers; empty where the claim holds.
+        The published number; None where there is none.
+    rules : list of JudgedRule
+        All rules in the order of their dates. The last one counts.
     """
 
     id: str
     statement: str
-    rule: str
-    holds: bool
+    quote: str
+    source: str
+    verdict: str
     value: float
-    stderr: float | None
+    interval: list[float] | None
+    error_bar: str
     unit: str
     published: float | None
-    shortfall: str
+    rules: list[JudgedRule]
+
+
+@cache
+def written() -> dict[str, Any]:
+    """Return the claims and their rules as they are written in `claims.toml`."""
+    return tomllib.loads((resources.files("companion") / "claims.toml").read_text(encoding="utf-8"))
 
 
 @cache
@@ -71,103 +112,190 @@ def published_accuracies() -> dict[str, float]:
 
 def _judged(
     id: str,
-    statement: str,
-    rule: str,
-    parts: Mapping[str, bool],
+    parts_of_rules: Sequence[Mapping[str, bool]],
     value: float,
-    unit: str,
-    stderr: float | None = None,
+    interval: Sequence[float] | None = None,
+    error_bar: str = "exact",
     published: float | None = None,
+    stand_in: bool = False,
 ) -> Claim:
-    """Return a claim that holds if all parts of its rule are met; a part's key says what is wrong where it is not."""
-    shortfall = "; ".join(words for words, met in parts.items() if not met)
+    """Return a claim or check judged by each of its rules.
+
+    Parameters
+    ----------
+    parts_of_rules : sequence of mapping of str to bool
+        For each rule in `claims.toml`, whether each of its parts is met. The key says what is the case where it is not.
+    stand_in : bool
+        Whether the data stand in for those of the paper.
+    """
+    about = written()[id]
+    rules = [
+        JudgedRule(
+            date=str(rule["date"]),
+            rule=rule["rule"],
+            reason=rule["reason"],
+            verdict=_verdict(id, list(parts.values()), last=rule is about["rules"][-1]),
+            shortfall="; ".join(words for words, met in parts.items() if not met),
+        )
+        for rule, parts in zip(about["rules"], parts_of_rules, strict=True)
+    ]
     return Claim(
         id=id,
-        statement=statement,
-        rule=rule,
-        holds=not shortfall,
-        value=value,
-        stderr=stderr,
-        unit=unit,
+        statement=about["statement"],
+        quote=about.get("quote", ""),
+        source=about.get("source", ""),
+        verdict="not tested" if stand_in and is_claim(id) else rules[-1]["verdict"],
+        value=float(value),
+        interval=None if interval is None else [float(end) for end in interval],
+        error_bar=error_bar,
+        unit=about["unit"],
         published=published,
-        shortfall=shortfall,
+        rules=rules,
     )
 
 
-def judge_mnist(values: Mapping[str, Any]) -> list[Claim]:
-    """Return claims C1 to C4, judged by the `values` of a MNIST run."""
-    return [_sparsity(values), _variance_is_blind(values), _reconstruction(values), _classification(values)]
+def _verdict(id: str, met: Sequence[bool], last: bool) -> str:
+    if not is_claim(id):
+        return "passes" if all(met) else "fails"
+    if all(met):
+        return "holds"
+    # Earlier rules were met or not as a whole.
+    return "holds in part" if last and any(met) else "does not hold"
 
 
-def _sparsity(values: Mapping[str, Any]) -> Claim:
-    paper = published()["mnist"]
-    latent_dim, share = len(values["information_nats"]), values["influential_share_of_total"]
-    count = values["influential_factors"]
-    percent = 100 * count / latent_dim
-    parts = {f"no factor holds more than {THRESHOLD} nats": count > 0}
+def is_claim(id: str) -> bool:
+    """Return whether this is the id of a claim rather than of a check."""
+    return id.startswith("C")
+
+
+def judge_mnist(values: Mapping[str, Any], data: Provenance) -> list[Claim]:
+    """Return claims C1 to C4 and check T7, judged by the `values` of a MNIST run on these data."""
+    judges = (_sparsity, _marginal_deviation, _reconstruction, _classification)
+    return [*(judge(values, data.stand_in) for judge in judges), _fano_on_digits(values)]
+
+
+def _sparsity(values: Mapping[str, Any], stand_in: bool) -> Claim:
+    notebook = published()["mnist"]
+    nats, stderr = (np.array(values[f"information_{name}"]) for name in ("nats", "stderr_nats"))
+    count, share = values["influential_factors"], values["influential_share_of_total"]
+    percent = 100 * count / len(nats)
+    few = {f"no factor holds more than {THRESHOLD} nats": count > 0}
     if count:
-        parts = {
-            f"{count} of {latent_dim} factors are influential, more than 20 %": percent <= 20,
-            f"the influential factors hold {100 * share:.2f} % of the information, less than 95 %": share >= 0.95,
+        few = {
+            f"{count} of {len(nats)} factors are in use, more than 20 %": percent <= 20,
+            f"the used factors hold only {100 * share:.2f} % of the information, less than 95 %": share >= 0.95,
         }
+    counts = values["influential_factors_by_threshold"]
+    listed = ", ".join(f"{number} above {threshold} nats" for threshold, number in counts.items())
+    most = max(abs(number - count) for number in counts.values())
+    steady = {f"the number of used factors depends on where the line is drawn: {listed}": most <= math.ceil(count / 10)}
+    sure, possible = (int((nats + side * _NORMAL * stderr > THRESHOLD).sum()) for side in (-1, 1))
     return _judged(
         "C1",
-        "A small part of the factors carries almost all the information.",
-        f"factors above {THRESHOLD} nats are at most 20 % of all and hold at least 95 % of the information",
-        parts,
+        [few, {**few, **steady}],
         value=percent,
-        unit="% of the factors",
-        published=100 * paper["factors_above_half_a_nat"] / paper["setting"]["latent_dim"],
+        interval=[100 * sure / len(nats), 100 * possible / len(nats)],
+        error_bar="standard error of each factor",
+        published=100 * notebook["factors_above_half_a_nat"] / notebook["setting"]["latent_dim"],
+        stand_in=stand_in,
     )
 
 
-def _variance_is_blind(values: Mapping[str, Any]) -> Claim:
+def _marginal_deviation(values: Mapping[str, Any], stand_in: bool) -> Claim:
     low, high = min(values["sigma_star"]), max(values["sigma_star"])
+    area, correlation = values["sigma_star_auc"], values["sigma_star_rank_correlation"]
+    near = {f"the spread sigma* reaches from {low:.3f} to {high:.3f}, which is not near 1": low >= 0.8 and high <= 1.25}
+    blind = {
+        "small differences of sigma* from 1 do separate used from ignored factors "
+        f"(area under the ROC curve {area:.2f}, where 0.5 is chance)": area < 0.7,
+        f"among the used factors sigma* follows the information (rank correlation {correlation:.2f})": (
+            abs(correlation) < 0.5
+        ),
+        "no factor is in use, so that there is nothing to tell apart": values["influential_factors"] > 0,
+    }
     return _judged(
         "C2",
-        "The marginal standard deviation sigma* is about 1 for used and for ignored factors.",
-        "every sigma* lies between 0.8 and 1.25",
-        {f"sigma* reaches from {low:.3f} to {high:.3f}": low >= 0.8 and high <= 1.25},
-        value=max(abs(low - 1), abs(high - 1)),
-        unit="largest distance of sigma* from 1",
-        published=max(abs(edge - 1) for edge in published()["mnist"]["sigma_star_range"]),
+        [near, {**near, **blind}],
+        value=area,
+        interval=values["sigma_star_auc_interval"],
+        error_bar="bootstrap over the pictures",
+        stand_in=stand_in,
     )
 
 
-def _inner_errors(values: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the errors of each order, without those of none and of all factors, which no order changes."""
-    return {name: curve[1:-1] for name, curve in values["reconstruction_error"].items()}
+_ORDERS = {
+    "random": "a random order",
+    "variance": "the order by sigma*",
+    "active_units": "the order by Var(mu)",
+    "mean_precision": "the order by -E log sigma^2",
+    "kl": "the order by KL divergence",
+}
 
 
-def _reconstruction(values: Mapping[str, Any]) -> Claim:
-    errors = {name: sum(curve) for name, curve in _inner_errors(values).items()}
-    ours = errors.pop("information")
-    excess = {name: error / ours - 1 for name, error in errors.items()}
-    # KL(q(z_h|x) || p) is I_h plus the marginal's distance from the prior: nearly the same order by identity 1.
-    kl = excess.pop("kl")
+def _reconstruction(values: Mapping[str, Any], stand_in: bool) -> Claim:
+    excess, intervals = values["excess_error_percent"], values["excess_error_percent_interval"]
+    alone = values["influential_only_excess_error_percent"]
+    first = {
+        f"{_ORDERS[name]} redraws as well ({excess[name]:+.2g} % error)": excess[name] > at_least
+        for name, at_least in (("random", 0), ("variance", 0), ("kl", -1))
+    }
+    orders = {
+        f"{words} redraws {'better' if high < 0 else 'as well'} ({excess[name]:+.2g} % error, "
+        f"95 % interval {low:+.2g} to {high:+.2g} %)": low > 0
+        for name, words in _ORDERS.items()
+        for low, high in [intervals[name]]
+    }
+    enough = {f"the used factors alone make {alone:.1f} % more error than all factors, more than 5 %": alone <= 5}
     best = min(excess, key=lambda name: excess[name])
-    order = "a random order" if best.startswith("random") else f"the order by {best}"
     return _judged(
         "C3",
-        "Keeping the most informative factors keeps the picture; other orders do worse.",
-        "the order by information has less mean error over the counts kept than random order and that by sigma*, "
-        "and at most 1 % more than that by KL divergence",
-        {
-            f"{order} has no more error ({100 * excess[best]:+.2g} %)": excess[best] > 0,
-            f"the order by KL divergence has less error ({100 * kl:+.2g} %)": kl > -0.01,
-        },
-        value=100 * excess[best],
-        unit="% more error in the next best order (variance or random)",
+        [first, {**enough, **orders}],
+        value=excess[best],
+        interval=intervals[best],
+        error_bar="paired bootstrap over the pictures",
+        stand_in=stand_in,
     )
 
 
-def _classification(values: Mapping[str, Any]) -> Claim:
-    accuracy = values["accuracy_percent_by_ratio_kept"]
-    falling = [accuracy[ratio] for ratio in sorted(accuracy, key=float, reverse=True)]
-    # Two accuracies on the same n test digits differ by chance by no more than this, four times in five hundred.
-    slack = 100 * 3 * math.sqrt(0.5 / values["test_digits"])
-    rise = max(later - earlier for earlier, later in pairwise(falling))
-    above = max(
+def _classification(values: Mapping[str, Any], stand_in: bool) -> Claim:
+    first, mean = values["accuracy_percent_by_ratio_kept"], values["mean_accuracy_percent_of_classifiers"]
+
+    def falls(accuracy: Mapping[str, float]) -> dict[str, bool]:
+        falling = [accuracy[ratio] for ratio in sorted(accuracy, key=float, reverse=True)]
+        rise = max(later - earlier for earlier, later in pairwise(falling))
+        top, full = accuracy["0.1"], accuracy["1.0"]
+        return {
+            f"accuracy rises by {rise:.1f} points as factors are removed": rise <= _chance_of_accuracy(values),
+            f"a tenth of the factors keeps only {top:.1f} of {full:.1f} % accuracy": top >= 0.85 * full,
+        }
+
+    above = _accuracy_above_fano(values)
+    fano = {f"accuracy exceeds Fano's bound by {above:.1f} points": above <= _chance_of_accuracy(values)}
+    # None and all factors are the same for both.
+    most, least = (values[f"sampled_accuracy_percent_{name}_informative_kept"][1:-1] for name in ("most", "least"))
+    no_better = sum(of_most <= of_least for of_most, of_least in zip(most, least, strict=True))
+    better = {
+        f"at {no_better} of {len(most)} counts the least informative factors classify as well as the most "
+        "informative ones": no_better == 0
+    }
+    return _judged(
+        "C4",
+        [{**falls(first), **fano}, {**falls(mean), **better}],
+        value=mean["0.1"],
+        interval=values["accuracy_percent_interval_at_tenth"],
+        error_bar="classifiers and test digits",
+        published=published_accuracies()["0.1"],
+        stand_in=stand_in,
+    )
+
+
+def _chance_of_accuracy(values: Mapping[str, Any]) -> float:
+    """Return three standard errors of a difference of accuracies on the same test digits, in points, at most."""
+    return 100 * 3 * math.sqrt(0.5 / values["test_digits"])
+
+
+def _accuracy_above_fano(values: Mapping[str, Any]) -> float:
+    return max(
         measured - bound
         for name in ("most", "least")
         for measured, bound in zip(
@@ -176,26 +304,38 @@ def _classification(values: Mapping[str, Any]) -> Claim:
             strict=True,
         )
     )
-    top, full = accuracy["0.1"], accuracy["1.0"]
-    return _judged(
-        "C4",
-        "Accuracy falls with the information removed, and never exceeds Fano's bound.",
-        "accuracy by ratio kept never rises as factors are removed, and accuracy from sampled factors stays under "
-        "the bound (both within three standard errors); the top 10 % keep at least 85 % of the full accuracy",
-        {
-            f"accuracy rises by {rise:.1f} points as factors are removed": rise <= slack,
-            f"accuracy exceeds the bound by {above:.1f} points": above <= slack,
-            f"the top 10 % of the factors keep {top:.1f} of {full:.1f} % accuracy": top >= 0.85 * full,
-        },
-        value=top,
-        unit="% accuracy with 10 % of the factors",
-        stderr=100 * math.sqrt(top / 100 * (1 - top / 100) / values["test_digits"]),
-        published=published_accuracies()["0.1"],
-    )
+
+
+def _fano_on_digits(values: Mapping[str, Any]) -> Claim:
+    above = _accuracy_above_fano(values)
+    parts = {f"accuracy exceeds the bound by {above:.1f} points": above <= _chance_of_accuracy(values)}
+    return _judged("T7", [parts], value=above)
 
 
 def judge_estimators(values: Mapping[str, Any]) -> list[Claim]:
-    """Return claim C6, judged by the `values` of an estimators run."""
+    """Return claims C6a and C6b, judged by the `values` of an estimators run."""
+    return [_estimator_of_the_paper(values), _exact_estimator(values)]
+
+
+def _estimator_of_the_paper(values: Mapping[str, Any]) -> Claim:
+    error, stderr = values["paper_mean_error_nats"], values["paper_mean_error_stderr_nats"]
+    parts = {}
+    for gaussian, kind in ((True, "a Gaussian marginal"), (False, "another marginal")):
+        off = {name: abs(of) for name, of in error.items() if values["marginal_is_gaussian"][name] == gaussian}
+        words = ", ".join(f"{name} by {of:.2f}" for name, of in off.items() if of > 0.01)
+        parts[f"on encoders with {kind} its limit misses the true information (nats: {words})"] = not words
+    worst = max(error, key=lambda name: abs(error[name]))
+    half = _NORMAL * stderr[worst]
+    return _judged(
+        "C6a",
+        [parts],
+        value=abs(error[worst]),
+        interval=[abs(error[worst]) - half, abs(error[worst]) + half],
+        error_bar="draws of the samples",
+    )
+
+
+def _exact_estimator(values: Mapping[str, Any]) -> Claim:
     worst = max(values["slope"].values(), key=lambda slope: abs(slope + 0.5))
     covered = [
         share
@@ -204,44 +344,46 @@ def judge_estimators(values: Mapping[str, Any]) -> list[Claim]:
     ]
     # Three standard errors of a share of 95 % over the draws.
     slack = 100 * 3 * math.sqrt(0.95 * 0.05 / values["coverage_draws"])
-    claim = _judged(
-        "C6",
-        "The estimate converges to the truth, and its error bars hold.",
-        "on every simulated encoder the error falls with the number of samples with a slope of -0.5 ± 0.05 "
-        "on logarithmic axes, and with 1,000 samples and up to 1.5 nats the 95 % intervals hold the truth in 93 to "
-        "97 % of the draws (within three standard errors of the count)",
-        {
-            f"the error falls with a slope of {worst:.3f}": abs(worst + 0.5) <= 0.05,
-            f"the 95 % intervals hold the truth in {min(covered):.1f} to {max(covered):.1f} % of the draws": (
-                min(covered) >= 93 - slack and max(covered) <= 97 + slack
-            ),
-        },
-        value=worst,
-        unit="slope of the error against M, the furthest from -0.5",
-    )
-    return [claim]
+    parts = {
+        f"the error falls with a slope of {worst:.3f}": abs(worst + 0.5) <= 0.05,
+        f"the 95 % intervals hold the truth in {min(covered):.1f} to {max(covered):.1f} % of the draws": (
+            min(covered) >= 93 - slack and max(covered) <= 97 + slack
+        ),
+    }
+    # The logarithm of a root mean square over n draws has a standard error of 1 / sqrt(2 n).
+    half = _NORMAL / math.sqrt(2 * values["draws"] * len(values["samples"]) * np.log(values["samples"]).var())
+    return _judged("C6b", [parts], value=worst, interval=[worst - half, worst + half], error_bar="draws of the samples")
 
 
 def judge_theory(values: Mapping[str, Any]) -> list[Claim]:
-    """Return claim C5, judged by the `values` of a theory run."""
+    """Return checks T1 to T6, judged by the `values` of a theory run."""
+    checks = []
+    for id, name, at_most in (
+        ("T1", "identity_1_error_nats", 1e-6),
+        ("T2", "identity_2_error_nats", 1e-9),
+        ("T3", "water_filling_error_nats", 0.05),
+        ("T5", "identity_5_error_nats", 1e-6),
+    ):
+        words = f"the two sides differ by {values[name]:.1e} nats, more than {at_most:.0e}"
+        checks.append(_judged(id, [{words: values[name] <= at_most}], value=values[name]))
+    margin = values["fano_least_margin_percent"]
+    checks.append(
+        _judged("T4", [{f"a classifier exceeds the bound by {-margin:.2g} points": margin >= 0}], value=margin)
+    )
+    checks.append(_reconstruction_bound(values))
+    return sorted(checks, key=lambda check: check["id"])
+
+
+def _reconstruction_bound(values: Mapping[str, Any]) -> Claim:
     gap = 100 * values["linear_vae_excess_over_bound_all_active"]
     lowest = min(values["least_excess_over_bound"], min(values["linear_vae_excess_over_bound"]))
     equality = values["bound_equality_error"]
-    claim = _judged(
-        "C5",
-        "Information bounds the reconstruction error from below; on Gaussian data the bound is met.",
-        # The models are float32: their errors carry some 1e-7 of rounding.
-        "no code of Gaussian data has an error under the bound by more than 1e-6 of it; where the best code "
-        "uses all components, it meets the bound to 1e-9 and the trained linear VAE to 1 %",
-        {
-            f"an error lies {-lowest:.1e} of the bound under it": lowest >= -1e-6,
-            f"the best code misses the bound by {equality:.1e} of it": equality <= 1e-9,
-            f"the trained linear VAE lies {gap:.3g} % above the bound": gap <= 1,
-        },
-        value=gap,
-        unit="% error above the bound, trained linear VAE with all components active",
-    )
-    return [claim]
+    parts = {
+        f"an error lies {-lowest:.1e} of the bound under it": lowest >= -1e-6,
+        f"the best code misses the bound by {equality:.1e} of it": equality <= 1e-9,
+        f"the trained linear VAE lies {gap:.3g} % above the bound": gap <= 1,
+    }
+    return _judged("T6", [parts], value=gap)
 
 
 def judge_sparsity(values: Mapping[str, Any]) -> list[Claim]:
@@ -250,82 +392,136 @@ def judge_sparsity(values: Mapping[str, Any]) -> list[Claim]:
     Parameters
     ----------
     values : mapping
-        `true_dimension` and `influential_factors`, one number per run, in the same order.
+        `true_dimension` and `influential_factors`, one number per run on sheets with equal directions, in the same
+        order; the same with the prefix `unequal_`; and `closed_true_dimension` and `closed_influential_factors` with a
+        number and a list of numbers per closed manifold.
     """
-    equal: dict[int, list[bool]] = {}
-    for dimension, count in zip(values["true_dimension"], values["influential_factors"], strict=True):
-        equal.setdefault(dimension, []).append(count == dimension)
+    equal = _runs_by(values["true_dimension"], values["influential_factors"])
+    unequal = _runs_by(values["unequal_true_dimension"], values["unequal_influential_factors"])
+    dimension, counts = values["closed_true_dimension"], values["closed_influential_factors"]
+    closed = {name: [count == dimension[name] for count in found] for name, found in counts.items()}
+    parts = {
+        f"on sheets with equal directions as many factors as dimensions only in {_too_few(equal)}": not _too_few(equal),
+        f"on sheets with unequal directions as many factors as dimensions only in {_too_few(unequal)}": (
+            not _too_few(unequal)
+        ),
+        **{
+            f"on a {name} of dimension {dimension[name]} the model uses {_between(counts[name])} factors": (
+                not _too_few({name: met})
+            )
+            for name, met in closed.items()
+        },
+    }
+    first = dict([next(iter(parts.items()))])
+    met = [one for kind in (equal, unequal, closed) for runs in kind.values() for one in runs]
+    return [
+        _judged(
+            "C7",
+            [first, parts],
+            value=100 * sum(met) / len(met),
+            interval=[100 * end for end in _wilson(sum(met), len(met))],
+            error_bar="runs (Wilson)",
+        )
+    ]
+
+
+def _runs_by(dimensions: Sequence[int], counts: Sequence[int]) -> dict[str, list[bool]]:
+    """Return for each dimension whether each of its runs has as many factors."""
+    met: dict[str, list[bool]] = {}
+    for dimension, count in zip(dimensions, counts, strict=True):
+        met.setdefault(f"d = {dimension}", []).append(count == dimension)
+    return met
+
+
+def _too_few(met: Mapping[str, Sequence[bool]]) -> str:
+    """Return where less than 90 % of the runs meet their part, in words."""
     # In whole numbers, so that nine of ten are enough.
-    too_few = {dimension: runs for dimension, runs in equal.items() if 10 * sum(runs) < 9 * len(runs)}
-    counts = ", ".join(f"{sum(runs)} of {len(runs)} at d = {dimension}" for dimension, runs in too_few.items())
-    n = len(values["true_dimension"])
-    share = sum(map(sum, equal.values())) / n
-    claim = _judged(
-        "C7",
-        "Beyond the intrinsic dimension d of the data further factors stay empty.",
-        f"at every d the number of factors above {THRESHOLD} nats equals d in at least 90 % of the runs",
-        {f"as many factors as dimensions only in {counts}": not too_few},
-        value=100 * share,
-        unit="% of the runs with as many influential factors as dimensions",
-        stderr=100 * math.sqrt(share * (1 - share) / n),
+    return ", ".join(
+        f"{sum(runs)} of {len(runs)} at {name}" for name, runs in met.items() if 10 * sum(runs) < 9 * len(runs)
     )
-    return [claim]
 
 
-def judge_faces(values: Mapping[str, Any]) -> list[Claim]:
+def _between(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _wilson(successes: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share (Wilson, JASA 1927)."""
+    share, squared = successes / n, _NORMAL**2
+    middle = (share + squared / (2 * n)) / (1 + squared / n)
+    half = _NORMAL / (1 + squared / n) * math.sqrt(share * (1 - share) / n + squared / (4 * n * n))
+    return middle - half, middle + half
+
+
+def judge_faces(values: Mapping[str, Any], data: Provenance) -> list[Claim]:
     """Return claim C8, judged by the `values` of a run on faces."""
-    errors = _inner_errors(values)
+    errors = {name: curve[1:-1] for name, curve in values["reconstruction_error"].items()}
     random = [curve for name, curve in errors.items() if name.startswith("random")]
     by_chance = [sum(at_count) / len(random) for at_count in zip(*random, strict=True)]
     redraws = all(ours < theirs for ours, theirs in zip(errors["information"], by_chance, strict=True))
     mute, telling = values["influential_factors_without_a_label"], values["ignored_factors_with_a_label"]
-    kept = values["lift_kept_percent"]["influential"]
-    claim = _judged(
-        "C8",
-        "Influential factors of faces are interpretable, and suffice to redraw and to classify them.",
-        "every influential factor tells more than chance about an attribute or generating factor and no "
-        "ignored one does (permutation test, corrected for all cells); keeping the most informative factors has "
-        "less error than random ones at every count; and the influential factors keep at least 90 % of what "
-        "classification by all factors gains over chance",
-        {
-            "no factor is influential": values["influential_factors"] > 0,
-            f"influential factors that tell nothing of any attribute: {mute}": mute == 0,
-            f"ignored factors that tell something of one: {telling}": telling == 0,
-            "random factors redraw the faces as well": redraws,
-            f"the influential factors keep {kept:.1f} % of the gain in classification, less than 90 %": kept >= 90,
-        },
-        value=kept,
-        unit="% of the gain in balanced accuracy kept by the influential factors",
-    )
-    return [claim]
+    lift = values["lift_kept_percent"]
+    all_named = {
+        "no factor is in use": values["influential_factors"] > 0,
+        f"used factors that go with no attribute: {mute}": mute == 0,
+        f"ignored factors that go with one: {telling}": telling == 0,
+        "random factors redraw the faces as well": redraws,
+    }
+
+    def keeps(name: str) -> dict[str, bool]:
+        words = {"influential": "the used factors", "top third": "the top third of the used factors"}[name]
+        return {f"{words} keep only {lift[name]:.1f} % of the gain in classification, less than 90 %": lift[name] >= 90}
+
+    named, ignored = values["interpretable_factors"], values["interpretable_ignored_factors"]
+    variance = 100 * values["variance_explained"]["influential"]
+    some_named = {
+        f"used factors that hold a tenth of the entropy of an attribute: {named}": named >= 2,
+        f"ignored factors that do: {ignored}": ignored == 0,
+        f"with the ignored factors at 0 generated faces keep only {variance:.1f} % of their variance": variance >= 95,
+    }
+    return [
+        _judged(
+            "C8",
+            [
+                {**all_named, **keeps("top third")},
+                {**all_named, **keeps("influential")},
+                {**some_named, **keeps("influential")},
+            ],
+            value=lift["influential"],
+            interval=values["lift_kept_percent_interval"]["influential"],
+            error_bar="bootstrap over the faces",
+            stand_in=data.stand_in,
+        )
+    ]
 
 
-def judge_eeg(values: Mapping[str, Any]) -> list[Claim]:
+def judge_eeg(values: Mapping[str, Any], data: Provenance) -> list[Claim]:
     """Return claim C9, judged by the `values` of an EEG run."""
     low = values["area_across_subjects_low"]
-    told = any(low[f"influential, {rating}"] > 0.5 for rating in ("valence", "arousal"))
+    predicted = any(low[f"influential, {rating}"] > 0.5 for rating in ("valence", "arousal"))
+    p = min(values["corrected_p_value"].values())
+    related = values["ignored_factors_with_a_rating"]
+    goes = {
+        f"no factor goes with valence or arousal (corrected p = {p:.2g})": p <= 0.01,
+        f"ignored factors that go with a rating: {related}": related == 0,
+        "valence and arousal of people not seen are predicted no better than by chance": predicted,
+    }
     # Only where effects were planted: not in DEAP.
     weakest_map = min(map(abs, values["map_correlation"].values()), default=1)
-    p = min(values["corrected_p_value"].values())
-    telling = values["ignored_factors_with_a_rating"]
-    claim = _judged(
-        "C9",
-        "Some factor of EEG goes with emotion.",
-        "an influential factor goes with valence or arousal within people and no ignored one goes with any "
-        "rating (permutation test over the trials of each person, corrected for all factors and ratings, "
-        "p <= 0.01); in people not seen, the influential factors tell high from low valence or arousal (95 % "
-        "interval of the area under the ROC curve above 0.5); and where effects were planted, the map of the "
-        "factor that goes with each correlates with the planted one by 0.8 or more",
-        {
-            f"no factor goes with valence or arousal (corrected p = {p:.2g})": p <= 0.01,
-            f"ignored factors that go with a rating: {telling}": telling == 0,
-            "valence and arousal of people not seen are not told better than by chance": told,
-            f"a map correlates with the planted one by only {weakest_map:.2f}": weakest_map >= 0.8,
-        },
-        value=max(map(abs, values["rating_correlation"].values())),
-        unit="largest rank correlation of a factor with valence or arousal, over trials within people",
-    )
-    return [claim]
+    maps = {f"a map correlates with the planted one by only {weakest_map:.2f}": weakest_map >= 0.8}
+    strongest = max(values["rating_correlation"], key=lambda rating: abs(values["rating_correlation"][rating]))
+    sign = math.copysign(1, values["rating_correlation"][strongest])
+    return [
+        _judged(
+            "C9",
+            [{**goes, **maps}, goes],
+            value=abs(values["rating_correlation"][strongest]),
+            interval=sorted(sign * end for end in values["rating_correlation_interval"][strongest]),
+            error_bar="people",
+            stand_in=data.stand_in,
+        )
+    ]
 
 
 def load(profile: str, results: Path) -> list[dict[str, Any]]:
@@ -359,7 +555,9 @@ def _all_in(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
-            claims += [{**claim, "experiment": run["experiment"], "data": run["data"]} for claim in run["claims"]]
+            about = {"experiment": run["experiment"], "data": run["data"]}
+            # Results of earlier versions have no rules.
+            claims += [{**claim, "rules": claim["rules"], **about} for claim in run["claims"]]
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path} is not a result of a run ({type(error).__name__}: {error}): run the notebook again."
@@ -426,15 +624,44 @@ def table(claims: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, 
 
 
 def in_numbers(claim: Mapping[str, Any]) -> str:
-    """Return what a run found, with its standard error where there is one."""
-    return number_in_words(claim["value"]) + (f"\u00a0±\u00a0{claim['stderr']:.2g}" if claim["stderr"] else "")
+    """Return what a run found, with its 95 % interval where there is one."""
+    value = number_in_words(claim["value"])
+    return (
+        value if claim["interval"] is None else "{} ({} to {})".format(value, *map(number_in_words, claim["interval"]))
+    )
 
 
 def published_in_numbers(claim: Mapping[str, Any]) -> str:
-    """Return what the paper found, or a dash where it gives no number."""
+    """Return the published number, or a dash where there is none."""
     return number_in_words(claim["published"])
 
 
 def in_words(claim: Mapping[str, Any]) -> str:
-    """Return the verdict, and if the claim does not hold the part of its rule that is not met."""
-    return "holds" if claim["holds"] else f"does not hold here: {claim['shortfall']}"
+    """Return the verdict, and what it leaves open."""
+    return ": ".join(filter(None, [claim["verdict"], explanation(claim)]))
+
+
+def explanation(claim: Mapping[str, Any]) -> str:
+    """Return which part of its rule a claim does not meet, and what a stand-in shows; empty where it holds."""
+    last = claim["rules"][-1]
+    if claim["verdict"] != "not tested":
+        return last["shortfall"]
+    on_stand_in = ", ".join(filter(None, [f"on a stand-in it {last['verdict']}", last["shortfall"]]))
+    return f"the paper's data were not at hand; {on_stand_in}"
+
+
+def summary(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many of the paper's claims got each verdict, in a sentence."""
+    of_paper = [claim for claim in claims if is_claim(claim["id"]) and claim["quote"] != "(ours)"]
+    counts = Counter(claim["verdict"] for claim in of_paper)
+
+    def number(verdict: str, plural: str) -> str:
+        return f"{counts[verdict]} {verdict if counts[verdict] == 1 else plural}"
+
+    fails = number("does not hold", "do not hold") if counts["does not hold"] else "none fails entirely"
+    words = [number("holds", "hold"), number("holds in part", "hold in part"), fails]
+    untested = counts["not tested"]
+    if untested:
+        verb = "was" if untested == 1 else "were"
+        words.append(f"{untested} {verb} not tested, because the paper's data were not at hand")
+    return f"Of the paper's {len(of_paper)} claims, {', '.join(words[:-1])}, and {words[-1]}."

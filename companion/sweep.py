@@ -203,9 +203,9 @@ def _snakemake(config: Path, jobs: int | None, threads: int, force: bool, cluste
 def table(sweep: Sweep) -> pd.DataFrame:
     """Return a row per run that has a result.
 
-    Columns are the parameters (those of the grid first), every number among the run's values, `C1_holds` and
-    `C1_value` of each claim, `duration_seconds` and `training_seconds`. A mapping of keys to numbers has a column
-    `<name>[<key>]` per key. A value with the name of a parameter is called `values.<name>`.
+    Columns are the parameters (those of the grid first), every number among the run's values, `C1_holds` (by its last
+    rule) and `C1_value` of each claim, `duration_seconds` and `training_seconds`. A mapping of keys to numbers has a
+    column `<name>[<key>]` per key. A value with the name of a parameter is called `values.<name>`.
     """
     import pandas as pd
 
@@ -221,7 +221,8 @@ def _row(sweep: Sweep, point: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(number, int | float):
                 row[f"values.{column}" if column in row else column] = number
     for claim in result["claims"]:
-        row |= {f"{claim['id']}_holds": claim["holds"], f"{claim['id']}_value": claim["value"]}
+        met = claim["rules"][-1]["verdict"] in ("holds", "passes")
+        row |= {f"{claim['id']}_holds": met, f"{claim['id']}_value": claim["value"]}
     return row | {name: result["manifest"][name] for name in ("duration_seconds", "training_seconds")}
 
 

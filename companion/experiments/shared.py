@@ -70,7 +70,11 @@ def keep_for_explorer(run: Run, model: ConvVAE, mean: Tensor, described: Sequenc
 
 
 def show_verdicts(verdicts: Sequence[Claim]) -> None:
-    """Display the verdicts as a table, and the rule of each claim."""
+    """Display the verdicts as a table, and the rules of each claim with the verdict under each."""
     table = claims.table(verdicts)
-    rules = [f"- **{claim['id']}** counts as holding when {claim['rule']}." for claim in verdicts]
+    rules = []
+    for claim in verdicts:
+        *earlier, last = claim["rules"]
+        rules.append(f"- **{claim['id']}**, rule of {last['date']}: {last['rule']}.")
+        rules += [f"    - Under the rule of {one['date']}, it {one['verdict']}: {one['rule']}." for one in earlier]
     display(Markdown(table.to_markdown(index=False)), Markdown("\n".join(rules)))

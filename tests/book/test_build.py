@@ -60,11 +60,14 @@ def test_a_number_that_a_run_could_not_compute_has_no_name_on_the_pages():
 
 def test_the_landing_page_shows_all_claims(source, results):
     found = [claim for path in (results / "paper").glob("*.json") for claim in json.loads(path.read_text())["claims"]]
-    rows = (source / "book" / "_generated" / "claims.md").read_text().splitlines()[2:]
-    assert len(rows) == len(found) >= 9
-    for row, claim in zip(rows, sorted(found, key=lambda claim: claim["id"]), strict=True):
-        assert f"(#claim-{claim['id'].lower()})" in row
-        assert ("does not hold" in row) != claim["holds"]
+    found.sort(key=lambda claim: claim["id"])
+    for name, kind in (("claims", "C"), ("checks", "T")):
+        rows = (source / "book" / "_generated" / f"{name}.md").read_text().splitlines()[2:]
+        of_kind = [claim for claim in found if claim["id"].startswith(kind)]
+        assert len(rows) == len(of_kind) >= 7
+        for row, claim in zip(rows, of_kind, strict=True):
+            assert f"(#claim-{claim['id'].lower()})" in row
+            assert claim["verdict"] in row
 
 
 def test_notebooks_get_their_run_box_and_exercises(source):

@@ -20,50 +20,78 @@ def cells(markdown):
     return [[cell.strip(" ") for cell in line.strip("|").split("|")] for line in lines]
 
 
-def claim(id="C1", **changes):
+def claim(id="C1", verdict="holds", shortfall="", **changes):
+    old = {"date": "2026-11-23", "rule": "few", "reason": "first rule", "verdict": "holds", "shortfall": ""}
+    rules = [
+        old,
+        {"date": "2026-11-29", "rule": "fewer", "reason": "better", "verdict": verdict, "shortfall": shortfall},
+    ]
     return {
         "id": id,
         "statement": "Few factors hold much.",
-        "rule": "they are few",
-        "holds": True,
+        "quote": "sparsity",
+        "source": "abstract",
+        "verdict": verdict,
         "value": 12.5,
-        "stderr": None,
+        "interval": None,
+        "error_bar": "exact",
         "unit": "% of the factors",
         "published": 11.7,
-        "shortfall": "",
+        "rules": rules,
         "experiment": "mnist",
         "data": {"source": "all digits", "stand_in": False},
     } | changes
 
 
 def test_the_table_has_a_reference_run_only_if_there_is_one():
-    header, _, row = cells(page_tables.claims_table([claim()]))
+    header, _, row = cells(page_tables.claims_table([claim(), claim("T1")]))
     assert header == ["claim", "published", "this build", "verdict"]
     assert row[0].startswith("[C1. A few factors hold almost all the information](#claim-c1) [share")
     assert row[1:] == [f"11.7{NBSP}%", f"12.5{NBSP}%", "holds"]
-    header, _, row, other = cells(page_tables.claims_table([claim(), claim("C2")], [claim(value=12.0, published=3)]))
+    with_reference = page_tables.claims_table([claim(), claim("C2")], [claim(value=12.0, published=3)])
+    header, _, row, other = cells(with_reference)
     assert header == ["claim", "published", "reference run", "this build", "verdict"]
     assert row[1:] == [f"11.7{NBSP}%", f"12.0{NBSP}%", f"12.5{NBSP}%", "holds"]
     assert other[2] == "-"
 
 
 def test_a_claim_that_fails_says_why():
-    row = cells(page_tables.claims_table([claim(holds=False, shortfall="60 of 128 factors are influential")]))[-1]
-    assert "60 of 128 factors are influential" in row[0]
-    assert "does not hold" in row[-1]
+    row = cells(page_tables.claims_table([claim(verdict="holds in part", shortfall="60 of 128 are in use")]))[-1]
+    assert "[60 of 128 are in use]{.why}" in row[0]
+    assert row[-1] == "[holds in part]{.part}"
 
 
 def test_stand_ins_are_marked_and_named_once():
     stand_in = claim("C8", data={"source": "drawn faces", "stand_in": True})
     table = cells(page_tables.claims_table([claim(), stand_in]))
-    assert table[2][2:] == [f"12.5{NBSP}%", "holds"]
-    assert table[3][2:] == [f"12.5{NBSP}%{NBSP}†", f"holds{NBSP}†"]
-    assert page_tables.notes([claim(), stand_in, stand_in]).endswith("of the paper; C8: drawn faces.\n")
-    assert "†" not in page_tables.notes([claim()])
+    assert table[2][2] == f"12.5{NBSP}%"
+    assert table[3][2] == f"12.5{NBSP}%{NBSP}†"
+    assert "of the paper; C8: drawn faces. {doc}" in page_tables.notes([claim(), stand_in, stand_in])
+    assert "†" not in page_tables.notes([claim(), claim("T7", data={"source": "drawn faces", "stand_in": True})])
+
+
+def test_the_page_on_verdicts_has_every_rule_and_the_verdict_under_it():
+    found = claim("C2", "holds in part", "sigma* ranks them (97 % of them)", interval=[1.0, 2.0], error_bar="seeds")
+    text = page_tables.verdicts([found, claim("T1")])
+    assert "### C2." in text
+    assert "T1" not in text
+    assert "95 % interval over: seeds" in text
+    history = cells(text)
+    assert [row[0] for row in history] == ["date", ":-----------", "2026-11-23", "2026-11-29"]
+    assert history[2][-1] == "holds"
+    assert history[3][-1] == f"holds in part: $\\sigma^*$ ranks them (97{NBSP}% of them)"
+
+
+def test_checks_have_a_table_of_their_own():
+    rows = [claim(), claim("T1", "passes"), claim("T2", "fails", "they differ by 1")]
+    _, _, passes, fails = cells(page_tables.checks(rows))
+    assert passes[-1] == "passes"
+    assert fails[-1] == "[fails]{.fails} they differ by 1"
+    assert page_tables.checks_in_words(rows) == "1 of 2 numerical checks of theorems pass."
 
 
 def test_the_link_target_is_before_the_cell_of_the_verdicts():
-    code = [nbformat.v4.new_code_cell(source) for source in ("claims.THRESHOLD", "display(claims.table(verdicts))")]
+    code = [nbformat.v4.new_code_cell(source) for source in ("claims.THRESHOLD", "show_verdicts(verdicts)")]
     notebook = nbformat.v4.new_notebook(cells=code)
     page_tables.mark_conclusion(notebook, {"claims": [{"id": "C1"}, {"id": "C2"}]})
     assert [cell.cell_type for cell in notebook.cells] == ["code", "markdown", "code"]
@@ -78,7 +106,7 @@ REFERENCE = {
     "data": {"source": "MNIST", "stand_in": False, "n": 70_000, "checksum": "a"},
     "values": {"total": 35.25, "by_ratio": {"0.1": 93.1}, "curve": {str(i): i for i in range(100)}, "names": ["x"],
                "factors": {"VAE": [12, 13, 11]}, "long": [1] * 9, "none": []},
-    "claims": [claim(unit="%", value=11.7, stderr=0.1)],
+    "claims": [claim(unit="%", value=11.7, interval=[11.6, 11.8])],
     "manifest": {
         "parameters": {"steps": 50_000}, "seed": 0, "device": "a machine", "date": "2026-01-01T00:00:00+00:00",
         "duration_seconds": 3600.0, "training_seconds": 3000.0,
@@ -91,7 +119,7 @@ DEFAULTS = {"steps": 3000, "beta": 6.0}
 def here():
     result = copy.deepcopy(REFERENCE)
     result["values"] |= {"total": 36.5, "factors": {"VAE": [18]}, "new": 1}
-    result["claims"][0] |= {"value": 14.1, "holds": False}
+    result["claims"][0] |= {"value": 14.1, "verdict": "does not hold"}
     result["manifest"] |= {"parameters": {}, "date": "2026-02-02", "duration_seconds": 60.0, "training_seconds": 50.0}
     return result
 
@@ -108,7 +136,7 @@ def comparison(tmp_path, result, reference=REFERENCE):
 
 def test_claims_and_numbers_are_side_by_side(tmp_path, here):
     rows = cells(comparison(tmp_path, here))
-    numbers = [f"11.7{NBSP}±{NBSP}0.1, holds", f"14.1{NBSP}±{NBSP}0.1, does not hold"]
+    numbers = ["11.7 (11.6 to 11.8), holds", "14.1 (11.6 to 11.8), does not hold"]
     assert ["C1 Few factors hold much. (%)", "11.7", *numbers] in rows
     assert rows[-4:] == [
         ["`total`", "35.25", "36.5"],

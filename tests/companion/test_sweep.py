@@ -85,7 +85,8 @@ def test_the_summary_is_what_one_computes_by_hand(project):
     # Mean 4, deviations -2, -1, 3: std sqrt(14 / 2); t(0.975, 2) = 4.302653 in any table. One run is missing.
     for point, nats in zip(planned.points, [2.0, 3.0, 7.0, 1.0, 1.0], strict=False):
         values = {"nats": nats, "beta": -1.0, "spectrum": [1.0], "by_key": {"a": nats, "curve": [1.0]}}
-        leave(planned, point, values, [{"id": "C1", "holds": nats > 2, "value": nats / 2}])
+        rules = [{"verdict": "does not hold"}, {"verdict": "holds" if nats > 2 else "holds in part"}]
+        leave(planned, point, values, [{"id": "C1", "rules": rules, "value": nats / 2}])
     sweep.write_tables(planned)
 
     table = pd.read_csv(planned.file(".csv"))
