@@ -110,6 +110,8 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "limits": prose_pages.limits(numbers["mnist"], generated),
         "scale": prose_pages.scale(generated),
     }
+    sweeps = results / claims.REFERENCE / "sweeps"
+    among_runs, numbers["among_runs"] = prose_pages.published_among_runs(sweeps / f"{prose_pages.START}.csv")
     rows = [claim for claim in claims.load(profile, results) if claim["experiment"] in notebooks]
     reference = claims.load_reference(profile, results)
     parts = {
@@ -117,7 +119,8 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "verdicts": page_tables.verdicts(rows),
         "checks": page_tables.checks(rows),
         "claims-notes": page_tables.notes([*rows, *reference]),
-        "deviations": prose_pages.deviations(results / claims.REFERENCE / "sweeps" / f"{prose_pages.SEEDS}.csv"),
+        "deviations": prose_pages.deviations(sweeps / f"{prose_pages.SEEDS}.csv"),
+        "published-among-runs": among_runs,
         # Without its title, as the page has its own.
         "changelog": (ROOT / "CHANGELOG.md").read_text().partition("\n")[2].lstrip(),
     }

@@ -22,6 +22,7 @@ from companion.sweep import REFERENCE_SWEEPS
 from companion.words import duration_in_words, number_in_words, ratio_in_words
 
 SEEDS, PATH = REFERENCE_SWEEPS
+START = "mnist-start"
 _BENCHMARKS = ROOT / "benchmarks"
 
 
@@ -186,6 +187,63 @@ def _over_seeds(seeds: pd.DataFrame, reference: pd.DataFrame | None) -> str:
             row["reference run"] = "{} ({})".format(*mean_and_range(reference[column]))
         rows.append(row | {"mean": mean, "lowest to highest": span})
     return markdown_table(pd.DataFrame(rows))
+
+
+# --- the published run among runs of the same setting -----------------------------------------------------------------
+
+
+def published_among_runs(table: Path) -> tuple[str, dict[str, Any]]:
+    """Compare the published numbers with runs at the published setting that start as PyTorch and as Keras do.
+
+    Parameters
+    ----------
+    table : Path
+        CSV file with a row per run.
+
+    Returns
+    -------
+    str
+        Markdown table: each published number with the range over the runs of each start, and the number of runs below.
+    dict
+        Numbers that the page names.
+    """
+    found = pd.read_csv(table)
+    notebook = claims.published()["mnist"]
+    numbers = {
+        f"accuracy with {ratio_in_words(ratio)} of the factors (%)": (f"{_ACCURACY}[{ratio}]", accuracy, 2)
+        for ratio, accuracy in claims.published_accuracies().items()
+    }
+    numbers["factors above half a nat"] = ("factors_above_half_a_nat", notebook["factors_above_half_a_nat"], 0)
+    # The authors' number is the negative of ours.
+    objective = -notebook["objective_on_validation_at_epoch_100"]
+    numbers["objective on all validation digits"] = ("objective_on_validation", objective, 1)
+    rows, outside = [], 0
+    for label, (column, published, digits) in numbers.items():
+        values = found[column]
+        of_start = {
+            f"{start} start": " to ".join(
+                dict.fromkeys(f"{end:.{digits}f}" for end in (values[own].min(), values[own].max()))
+            )
+            for start, own in found.groupby("start").groups.items()
+        }
+        below, equal = (values < published).sum(), (values == published).sum()
+        outside += below + equal == 0 or below == len(values)
+        rows.append(
+            {
+                "number": label,
+                "published": f"{published:.{digits}f}",
+                **of_start,
+                "runs below": f"{below} of {len(values)}",
+            }
+        )
+    starts = found.start.value_counts()
+    return markdown_table(pd.DataFrame(rows)), {
+        "runs": len(found),
+        "starts": ", ".join(f"{number} with the {start} start" for start, number in starts.items()),
+        "numbers": len(rows),
+        "outside": int(outside),
+        "outside_by_chance_percent": 200 / (len(found) + 1),
+    }
 
 
 # --- the seeds of the reference run beside the published accuracies ---------------------------------------------------

@@ -225,3 +225,26 @@ def test_the_changes_that_reach_the_published_accuracy_are_named(deviations, see
 
 def test_small_differences_need_no_explanation(deviations):
     assert "No mean is more than 2 points off." in deviations(seed(0.5), seed(1.0))[1]
+
+
+def test_the_published_run_is_placed_among_runs_of_both_starts(tmp_path):
+    published = claims.published_accuracies()
+    runs = pd.DataFrame({"start": ["torch", "torch", "keras"], "factors_above_half_a_nat": [15, 17, 16]})
+    runs["objective_on_validation"] = [-540.0, -539.0, -544.5]  # the notebook's is above all of them
+    for ratio, accuracy in published.items():
+        runs[f"accuracy_percent_by_ratio_kept[{ratio}]"] = [accuracy - 1, accuracy + 1, accuracy + 2]
+    runs.to_csv(tmp_path / "start.csv", index=False)
+    text, numbers = prose_pages.published_among_runs(tmp_path / "start.csv")
+    rows = {row[0]: row[1:] for row in cells(text)}
+    assert rows["number"] == ["published", "keras start", "torch start", "runs below"]
+    assert rows["accuracy with 10 % of the factors (%)"] == ["93.13", "95.13", "92.13 to 94.13", "1 of 3"]
+    assert rows["factors above half a nat"] == ["15", "16", "15 to 17", "0 of 3"]
+    assert rows["objective on all validation digits"] == ["-531.5", "-544.5", "-540.0 to -539.0", "3 of 3"]
+    # A published number that equals the lowest run's is not outside.
+    assert numbers == {
+        "runs": 3,
+        "starts": "2 with the torch start, 1 with the keras start",
+        "numbers": 12,
+        "outside": 1,
+        "outside_by_chance_percent": 50,
+    }
