@@ -6,6 +6,7 @@ import build
 import checks
 import nbformat
 import pytest
+import yaml
 from conftest import ROOT, vaemi_command
 from pybtex.database import parse_file
 from spellchecker import SpellChecker
@@ -66,6 +67,24 @@ def test_the_bibliography_holds_what_is_cited():
     cited = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", "\n".join(pages().values()).replace("{{", "{").replace("}}", "}"))
     keys = {key.strip() for several in cited for key in several.split(",")}
     assert keys == set(parse_file(ROOT / "book" / "references.bib").entries)
+
+
+def test_the_paper_is_cited_alike_everywhere():
+    entry = parse_file(ROOT / "book" / "references.bib").entries["liu2020discovering"]
+    bibtex = dict(entry.fields)
+    authors = [(" ".join(person.first_names), " ".join(person.last_names)) for person in entry.persons["author"]]
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]
+    assert [(author["given-names"], author["family-names"]) for author in cff["authors"]] == authors
+    for field, name in {"title": "title", "journal": "journal", "volume": "volume", "pages": "start"}.items():
+        assert bibtex[field] == str(cff[name])
+    assert (bibtex["year"], bibtex["doi"], bibtex["url"]) == (str(cff["year"]), cff["doi"], cff["url"])
+    links = (f"(https://doi.org/{bibtex['doi']})", f"({bibtex['url']})")
+    readme = " ".join((ROOT / "README.md").read_text().replace("> ", "").split())
+    names = ", ".join(f"{first} {last}" for first, last in authors)
+    where = "{journal} {volume}, {pages}, {year}.".format(**bibtex)
+    assert f"{names}. {bibtex['title']}. {where}" in readme
+    for text in (readme, (ROOT / "book" / "references.md").read_text()):
+        assert all(link in text for link in links)
 
 
 def test_the_word_list_is_sorted_and_every_word_is_needed():
