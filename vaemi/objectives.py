@@ -290,20 +290,34 @@ class FactorVAE(Objective):
 class InfoVAE(Objective):
     r"""InfoVAE: the ELBO, and the distance of the aggregated posterior from the prior.
 
-    :math:`D + \beta\, KL + w\, MMD^2(q(z), p(z))`, in the paper's notation with :math:`\beta = 1 - \alpha` and
-    :math:`w = \alpha + \lambda - 1`. At beta = 0 it is the MMD-VAE, which sets no price on information. The term
-    `discrepancy` is an unbiased estimate of the squared maximum mean discrepancy with the kernel
-    :math:`\exp(-|a - b|^2 / 2H)`. It has no unit, and can be negative.
+    :math:`D + \beta\, KL + w\, MMD^2(q(z), p(z))`. The term `discrepancy` is an unbiased estimate of the squared
+    maximum mean discrepancy with the kernel :math:`\exp(-|a - b|^2 / 2H)`. It has no unit, and can be negative.
 
     Parameters
     ----------
     weight : float
-        Weight w, in nats.
+        Weight w, in nats; beta is an argument of the call and of `vaemi.training.train`.
 
     Raises
     ------
     ValueError
         If the weight is negative or not finite.
+
+    Notes
+    -----
+    The paper's parameters are alpha and lambda, with :math:`\beta = 1 - \alpha` and :math:`w = \alpha + \lambda - 1`.
+    The KL term is the information I(X; Z) plus KL(q(z) || p(z)), and beta is what a nat of that information costs:
+
+    ===== ==== ======================================================================
+    alpha beta
+    ===== ==== ======================================================================
+    0     1    all of the KL term, as in a VAE, and the discrepancy
+    0.5   0.5  half of it
+    1     0    the MMD-VAE: information costs nothing, and no factor need switch off
+    ===== ==== ======================================================================
+
+    In `train` these are ``objective=InfoVAE(alpha + lambda_ - 1), beta=1 - alpha``. The weight of the discrepancy is w
+    from the first step on; `beta_warmup` concerns beta only.
 
     References
     ----------

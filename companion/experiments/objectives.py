@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from companion import claims
+from companion import claims, runs
 from companion.experiments.shared import total_standard_error
 from companion.experiments.theory import total_correlation_bound
 from vaemi.influence import (
@@ -22,9 +25,12 @@ from vaemi.influence import (
     reconstruction_error,
     sample_posterior,
 )
-from vaemi.information import factor_information, total_correlation
+from vaemi.information import factor_information, kl_to_prior, total_correlation
 from vaemi.models import VAE, posterior
 from vaemi.objectives import Objective
+
+if TYPE_CHECKING:
+    from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
 # The fewest that a test at level 0.05 accepts; only the information is used, which does not depend on them.
 _PERMUTATIONS = 19
@@ -86,13 +92,16 @@ def score_code(
     dict of str to float
         Names include the unit. The total correlation is at least the larger of its two lower bounds. Accuracies are
         those of a classifier that predicts the half of the range that each generating factor lies in; 50 % is chance.
-        Recoding compares z and the code of its decoded picture, over the influential factors together (over all if none
-        is influential), for draws from the posteriors and as many from the prior.
+        `kl_of_marginals_nats` is the sum of KL(q(z_h) || p(z_h)) over all factors: the KL term less the total
+        information. `information_per_influential_factor_nats` is 0 if no factor is influential. Recoding compares z and
+        the code of its decoded picture, for draws from the posteriors and as many from the prior. It and sigma* are
+        those of the influential factors, or of all if none is influential.
     """
     code = posterior(model, pictures)
     information = factor_information(*code)
     influential = information.influential(claims.THRESHOLD)
     chosen = influential if len(influential) else information.ranking
+    widths = information.marginal_std[chosen]
     z = sample_posterior(*code, seed=seed)
     prior = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed + 2))
     mean_again, z_again = recoded(model, z, seed)
@@ -110,6 +119,11 @@ def score_code(
         "influential_factors": len(influential),
         "total_information_nats": information.total,
         "total_information_stderr_nats": total_standard_error(*code),
+        "information_per_influential_factor_nats": float(information.nats[influential].sum())
+        / max(1, len(influential)),
+        "kl_of_marginals_nats": float(kl_to_prior(*code).double().mean(0).sum()) - information.total,
+        "sigma_star_least": float(widths.min()),
+        "sigma_star_most": float(widths.max()),
         "total_correlation_at_least_nats": max(total_correlation_bound(z), correlation.lower),
         "total_correlation_at_most_nats": correlation.upper,
         "mig": disentanglement_scores(on_labels).mig,
@@ -133,18 +147,10 @@ def scores_table(scores: pd.DataFrame, times: Mapping[str, float]) -> pd.DataFra
     times : mapping of name to float
         Duration of a step with each objective, in any unit.
     """
-    models = scores.assign(pixel_percent=100 * scores.reconstruction_error**0.5).groupby(level=0, sort=False)
-    mean, least, most = models.mean(), models.min(), models.max()
-    alone = len(mean) == len(scores)
-
-    def in_words(key: str, digits: int) -> list[str]:
-        rows = zip(mean[key], least[key], most[key], strict=True)
-        return [
-            f"{m:.{digits}f}" if alone else f"{m:.{digits}f} ({low:.{digits}f}\N{EN DASH}{high:.{digits}f})"
-            for m, low, high in rows
-        ]
-
-    information = in_words("total_information_nats", 1)
+    models = _by_objective(scores)
+    mean = models.mean()
+    alone = models.size().max() == 1
+    information = _mean_and_range(models.total_information_nats, 1)
     if alone:
         errors = scores.total_information_stderr_nats
         information = [f"{words} ± {error:.2f}" for words, error in zip(information, errors, strict=True)]
@@ -152,17 +158,87 @@ def scores_table(scores: pd.DataFrame, times: Mapping[str, float]) -> pd.DataFra
     return pd.DataFrame(
         {
             "objective": mean.index,
-            "factors": in_words("influential_factors", 0 if alone else 1),
+            "factors": _mean_and_range(models.influential_factors, 0 if alone else 1),
             "information (nats)": information,
             "total correlation (nats)": [f"{low:.1f} to {high:.1f}" for low, high in bounds],
-            "MIG": in_words("mig", 3),
-            "accuracy, top (%)": in_words("accuracy_top_percent", 1),
-            "accuracy, all (%)": in_words("accuracy_all_percent", 1),
-            "pixel error (%)": in_words("pixel_percent", 2),
-            "recoding error": in_words("recoding_error", 2),
+            "MIG": _mean_and_range(models.mig, 3),
+            "accuracy, top (%)": _mean_and_range(models.accuracy_top_percent, 1),
+            "accuracy, all (%)": _mean_and_range(models.accuracy_all_percent, 1),
+            "pixel error (%)": _mean_and_range(models.pixel_percent, 2),
+            "recoding error": _mean_and_range(models.recoding_error, 2),
             "time of a step": [f"{times[name]:.2f}" for name in mean.index],
         }
     )
+
+
+def members_table(scores: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFrame:
+    """Return one row per member of a family of objectives, as text, with what its price of information changes.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As for `scores_table`, with rows of all members.
+    prices : mapping of name to float
+        Weight of the KL term of each member, in the order of the rows.
+    """
+    models = _by_objective(scores.loc[list(prices)])
+    alone = models.size().max() == 1
+    widths = zip(models.sigma_star_least.min(), models.sigma_star_most.max(), strict=True)
+    return pd.DataFrame(
+        {
+            "objective": list(prices),
+            "price of a nat": [f"{price:g}" for price in prices.values()],
+            "factors": _mean_and_range(models.influential_factors, 0 if alone else 1),
+            "information (nats)": _mean_and_range(models.total_information_nats, 1),
+            "per factor (nats)": _mean_and_range(models.information_per_influential_factor_nats, 2),
+            "total correlation, at least (nats)": _mean_and_range(models.total_correlation_at_least_nats, 1),
+            "pixel error (%)": _mean_and_range(models.pixel_percent, 2),
+            "marginals to prior (nats)": _mean_and_range(models.kl_of_marginals_nats, 2),
+            "sigma*": [f"{least:.2f} to {most:.2f}" for least, most in widths],
+        }
+    )
+
+
+def longer_reference_run(steps: int) -> dict[str, Any] | None:
+    """Return the committed result of this chapter's reference run if its trainings took more steps, else None."""
+    path = runs.project_root() / "results" / claims.REFERENCE / "objectives.json"
+    if not path.exists():
+        return None
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return result if result["manifest"]["parameters"]["steps"] > steps else None
+
+
+def compared_counts(scores: pd.DataFrame, other: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """Return the mean number of influential factors of this run and of another for each objective that both have.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As for `scores_table`.
+    other : mapping of name to sequence of float
+        Number of influential factors of each model of the other run, by objective.
+
+    Returns
+    -------
+    DataFrame
+        Objectives as index; columns `here`, `there`, and `change`, which is here minus there.
+    """
+    here = scores.groupby(level=0, sort=False).influential_factors.mean()
+    there = pd.Series({name: sum(counts) / len(counts) for name, counts in other.items()}, dtype=float)
+    counts = pd.DataFrame({"here": here, "there": there}).reindex([name for name in here.index if name in there.index])
+    return counts.assign(change=counts.here - counts.there)
+
+
+def unsettled(counts: pd.DataFrame) -> float:
+    """Return by how many factors the difference between two objectives changes at most from one run to the other."""
+    return float(counts.change.max() - counts.change.min())
+
+
+def told_apart(counts: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the pairs of objectives whose counts differ here by more than `unsettled`, the smaller count first."""
+    ranked = counts.here.sort_values(kind="stable")
+    pairs = combinations(ranked.index, 2)
+    return [(few, many) for few, many in pairs if ranked[many] - ranked[few] > unsettled(counts)]
 
 
 def relative_seconds(model: VAE, x: Tensor, objectives: Mapping[str, Objective], repeats: int = 30) -> dict[str, float]:
@@ -186,3 +262,15 @@ def relative_seconds(model: VAE, x: Tensor, objectives: Mapping[str, Objective],
     medians = {name: median(values[1:]) for name, values in seconds.items()}  # the first turn warms up
     first = next(iter(medians.values()))
     return {name: value / first for name, value in medians.items()}
+
+
+def _by_objective(scores: pd.DataFrame) -> DataFrameGroupBy:
+    return scores.assign(pixel_percent=100 * scores.reconstruction_error**0.5).groupby(level=0, sort=False)
+
+
+def _mean_and_range(models: SeriesGroupBy, digits: int) -> list[str]:
+    """Return the mean of each group and, if some group has several values, the range of each."""
+    rows = list(zip(models.mean(), models.min(), models.max(), strict=True))
+    if models.size().max() == 1:
+        return [f"{mean:.{digits}f}" for mean, _, _ in rows]
+    return [f"{mean:.{digits}f} ({least:.{digits}f}\N{EN DASH}{most:.{digits}f})" for mean, least, most in rows]

@@ -57,6 +57,11 @@ def test_every_score_is_what_its_name_says():
     z = influence.sample_posterior(*code, seed=4)
     assert scores["influential_factors"] == 2
     assert scores["total_information_nats"] == pytest.approx(float(information.nats.sum()))
+    assert scores["information_per_influential_factor_nats"] == pytest.approx(float(information.nats[:2].mean()))
+    kl = float(vaemi.information.kl_to_prior(*code).sum(1).mean())
+    assert scores["kl_of_marginals_nats"] == pytest.approx(kl - scores["total_information_nats"], abs=1e-5)
+    widths = information.marginal_std[:2]
+    assert (scores["sigma_star_least"], scores["sigma_star_most"]) == (float(widths.min()), float(widths.max()))
     sampled = total_correlation(*code, points=500, seed=4)
     assert scores["total_correlation_at_least_nats"] == max(sampled.lower, total_correlation_bound(z))
     assert scores["total_correlation_at_most_nats"] == sampled.upper
@@ -110,6 +115,56 @@ def test_a_table_of_one_model_each_and_of_several():
     ]  # fmt: skip
     several = experiments.scores_table(pd.DataFrame([row, other], index=["a", "a"]), times)
     assert several.iloc[0].tolist()[:4] == ["a", "4.0 (3.0\N{EN DASH}5.0)", "5.2 (4.2\N{EN DASH}6.2)", "0.5 to 2.0"]
+
+
+def test_a_code_without_information_is_scored():
+    generating = normal(300, 2)
+    model = linear_model(torch.zeros(2, 2), torch.zeros(2, 2), 1.0)
+    scores = experiments.score_code(model, generating, generating, generating, generating, top=1, points=50)
+    assert scores["influential_factors"] == scores["information_per_influential_factor_nats"] == 0
+    assert scores["kl_of_marginals_nats"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_table_of_members_has_the_order_of_their_prices_and_the_widest_range():
+    row = {
+        "influential_factors": 3,
+        "total_information_nats": 4.25,
+        "information_per_influential_factor_nats": 1.375,
+        "total_correlation_at_least_nats": 0.5,
+        "reconstruction_error": 0.0025,
+        "kl_of_marginals_nats": 0.125,
+        "sigma_star_least": 0.9,
+        "sigma_star_most": 1.1,
+    }
+    other = row | {"influential_factors": 5, "sigma_star_least": 0.8, "sigma_star_most": 1.0}
+    scores = pd.DataFrame([row, row, other], index=["no member", "b", "a"])
+    alone = experiments.members_table(scores, {"b": 1.0, "a": 0.5})
+    assert alone.iloc[0].tolist() == ["b", "1", "3", "4.2", "1.38", "0.5", "5.00", "0.12", "0.90 to 1.10"]
+    assert alone.iloc[1].tolist()[:3] == ["a", "0.5", "5"]
+    several = experiments.members_table(pd.DataFrame([row, other], index=["a", "a"]), {"a": 0})
+    assert several.iloc[0].tolist()[1:4] == ["0", "4.0 (3.0\N{EN DASH}5.0)", "4.2 (4.2\N{EN DASH}4.2)"]
+    assert several["sigma*"].tolist() == ["0.80 to 1.10"]
+
+
+def test_only_a_larger_difference_than_the_change_of_differences_tells_objectives_apart():
+    scores = pd.DataFrame({"influential_factors": [18, 10, 20, 20, 5]}, index=["a", "b", "c", "c", "new"])
+    counts = experiments.compared_counts(scores, {"c": [17, 19], "b": [11, 11], "a": [12, 12], "gone": [1]})
+    assert counts.index.tolist() == ["a", "b", "c"]
+    assert counts.change.tolist() == [6, -1, 2]
+    # a - b is 8 here and 1 there: no difference changes by more than 7.
+    assert experiments.unsettled(counts) == 7
+    assert experiments.told_apart(counts) == [("b", "a"), ("b", "c")]
+    counts = experiments.compared_counts(scores, {"c": [18], "b": [11], "a": [11]})
+    assert experiments.unsettled(counts) == 8
+    assert experiments.told_apart(counts) == [("b", "c")]
+
+
+def test_the_reference_run_is_compared_with_shorter_runs_only():
+    reference = experiments.longer_reference_run(steps=1)
+    steps = reference["manifest"]["parameters"]["steps"]
+    assert reference["experiment"] == "objectives"
+    assert experiments.longer_reference_run(steps - 1) == reference
+    assert experiments.longer_reference_run(steps) is None
 
 
 def test_the_time_of_an_objective_is_relative_to_the_first():
