@@ -27,7 +27,7 @@ if SETTINGS.weights.get("trained_only") and not WEIGHTS:
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)
 MARKS = f"_build/marks/{PROFILE}"
-REFERENCE_TABLES = [f"results/paper/sweeps/{name}.csv" for name in REFERENCE_SWEEPS]
+REFERENCE_TABLES = [f"results/paper/sweeps/{name}.csv" for name in (*REFERENCE_SWEEPS, "mnist-start")]
 # Those that `vaemi sweep` made at this profile, if any.
 OWN_TABLES = [path for name in REFERENCE_SWEEPS if Path(path := f"results/{PROFILE}/sweeps/{name}.csv").exists()]
 # Modules that a chapter uses, beside those of all chapters.
@@ -43,7 +43,7 @@ def code_of(experiment):
     """The code that a run uses; a change elsewhere does not make it again."""
     names = ["__init__", "shared", "style", *CHAPTER.get(experiment, [experiment])]
     modules = [Path(f"companion/{room}/{name}.py") for room in ("experiments", "figures") for name in names]
-    judged = [Path("companion/claims.py"), Path("companion/published.json")]
+    judged = [Path("companion") / name for name in ("claims.py", "claims.toml", "published.json")]
     rooms = [path for room in ("vaemi", "companion/data") for path in sorted(Path(room).rglob("*.py"))]
     return [str(path) for path in [*rooms, *modules, *judged] if path.exists()]
 
@@ -53,7 +53,9 @@ def inputs_of(wildcards):
     if name in SETTINGS.as_run:
         return [f"results/{EXTENDED}/{name}.json"]
     data = [f"_build/marks/data/{name}"] if name in ON_DATA else []
-    return [f"notebooks/{name}.ipynb", f"notebooks/profiles/{PROFILE}.yaml", *code_of(name), *data, *WEIGHTS]
+    # Its page compares counts with those of the longer run.
+    longer = ["results/paper/objectives.json"] if name == "objectives" and PROFILE != "paper" else []
+    return [f"notebooks/{name}.ipynb", f"notebooks/profiles/{PROFILE}.yaml", *code_of(name), *data, *WEIGHTS, *longer]
 
 
 rule site:

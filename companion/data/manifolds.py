@@ -81,13 +81,16 @@ def linear_gaussian(n: int, eigenvalues: Sequence[float] | Tensor, seed: int = 0
     )
 
 
-def tanh_manifold(n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, seed: int = 0) -> Tensor:
+def tanh_manifold(
+    n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, seed: int = 0, strength_ratio: float = 1.0
+) -> Tensor:
     """Draw samples near a curved manifold: x = B tanh(A u + b) + noise, with u ~ N(0, I_dim).
 
-    The columns of A are orthogonal and of equal length, such that A u has entries of variance 1 on average: all
-    directions of u have equal weight. B is orthonormal. A has full rank, tanh is strictly increasing and B invertible,
-    so the map is one-to-one with a Jacobian of rank `dim` everywhere: `dim` is the intrinsic dimension. Principal
-    components would count more directions, since the manifold is curved.
+    The columns of A are orthogonal, and A u has entries of variance 1 on average. With `strength_ratio` 1 the columns
+    have equal length, so all directions of u have equal weight; otherwise their lengths are a geometric progression.
+    B is orthonormal. A has full rank, tanh is strictly increasing and B invertible, so the map is one-to-one with a
+    Jacobian of rank `dim` everywhere: `dim` is the intrinsic dimension. Principal components would count more
+    directions, since the manifold is curved.
 
     Parameters
     ----------
@@ -101,6 +104,8 @@ def tanh_manifold(n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, s
         Standard deviation of the Gaussian noise per coordinate; that of the noiseless x is 0.5 (dim 1) to 0.6.
     seed : int
         Seed of the manifold, the samples on it and the noise. The first two do not depend on `noise`.
+    strength_ratio : float
+        Length of the longest column of A, divided by that of the shortest.
 
     Returns
     -------
@@ -109,20 +114,129 @@ def tanh_manifold(n: int, dim: int, ambient_dim: int = 64, noise: float = 0.1, s
     Raises
     ------
     ValueError
-        If `dim` is above `ambient_dim`.
+        If `dim` is above `ambient_dim`, or `strength_ratio` below 1.
     """
+    generator = torch.Generator().manual_seed(seed)
+    network = _tanh_network(dim, ambient_dim, generator, strength_ratio)
+    return _observed(torch.randn(n, dim, generator=generator), network, noise, generator)
+
+
+def direction_strengths(
+    dim: int, ambient_dim: int = 64, seed: int = 0, strength_ratio: float = 1.0, n: int = 10_000
+) -> Tensor:
+    """Return how far the points of a `tanh_manifold` move along each of its directions, the farthest first.
+
+    If J is the Jacobian of x with respect to u, these are the square roots of the eigenvalues of E[J^T J]: the root
+    mean square shift of x when u moves by one standard deviation along an eigenvector. The last one is the smallest
+    shift of all directions of u. A direction is above the noise if its shift exceeds the standard deviation of the
+    noise.
+
+    Parameters
+    ----------
+    dim, ambient_dim, seed, strength_ratio
+        See `tanh_manifold`.
+    n : int
+        Number of samples for the average.
+
+    Returns
+    -------
+    Tensor, shape (dim,), float32
+        In units of x.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    inner, shift, _ = _tanh_network(dim, ambient_dim, generator, strength_ratio)
+    u = torch.randn(n, dim, generator=generator)
+    slope = 1 - torch.tanh(u @ inner.T + shift).square()
+    gram = (inner.T * slope.square().mean(0)) @ inner
+    return torch.linalg.eigvalsh(gram).flip(0).sqrt()
+
+
+@dataclass(frozen=True)
+class ClosedManifold:
+    """Samples near a manifold without a boundary, and the points they come from.
+
+    Attributes
+    ----------
+    samples : Tensor, shape (n, ambient_dim)
+        float32.
+    points : Tensor, shape (n, m)
+        Points on the circle (m = 2), sphere (3) or torus (4); each coordinate has mean 0 and variance 1.
+    dim : int
+        Intrinsic dimension, below m.
+    """
+
+    samples: Tensor
+    points: Tensor
+    dim: int
+
+    def angles(self) -> Tensor:
+        """Return the angle of each point in the plane of the first two coordinates, shape (n,), from -pi to pi."""
+        return torch.atan2(self.points[:, 1], self.points[:, 0])
+
+
+# Each is a product of equal spheres: their number, and the dimension of the space that each lies in.
+_PRODUCTS_OF_SPHERES = {"circle": (1, 2), "sphere": (1, 3), "torus": (2, 2)}
+
+
+def closed_manifold(name: str, n: int, ambient_dim: int = 64, noise: float = 0.1, seed: int = 0) -> ClosedManifold:
+    """Draw samples near a closed manifold: x = B tanh(A p + b) + noise, with p uniform on a circle, sphere or torus.
+
+    The circle lies in 2 dimensions, the sphere in 3 and the torus, a product of two circles, in 4. The rest is as in
+    `tanh_manifold` with columns of A of equal length: the map of these 2, 3 or 4 coordinates to x is one-to-one, so x
+    has the intrinsic dimension of p, which is 1, 2 or 2. No one-to-one and continuous map takes a closed manifold to as
+    many coordinates as it has dimensions.
+
+    Parameters
+    ----------
+    name : {"circle", "sphere", "torus"}
+    n : int
+        Number of samples.
+    ambient_dim : int
+        Dimension of x.
+    noise : float
+        Standard deviation of the Gaussian noise per coordinate; that of the noiseless x is 0.5 to 0.6.
+    seed : int
+        Seed of the map, the points and the noise. The first two do not depend on `noise`.
+
+    Returns
+    -------
+    ClosedManifold
+
+    Raises
+    ------
+    ValueError
+        If there is no manifold of this name, or `ambient_dim` is below the dimension of its points.
+    """
+    if name not in _PRODUCTS_OF_SPHERES:
+        raise ValueError(f"There is no manifold {name!r}: choose {', '.join(_PRODUCTS_OF_SPHERES)}.")
+    spheres, coordinates = _PRODUCTS_OF_SPHERES[name]
+    generator = torch.Generator().manual_seed(seed)
+    network = _tanh_network(spheres * coordinates, ambient_dim, generator)
+    directions = torch.nn.functional.normalize(torch.randn(n, spheres, coordinates, generator=generator), dim=2)
+    points = math.sqrt(coordinates) * directions.flatten(1)
+    return ClosedManifold(
+        samples=_observed(points, network, noise, generator), points=points, dim=spheres * (coordinates - 1)
+    )
+
+
+def _observed(u: Tensor, network: tuple[Tensor, Tensor, Tensor], noise: float, generator: torch.Generator) -> Tensor:
+    """Return B tanh(A u + b) + noise, shape (n, ambient_dim)."""
+    inner, shift, outer = network
+    x = torch.tanh(u @ inner.T + shift) @ outer.T
+    return x + noise * torch.randn(x.shape, generator=generator)
+
+
+def _tanh_network(
+    dim: int, ambient_dim: int, generator: torch.Generator, strength_ratio: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A (ambient_dim, dim), b (ambient_dim,) and B (ambient_dim, ambient_dim) of `tanh_manifold`."""
     if dim > ambient_dim:  # QR would return fewer directions
         raise ValueError(f"dim is {dim}: give an intrinsic dimension from 1 to {ambient_dim}.")
-    generator = torch.Generator().manual_seed(seed)
-    inner, shift, outer = _tanh_network(dim, ambient_dim, generator)
-    u = torch.randn(n, dim, generator=generator)
-    x = torch.tanh(u @ inner.T + shift) @ outer.T
-    return x + noise * torch.randn(n, ambient_dim, generator=generator)
-
-
-def _tanh_network(dim: int, ambient_dim: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return A (ambient_dim, dim), b (ambient_dim,) and B (ambient_dim, ambient_dim) of `tanh_manifold`."""
-    inner = _orthonormal(ambient_dim, dim, generator) * math.sqrt(ambient_dim / dim)
+    if strength_ratio < 1:
+        raise ValueError(f"strength_ratio is {strength_ratio}: give the strongest over the weakest, 1 or more.")
+    lengths = torch.logspace(0, -math.log10(strength_ratio), dim, dtype=torch.float64)
+    lengths *= math.sqrt(ambient_dim / float(lengths.square().sum()))
+    inner = _orthonormal(ambient_dim, dim, generator) * lengths.float()
     shift = 0.5 * torch.randn(ambient_dim, generator=generator)
     return inner, shift, _orthonormal(ambient_dim, ambient_dim, generator)
 

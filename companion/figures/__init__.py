@@ -16,6 +16,7 @@ from companion.figures.shared import (
     strips,
 )
 from companion.figures.sparsity import (
+    codes_by_angle,
     factors_against_dimension,
     information_path,
     spectra_by_dimension,

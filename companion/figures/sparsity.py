@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -55,6 +56,22 @@ def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor) -> Figure:
     # On the dark cells of the map, in both themes of the page.
     axes.legend(loc="lower left", labelcolor="#d5d8db")
     figure.colorbar(mesh, ax=axes, label=r"$I(X;Z_h)$ (nats)", pad=0.02)
+    return figure
+
+
+def codes_by_angle(codes: Mapping[str, Tensor], angles: Mapping[str, Tensor]) -> Figure:
+    """Draw a scatter plot per name: codes of two factors, shape (n, 2), coloured by angles in radians, shape (n,)."""
+    figure, panels = plt.subplots(1, len(codes), figsize=(WIDTH, 2.4), squeeze=False, layout="constrained")
+    around = sns.husl_palette(256, s=0.9, l=0.6, as_cmap=True)  # of one lightness, and without ends
+    for axes, (name, points) in zip(panels[0], codes.items(), strict=True):
+        drawn = axes.scatter(
+            *points.T.numpy(), c=angles[name].numpy(), cmap=around, vmin=-np.pi, vmax=np.pi, s=4, lw=0, rasterized=True
+        )
+        axes.set(title=name, xlabel="first factor", aspect="equal")
+        axes.set_box_aspect(1)
+    panels[0, 0].set_ylabel("second factor")
+    bar = figure.colorbar(drawn, ax=panels[0].tolist(), label="angle", shrink=0.7)
+    bar.set_ticks([-np.pi, 0, np.pi], labels=[r"$-\pi$", "0", r"$\pi$"])
     return figure
 
 

@@ -115,3 +115,18 @@ def test_spectra_side_by_side_have_a_line_per_seed_and_the_first_behind():
     np.testing.assert_allclose([line.get_ydata() for line in one.get_lines()[:2]], [[2, 1, 0, 0], [1.5, 0, 0, 0]])
     dashed = [line for line in other.get_lines() if line.get_linestyle() == "--"]
     np.testing.assert_allclose([line.get_ydata() for line in dashed], [[2, 1, 0, 0], [1.5, 0, 0, 0]])
+
+
+def test_codes_are_drawn_where_they_are_and_coloured_by_angle():
+    angle = torch.linspace(-torch.pi, torch.pi, 9)
+    codes = {"circle": torch.stack([angle.cos(), angle.sin()], 1), "sphere": torch.rand(9, 2)}
+    panels = figures.codes_by_angle(codes, dict.fromkeys(codes, angle)).axes[:2]
+    for axes, (name, points) in zip(panels, codes.items(), strict=True):
+        assert axes.get_title() == name
+        (drawn,) = axes.collections
+        np.testing.assert_allclose(drawn.get_offsets(), points)
+        drawn.update_scalarmappable()
+        colours = drawn.get_facecolor()
+        # The same at both ends of the circle, different at the opposite side.
+        assert np.abs(colours[0] - colours[-1]).max() < 0.05
+        assert np.abs(colours[0] - colours[4]).max() > 0.3
