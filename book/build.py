@@ -112,11 +112,13 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     }
     rows = [claim for claim in claims.load(profile, results) if claim["experiment"] in notebooks]
     reference = claims.load_reference(profile, results)
+    of_seeds = results / claims.REFERENCE / "sweeps" / f"{prose_pages.SEEDS}.csv"
     parts = {
         "claims": page_tables.claims_table(rows, reference),
         "claims-rules": page_tables.rules(rows),
         "claims-notes": page_tables.notes([*rows, *reference]),
-        "deviations": prose_pages.deviations(results / claims.REFERENCE / "sweeps" / f"{prose_pages.SEEDS}.csv"),
+        "deviations": prose_pages.deviations(of_seeds),
+        "factor-counts": prose_pages.factor_counts(numbers["mnist"], of_seeds),
         # Without its title, as the page has its own.
         "changelog": (ROOT / "CHANGELOG.md").read_text().partition("\n")[2].lstrip(),
     }
