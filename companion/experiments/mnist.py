@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import mannwhitneyu, rankdata, t
 from torch import Tensor
 from tqdm import tqdm
 
 from companion import claims
 from companion.experiments.classifier import accuracies, train_classifier
+from companion.words import number_in_words
 from vaemi.information.checks import checked_choice
 
 if TYPE_CHECKING:
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 
 _THRESHOLDS = ("0.05", "0.1", "0.2", "0.5")
 _CONFIDENCE = 0.95
+# Orders of `vaemi.influence.factor_orders`, as a page names them.
+_ORDERS = {
+    "kl": "KL divergence to the prior",
+    "variance": r"marginal deviation $\sigma^*_h$",
+    "active_units": r"active units, $\mathrm{Var}_x(\mu_h)$",
+    "mean_precision": r"log-precision, $-\mathbb{E}_x \log \sigma_h^2$",
+    "random": "random order, mean over the draws",
+}
 # Arguments of the network and of its training, by the library whose defaults they are.
 _STARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "torch": ({}, {}),
@@ -150,6 +160,15 @@ def excess_errors(errors: Mapping[str, Tensor], resamples: int = 1000, seed: int
             name: _interval(_excess(weights @ one, weights @ best)) for name, one in of_pictures.items()
         },
     }
+
+
+def excess_table(values: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a row per order: its name, its excess error and the interval, from the values of `excess_errors`."""
+    rows = []
+    for name, percent in values["excess_error_percent"].items():
+        interval = " to ".join(map(number_in_words, values["excess_error_percent_interval"][name]))
+        rows.append((_ORDERS[name], number_in_words(percent), interval))
+    return pd.DataFrame(rows, columns=["kept first by", "more error (%)", "95 % interval"])
 
 
 def influential_only_excess(errors: Tensor, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:

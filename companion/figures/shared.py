@@ -39,7 +39,7 @@ def information_maps(maps: Tensor, shown: int = 8) -> Figure:
 
 
 def spectrum(information: FactorInformation, traversals: Mapping[int, Tensor], threshold: float = 0.1) -> Figure:
-    """Draw Figure 1 of the paper: information of every factor, sigma* below it, and pictures along some factors.
+    """Draw the sorted spectrum: information of every factor, sigma* below it, and pictures along some factors.
 
     Parameters
     ----------

@@ -125,6 +125,7 @@ def test_excess_errors_leave_out_the_ends_and_are_paired():
     # Proportional errors of the same pictures have the same proportion in every resample.
     assert found["excess_error_percent_interval"]["kl"] == pytest.approx([0, 0])
     assert found["excess_error_percent_interval"]["random"] == pytest.approx([75, 75])
+    assert mnist.excess_table(found).iloc[1].tolist() == ["random order, mean over the draws", "75.0", "75.0 to 75.0"]
 
 
 def test_the_interval_of_an_excess_is_as_wide_as_theory_says():
@@ -135,6 +136,9 @@ def test_the_interval_of_an_excess_is_as_wide_as_theory_says():
     low, high = found["influential_only_excess_error_percent_interval"]
     assert low < found["influential_only_excess_error_percent"] < high
     assert high - low == pytest.approx(2 * 1.96 * 50 * float(errors[0].std()) / 2000**0.5, rel=0.1)
+    # Paired: errors that are proportional have the same ratio in every resample.
+    proportional = mnist.influential_only_excess(torch.stack([1.1 * errors[0], errors[0]]), resamples=50)
+    assert proportional["influential_only_excess_error_percent_interval"] == pytest.approx([10, 10])
 
 
 def test_the_interval_of_a_mean_accuracy_holds_it_and_has_both_sources():
