@@ -114,12 +114,14 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     among_runs, numbers["among_runs"] = prose_pages.published_among_runs(sweeps / f"{prose_pages.START}.csv")
     rows = [claim for claim in claims.load(profile, results) if claim["experiment"] in notebooks]
     reference = claims.load_reference(profile, results)
+    of_seeds = sweeps / f"{prose_pages.SEEDS}.csv"
     parts = {
         "claims": page_tables.claims_table(rows, reference),
         "verdicts": page_tables.verdicts(rows),
         "checks": page_tables.checks(rows),
         "claims-notes": page_tables.notes([*rows, *reference]),
-        "deviations": prose_pages.deviations(sweeps / f"{prose_pages.SEEDS}.csv"),
+        "deviations": prose_pages.deviations(of_seeds),
+        "factor-counts": prose_pages.factor_counts(numbers["mnist"], of_seeds),
         "published-among-runs": among_runs,
         # Without its title, as the page has its own.
         "changelog": (ROOT / "CHANGELOG.md").read_text().partition("\n")[2].lstrip(),

@@ -157,8 +157,11 @@ def _other_than_the_seed(profile: str) -> str:
         (defaults | runs.read_profile(ROOT, name).parameters["mnist"])["steps"] for name in (profile, claims.REFERENCE)
     )
     if steps == published:
-        return f"This profile trains for {steps:,} steps, as the paper does."
-    return f"The seed is not the only difference: this profile trains for {steps:,} steps, the paper for {published:,}."
+        return f"This profile trains for {steps:,} steps, as the authors' notebook does."
+    return (
+        f"The seed is not the only difference: this profile trains for {steps:,} steps, the authors' notebook for "
+        f"{published:,}."
+    )
 
 
 def _over_seeds(seeds: pd.DataFrame, reference: pd.DataFrame | None) -> str:
@@ -244,6 +247,42 @@ def published_among_runs(table: Path) -> tuple[str, dict[str, Any]]:
         "outside": int(outside),
         "outside_by_chance_percent": 200 / (len(found) + 1),
     }
+
+
+def factor_counts(mnist: Mapping[str, Any], table: Path) -> str:
+    """Return a Markdown table of the factors above half a nat by source.
+
+    Parameters
+    ----------
+    mnist : mapping
+        Values of the MNIST run of this build.
+    table : Path
+        Table of the reference run's seeds.
+    """
+    published = claims.published()
+    figure = published["mnist_figure_1"]
+    rows = [
+        {
+            "source": "Figure 1 of the paper, read off by eye",
+            "factors above half a nat": str(figure["factors_drawn"]),
+            "the most informative (nats)": f"about {figure['information_nats']['max']:g}",
+            "all factors (nats)": f"about {figure['sum_about']:g}",
+        }
+    ]
+    seeds = pd.read_csv(table).rename(columns=lambda name: name.replace("[max]", "")).to_dict("records")
+    found = {
+        "the authors' notebook": published["mnist"],
+        "an independent run in PyTorch": published["mnist_independent_port"],
+        "an independent run that starts as Keras does": published["mnist_keras_start"],
+        **{f"the reference run, seed {run['seed']}": run for run in seeds},
+        "the MNIST page of this build": mnist,
+    }
+    for source, run in found.items():
+        most = run.get("information_of_influential_factors_nats")
+        values = (most["max"] if isinstance(most, dict) else most, run.get("total_information_nats"))
+        counted = str(run["factors_above_half_a_nat"])
+        rows.append(dict(zip(rows[0], [source, counted, *map(number_in_words, values)], strict=True)))
+    return markdown_table(pd.DataFrame(rows))
 
 
 # --- the seeds of the reference run beside the published accuracies ---------------------------------------------------

@@ -27,7 +27,7 @@ from vaemi.information.gaussian import gaussian_information
 from vaemi.models import VAE, as_float
 from vaemi.objectives import OBJECTIVES, BetaVAE, Objective
 
-__all__ = ["History", "Training", "train"]
+__all__ = ["History", "Training", "objective_on", "train"]
 
 # Raise this number whenever the same settings begin to give another model: older trainings are then not found.
 _RECIPE = 1
@@ -430,6 +430,36 @@ def _measure(module: _Loss, held_out: Tensor, settings: Settings, step: int) -> 
         **terms,
     }
     return {name: value.cpu() for name, value in row.items()}
+
+
+@torch.inference_mode()
+def objective_on(model: VAE, samples: Tensor, *, beta: float = 1.0, seed: int = 0) -> float:
+    """Return -log p(x|z) + beta KL(q(z|x) || p(z)) as a mean over samples, with one draw of z per sample.
+
+    On the samples that a history of "beta-vae" is measured on, this is the history's `objective` of the same model.
+
+    Parameters
+    ----------
+    model : VAE
+    samples : Tensor, shape (N, ...)
+        uint8 images are scaled to [0, 1].
+    beta : float
+        Weight of the KL term.
+    seed : int
+        Seed of the draws; a history's is 0.
+
+    Returns
+    -------
+    float
+        In nats per sample.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    total = 0.0
+    for batch in samples.split(_RECORDED_SAMPLES):
+        objective, _ = BetaVAE()(model, as_float(batch.to(device)), generator, beta=beta)
+        total += len(batch) * objective.item()
+    return total / len(samples)
 
 
 def _fabric(devices: int | list[int] | str, precision: str) -> Any:

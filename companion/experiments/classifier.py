@@ -1,4 +1,4 @@
-"""The paper's classifier of digits from the factors that are kept."""
+"""The authors' classifier of digits from the factors that are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vaemi.influence import keep
 def train_classifier(
     z: Tensor, labels: Tensor, epochs: int = 20, hidden_dim: int = 256, seed: int = 0
 ) -> MLPClassifier:
-    """Train the paper's classifier: one hidden ReLU layer on the factors, Adam with rate 1e-3, batches of 100.
+    """Train the authors' classifier: one hidden ReLU layer on the factors, Adam with rate 1e-3, batches of 100.
 
     Parameters
     ----------

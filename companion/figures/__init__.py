@@ -4,7 +4,14 @@
 from companion.figures.celeba import accuracy_by_attribute, attribute_accuracy, contact_sheet, label_information
 from companion.figures.deap import areas, factors_and_ratings, rating_counts, recording, scalp_maps, trajectories
 from companion.figures.estimators import bracket, coverage, error_against_samples, marginals_and_fits
-from companion.figures.mnist import accuracy_by_ratio, emergence, fano, removal_scatter, training_terms
+from companion.figures.mnist import (
+    accuracy_by_ratio,
+    emergence,
+    fano,
+    removal_scatter,
+    spectrum_by_index,
+    training_terms,
+)
 from companion.figures.objectives import deviation_against_information, spectra_side_by_side
 from companion.figures.pages import beta_path, cost_and_error, rotated_code, time_and_memory, used_and_ignored_factor
 from companion.figures.shared import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,49 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from companion.figures.shared import show_strip
 from vaemi.auditing.figures import BLUE, GREY, ORANGE, WIDTH
 from vaemi.information import FactorInformation
 
 if TYPE_CHECKING:
     from vaemi.training import History
+
+
+def spectrum_by_index(
+    information: FactorInformation, traversals: Mapping[int, Tensor], threshold: float = 0.1
+) -> Figure:
+    """Draw information and sigma*^2 of every factor, in the encoder's order, and pictures along some factors below.
+
+    This is the layout of the paper's Figure 1.
+
+    Parameters
+    ----------
+    information : FactorInformation
+    traversals : mapping of factor to Tensor, shape (steps, 1, height, width)
+        Pictures along each factor, which is marked in the upper panel by a letter.
+    threshold : float
+        Nats above which a factor counts as influential.
+    """
+    rows = len(traversals)
+    figure = plt.figure(figsize=(WIDTH, 4.2 + 0.52 * rows), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[4.2, 0.52 * rows], squeeze=False)[:, 0]
+    stems, variances = top.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    index, nats, variance = np.arange(len(information)), information.nats.numpy(), information.marginal_std.numpy() ** 2
+    colours = np.where(nats > threshold, BLUE, ORANGE)
+    stems.vlines(index, 0, nats, color=colours, lw=1.6)
+    stems.scatter(index, nats, s=12, color=colours)
+    variances.scatter(index, variance, s=9, color=colours)
+    variances.axhline(1, color=GREY, lw=0.8, ls=":")
+    stems.set(ylabel=r"$I(X;Z_h)$ (nats)", ylim=(0, 1.2 * max(nats.max(), threshold)))
+    variances.set(
+        xlabel="factor, by its index $h$", ylabel=r"$\sigma_h^{*2}$", ylim=(0, max(1.5, 1.05 * variance.max()))
+    )
+    strips = bottom.subplots(rows, 1, squeeze=False)[:, 0]
+    for letter, axes, (factor, pictures) in zip(ascii_uppercase, strips, traversals.items(), strict=False):
+        place = (factor, nats[factor])
+        stems.annotate(letter, place, (0, 4), textcoords="offset points", ha="center", va="bottom", weight="bold")
+        show_strip(axes, pictures, f"{letter}: $z_{{{factor}}}$")
+    return figure
 
 
 def emergence(history: History, information: FactorInformation) -> Figure:

@@ -39,7 +39,7 @@ def information_maps(maps: Tensor, shown: int = 8) -> Figure:
 
 
 def spectrum(information: FactorInformation, traversals: Mapping[int, Tensor], threshold: float = 0.1) -> Figure:
-    """Draw Figure 1 of the paper: information of every factor, sigma* below it, and pictures along some factors.
+    """Draw the sorted spectrum: information of every factor, sigma* below it, and pictures along some factors.
 
     Parameters
     ----------
@@ -100,11 +100,13 @@ def masking_curves(errors: Mapping[str, Sequence[float]], counts: Sequence[int])
     draws = np.array([curve for name, curve in errors.items() if name.startswith("random")])
     axes.fill_between(ticks, draws.min(0), draws.max(0), color=GREY, alpha=0.3, lw=0)
     axes.plot(ticks, draws.mean(0), color=GREY, ls=":", marker="s", ms=4, label=f"random ({len(draws)} draws, range)")
-    # The curve by KL divergence coincides with that by information nearly everywhere: wider and below it.
+    # Several orders coincide with that by information nearly everywhere: the further below, the wider.
     for name, label, colour, marker, width in (
-        ("variance", "marginal deviation", ORANGE, "^", 1.5),
-        ("kl", "KL to the prior", GREEN, "D", 4.0),
-        ("information", "information (the paper)", BLUE, "o", 1.5),
+        ("variance", r"$\sigma^*$", ORANGE, "^", 1.5),
+        ("kl", "KL to the prior", GREEN, "D", 7.0),
+        ("mean_precision", r"$-\mathrm{E}\,\log\,\sigma^2$", GREY, "s", 4.5),
+        ("active_units", r"$\mathrm{Var}(\mu)$, active units", PURPLE, "v", 2.5),
+        ("information", "information (the paper)", BLUE, "o", 1.2),
     ):
         axes.plot(ticks, errors[name], color=colour, marker=marker, ms=3 + width, lw=width, label=label)
     axes.set(xlabel="factors kept (the others set to 0)", ylabel="mean squared error per pixel", ylim=(0, None))

@@ -58,7 +58,7 @@ def test_the_numbers_are_those_of_the_tables(tmp_path):
     assert (numbers["ratios"], numbers["published_within"]) == (10, 2)
     assert numbers["first"] | {"beta": 2.0, "influential_factors": 33.0} == numbers["first"]
     assert numbers["last"] | {"beta": 18.0, "total_information_nats": 13.0} == numbers["last"]
-    assert numbers["other_than_the_seed"] == "This profile trains for 50,000 steps, as the paper does."
+    assert numbers["other_than_the_seed"] == "This profile trains for 50,000 steps, as the authors' notebook does."
     rows = cells(tmp_path)
     assert rows[0] == ["number", "published", "mean", "lowest to highest"]
     assert ["accuracy with 10 % of the factors (%)", "93.13", "92.50", "90.00 to 95.50"] in rows
@@ -75,7 +75,7 @@ def test_a_profiles_own_sweeps_are_shown_beside_the_reference_run(tmp_path):
     write(tmp_path / "smoke", SEEDS[:2], PATH)
     numbers = prose_pages.many_runs(tmp_path / "smoke", tmp_path)
     assert numbers["profile"] == "smoke"
-    assert "trains for 30 steps, the paper for 50,000" in numbers["other_than_the_seed"]
+    assert "trains for 30 steps, the authors' notebook for 50,000" in numbers["other_than_the_seed"]
     rows = cells(tmp_path)
     assert rows[0][2] == "reference run"
     of_tenth = ["92.50 (90.00 to 95.50)", "91.00", "90.00 to 92.00"]

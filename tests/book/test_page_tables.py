@@ -248,3 +248,18 @@ def test_the_published_run_is_placed_among_runs_of_both_starts(tmp_path):
         "outside": 1,
         "outside_by_chance_percent": 50,
     }
+
+
+# --- the number of factors by source ----------------------------------------------------------------------------------
+
+
+def test_factors_are_counted_by_source(tmp_path):
+    run = {"factors_above_half_a_nat": 16, "total_information_nats": 34.06}
+    pd.DataFrame([{"seed": 7, **run, "information_of_influential_factors_nats[max]": 3.2}]).to_csv(tmp_path / "t.csv")
+    build = run | {"factors_above_half_a_nat": 18, "information_of_influential_factors_nats": {"min": 0.2, "max": 2.5}}
+    header, _, *rows = cells(prose_pages.factor_counts(build, tmp_path / "t.csv"))
+    assert header[1] == "factors above half a nat"
+    assert rows[0] == ["Figure 1 of the paper, read off by eye", "13", "about 3.05", "about 25"]
+    assert rows[1] == ["the authors' notebook", "15", "3.33", "-"]
+    assert rows[-2] == ["the reference run, seed 7", "16", "3.2", "34.1"]
+    assert rows[-1] == ["the MNIST page of this build", "18", "2.5", "34.1"]

@@ -22,7 +22,7 @@ from vaemi.errors import TrainingError
 from vaemi.information.bounds import reverse_water_filling
 from vaemi.models import LinearVAE, as_float
 from vaemi.objectives import FactorVAE
-from vaemi.training import train
+from vaemi.training import objective_on, train
 
 pytestmark = pytest.mark.skipif(find_spec("lightning") is None, reason="needs the extra train")
 
@@ -82,6 +82,17 @@ def test_the_objective_falls_and_is_the_sum_of_its_terms(tiny_images):
     torch.testing.assert_close(history.objective, history.negative_log_likelihood + 3 * history.kl)
     assert history.information.shape == (6, 4)
     assert (history.sigma[1:] < history.sigma[0]).all()
+
+
+def test_the_objective_on_samples_is_that_of_the_history_and_a_mean_over_all_of_them(tiny_images):
+    training = train_tiny(tiny_images, beta=3.0)
+    assert objective_on(training.model, tiny_images, beta=3.0) == pytest.approx(float(training.history.objective[-1]))
+    # Black and white in batches of unequal size.
+    many = torch.cat([torch.zeros(1000, 1, 8, 8), torch.ones(200, 1, 8, 8)])
+    black, white = (objective_on(training.model, part, beta=3.0) for part in many.split(1000))
+    expected = (1000 * black + 200 * white) / 1200
+    assert objective_on(training.model, many, beta=3.0) == pytest.approx(expected, rel=0.01)
+    assert abs((black + white) / 2 - expected) > 0.05 * abs(expected)
 
 
 @pytest.mark.parametrize(("precision", "epsilon"), [("32-true", 1e-8), ("bf16-mixed", 1e-8), ("32-true", 1e-7)])
@@ -177,7 +188,7 @@ def test_an_interrupted_training_resumes_exactly(tiny_images, tmp_path, disturbe
 KILLED = textwrap.dedent("""
     import sys, torch
     from vaemi.models import ConvVAE
-    from vaemi.training import train
+    from vaemi.training import objective_on, train
     images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(0)
     model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
@@ -317,7 +328,7 @@ def test_divergence_stops_with_the_step(tiny_images):
 TWO_PROCESSES = textwrap.dedent("""
     import sys, torch
     from vaemi.models import ConvVAE
-    from vaemi.training import train
+    from vaemi.training import objective_on, train
 
     if __name__ == "__main__":
         images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
@@ -362,7 +373,7 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, tiny_images):
 IN_A_NOTEBOOK = """
 import torch
 from vaemi.models import ConvVAE
-from vaemi.training import train
+from vaemi.training import objective_on, train
 torch.set_num_threads(2)
 torch.randn(500, 500) @ torch.randn(500, 500)  # threads that a fork does not have
 images = torch.randint(0, 256, (300, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

@@ -64,13 +64,34 @@ def reconstruction_error(model: VAE, images: Tensor, z: Tensor) -> float:
 
     Pixels are in [0, 1]; bytes are divided by 255.
     """
-    return float((as_float(images) - decode(model, z)).square().mean())
+    return float(_sample_errors(model, images, z).mean())
+
+
+def _sample_errors(model: VAE, images: Tensor, z: Tensor) -> Tensor:
+    """Return the mean squared error per pixel of each picture, float64, shape (N,)."""
+    return (as_float(images) - decode(model, z)).square().flatten(1).mean(1, dtype=torch.float64)
 
 
 def keep_top_errors(
     model: VAE, images: Tensor, mean: Tensor, orders: Mapping[str, Tensor], counts: Sequence[int]
 ) -> dict[str, list[float]]:
     """Return the reconstruction error when only the first k factors of an order are kept.
+
+    These are the means over the pictures of `keep_top_sample_errors`, where the parameters are described.
+
+    Returns
+    -------
+    dict of name to list of float
+        Mean squared error per pixel for every k.
+    """
+    errors = keep_top_sample_errors(model, images, mean, orders, counts)
+    return {name: curves.mean(1).tolist() for name, curves in errors.items()}
+
+
+def keep_top_sample_errors(
+    model: VAE, images: Tensor, mean: Tensor, orders: Mapping[str, Tensor], counts: Sequence[int]
+) -> dict[str, Tensor]:
+    """Return the reconstruction error of each picture when only the first k factors of an order are kept.
 
     Parameters
     ----------
@@ -83,12 +104,12 @@ def keep_top_errors(
 
     Returns
     -------
-    dict of name to list of float
-        Mean squared error per pixel for every k.
+    dict of name to Tensor, shape (number of counts, N)
+        Mean squared error per pixel, float64, for every k and picture.
     """
     images = as_float(images)
     return {
-        name: [reconstruction_error(model, images, keep(mean, order[:count])) for count in counts]
+        name: torch.stack([_sample_errors(model, images, keep(mean, order[:count])) for count in counts])
         for name, order in progress_bar(orders.items(), desc="keeping the top factors")
     }
 
@@ -136,12 +157,20 @@ def factor_orders(
     -------
     dict of name to Tensor, shape (H,)
         ``information`` is that of `information.ranking`; ``kl`` ranks by E_x KL(q(z_h|x) || p(z_h)); ``variance`` by
-        the marginal standard deviation sigma*_h; ``random 0``, ``random 1``, ... are permutations.
+        the marginal standard deviation sigma*_h; ``active_units`` by Var_x(mu_h(x)), the statistic by which Burda et
+        al. (2016) count active units; ``mean_precision`` by -E_x log sigma_h^2(x), the mean logarithm of the
+        posterior's precision; ``random 0``, ``random 1``, ... are permutations.
+
+    References
+    ----------
+    Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016.
     """
     generator = torch.Generator().manual_seed(seed)
     return {
         "information": information.ranking,
         "kl": kl_to_prior(mean, log_variance).mean(0).argsort(descending=True),
         "variance": information.marginal_std.argsort(descending=True),
+        "active_units": mean.var(0).argsort(descending=True),
+        "mean_precision": log_variance.mean(0).argsort(),
         **{f"random {i}": torch.randperm(mean.shape[1], generator=generator) for i in range(draws)},
     }

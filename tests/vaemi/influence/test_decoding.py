@@ -56,6 +56,9 @@ def test_errors_and_damage_are_the_power_of_the_pixels(z, images):
         [float(e) for e in (power.sum(), power[1:].sum(), power[2:].sum(), 0)], abs=1e-7
     )
     assert errors["b"] == pytest.approx([float(e) for e in (power.sum(), power.sum(), power[:2].sum(), 0)], abs=1e-7)
+    each = influence.keep_top_sample_errors(Pixels(), images, z, {"a": order}, [0, 1, 4])["a"]
+    assert each.shape == (3, 200)
+    torch.testing.assert_close(each[1], images.flatten(1)[:, 1:].square().sum(1).double() / 4)
     damage = influence.removal_damage(Pixels(), images, z)
     torch.testing.assert_close(damage.float(), power, atol=1e-7, rtol=1e-5)
 
@@ -73,7 +76,17 @@ def test_orders_are_permutations_and_the_first_is_the_ranking():
     log_variance = torch.full((500, 6), -1.0)
     information = factor_information(mean, log_variance)
     orders = influence.factor_orders(information, mean, log_variance, draws=2, seed=5)
-    assert list(orders) == ["information", "kl", "variance", "random 0", "random 1"]
+    assert list(orders) == ["information", "kl", "variance", "active_units", "mean_precision", "random 0", "random 1"]
     assert all(sorted(order.tolist()) == list(range(6)) for order in orders.values())
     assert torch.equal(orders["information"], information.ranking)
     assert orders["kl"][0] == orders["variance"][0] == 1
+
+
+def test_active_units_go_by_the_spread_of_the_means_and_precision_by_the_widths():
+    signs = torch.tensor([1.0, -1.0]).repeat(50)[:, None]
+    # A factor with a large mean that does not vary, one that varies most, one with the narrowest posteriors.
+    mean = signs * torch.tensor([0.0, 2.0, 1.0]) + torch.tensor([9.0, 0.0, 0.0])
+    log_variance = torch.tensor([-1.0, 0.0, -4.0]).expand(100, 3)
+    orders = influence.factor_orders(factor_information(mean, log_variance), mean, log_variance, draws=0)
+    assert orders["active_units"].tolist() == [1, 2, 0]
+    assert orders["mean_precision"].tolist() == [2, 0, 1]
