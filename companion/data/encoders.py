@@ -13,8 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.special import log_ndtr, ndtr
+from scipy.stats import norm
 
 from companion.data.sources import Provenance, checksum
+
+_GRID = np.linspace(-40, 40, 800_001)
 
 Sampler = Callable[[np.random.Generator, tuple[int, int]], tuple[np.ndarray, np.ndarray]]
 
@@ -49,9 +52,16 @@ class SimulatedEncoder:
     @property
     def information(self) -> float:
         """Return I(X; Z) in nats by the trapezoidal rule, exact to 1e-9."""
-        z = np.linspace(-40, 40, 800_001)
-        q = self.density(z)
-        return float(-np.trapezoid(q * np.log(np.maximum(q, 1e-300)), z)) - self.mean_entropy
+        q = self.density(_GRID)
+        return float(-np.trapezoid(q * np.log(np.maximum(q, 1e-300)), _GRID)) - self.mean_entropy
+
+    @property
+    def distance_from_gaussian(self) -> float:
+        """Return KL(q || q*) in nats, q* the Gaussian with mean 0 and the variance of q, by the trapezoidal rule."""
+        q = self.density(_GRID)
+        variance = np.trapezoid(q * _GRID**2, _GRID)
+        log_ratio = np.log(np.maximum(q, 1e-300)) - norm.logpdf(_GRID, scale=math.sqrt(variance))
+        return float(np.trapezoid(q * log_ratio, _GRID))
 
 
 def gaussian(sigma: float) -> SimulatedEncoder:

@@ -37,12 +37,36 @@ class RatingAssociation:
         Corrected for the number of cells: probability that unrelated ratings give a correlation as far from 0 in any.
     alpha : float
         Family-wise error rate of the test.
+    subject_z, subject_weight : Tensor of float64, shape (S, H, R)
+        Fisher's z of each of S subjects, and the subject's weight in the mean.
     """
 
     correlation: Tensor
     p_value: Tensor
     corrected_p_value: Tensor
     alpha: float
+    subject_z: Tensor
+    subject_weight: Tensor
+
+    def interval(self, confidence: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Return the ends of Student's confidence interval of the correlation for the population of subjects.
+
+        It is that of the weighted mean of Fisher's z over the subjects, with one degree of freedom less than there are
+        subjects, and reaches from -1 to 1 where fewer than two subjects have a weight. It holds for a cell that was
+        chosen beforehand: the correlation of the strongest of several cells is too far from 0 on average.
+
+        Returns
+        -------
+        low, high : Tensor of float64, shape (H, R)
+        """
+        z = self.correlation.atanh()
+        share = self.subject_weight / self.subject_weight.sum(0).clamp_min(1)
+        subjects = (self.subject_weight > 0).sum(0)
+        freedom = (subjects - 1).clamp_min(1).double()
+        stderr = ((share * (self.subject_z - z)).square().sum(0) * (subjects / freedom)).sqrt()
+        half = torch.from_numpy(scipy.stats.t.ppf((1 + confidence) / 2, freedom.numpy())) * stderr
+        half = torch.where(subjects > 1, half, torch.inf)
+        return (z - half).tanh(), (z + half).tanh()
 
     def significant(self, alpha: float | None = None) -> Tensor:
         """Return which cells have a corrected p-value of at most alpha (default: the test's), bool, shape (H, R)."""
@@ -97,7 +121,7 @@ def rating_association(
     generator = torch.Generator().manual_seed(seed)
     cells = (values.shape[1], ratings.shape[1])
     combined = torch.zeros(1 + permutations, *cells, dtype=torch.float64)
-    weight = torch.zeros(cells, dtype=torch.float64)
+    subject_z, subject_weight = [], []
     for number in subject.unique():
         own = subject == number
         n = int(own.sum())
@@ -108,12 +132,17 @@ def rating_association(
         correlation = torch.einsum("th,ptr->phr", factor_ranks, shuffled)
         # Exchanging two neighbours lowers the rank correlation of n from 1 by 12 / (n (n^2 - 1)).
         largest = 1 - 6 / (n * (n**2 - 1))
-        combined += (n - 3) * correlation.clamp(-largest, largest).atanh()
-        weight += (n - 3) * (factor_ranks.any(0)[:, None] & rating_ranks.any(0))
+        z = correlation.clamp(-largest, largest).atanh()
+        combined += (n - 3) * z
+        subject_z.append(z[0])
+        subject_weight.append((n - 3.0) * (factor_ranks.any(0)[:, None] & rating_ranks.any(0)).double())
     # Orders that give the same correlations must tie, whatever the rounding of the sums.
-    combined = (combined / weight.clamp_min(1)).round(decimals=12)
+    weight = torch.stack(subject_weight)
+    combined = (combined / weight.sum(0).clamp_min(1)).round(decimals=12)
     test = permutation_test(combined.abs(), alpha)
-    return RatingAssociation(combined[0].tanh(), test.p_value, test.corrected_p_value, alpha)
+    return RatingAssociation(
+        combined[0].tanh(), test.p_value, test.corrected_p_value, alpha, torch.stack(subject_z), weight
+    )
 
 
 def slopes_within_subjects(values: Tensor, ratings: Tensor, subject: Tensor) -> Tensor:

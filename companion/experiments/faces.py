@@ -1,4 +1,4 @@
-"""Steps of the chapter on faces: which labels go together, and how varied generated faces are."""
+"""Steps of the chapter on faces: factors that deserve a name, and what the influential ones suffice for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,71 @@ from torch import Tensor
 from torch.special import entr
 
 from vaemi import factor_information
+from vaemi.influence import LabelInformation
 from vaemi.information import fano_accuracy_bound_exact
+
+# Share of a label's entropy that a factor must carry to be named after the label, as in the rule of claim C8.
+LEAST_SHARE = 0.1
+
+
+def largest_shares(tables: Sequence[LabelInformation], factors: Tensor) -> dict[str, tuple[str | None, float]]:
+    """Return the label of which each factor carries the largest share of the entropy, and that share.
+
+    Parameters
+    ----------
+    tables : sequence of LabelInformation
+        Of the same factors. Cells that are not significant do not count.
+    factors : Tensor of integers
+        Factors to look up.
+
+    Returns
+    -------
+    dict of factor to label and share
+        No label and a share of 0 for a factor without a significant one.
+    """
+    names = [name for table in tables for name in table.names]
+    shares = torch.cat([torch.where(table.significant(), table.normalized, 0.0) for table in tables], dim=1)
+    largest, label = shares[factors].max(dim=1)
+    return {
+        str(factor): (names[best] if share else None, share)
+        for factor, best, share in zip(factors.tolist(), label.tolist(), largest.tolist(), strict=True)
+    }
+
+
+def gain_kept_percent(accuracy: Tensor, of_all: Tensor) -> Tensor:
+    """Return how much of what all factors gain over chance some of them keep, in per cent, shape (...).
+
+    Gains are summed over the attributes before they are divided: a mean of ratios would be dominated by attributes that
+    no factor predicts. If all factors gain nothing, nothing is kept.
+
+    Parameters
+    ----------
+    accuracy, of_all : Tensor, shape (..., A)
+        Balanced accuracy of each attribute from some of the factors and from all.
+    """
+    gain, gain_of_all = ((balanced - 0.5).sum(-1) for balanced in (accuracy, of_all))
+    return torch.where(gain_of_all > 0, 100 * gain / gain_of_all, 0.0)
+
+
+def pixel_variance(pictures: Tensor, weights: Tensor) -> Tensor:
+    """Return the variance of the pixels of weighted pictures, summed over the pixels, for each row of weights.
+
+    Parameters
+    ----------
+    pictures : Tensor, shape (N, ...)
+    weights : Tensor, shape (R, N)
+        Each row sums to 1.
+
+    Returns
+    -------
+    Tensor of float64, shape (R,)
+    """
+    pixels = pictures.flatten(1)
+    centred = pixels - pixels.mean(0)
+    # Single precision halves the time of the largest product; the mean of a resample is close to 0 after centring.
+    means = weights.float() @ centred
+    variance = weights @ centred.square().sum(1, dtype=torch.float64) - means.double().square().sum(1)
+    return variance.clamp_min(0)
 
 
 def fano_percent(mean: Tensor, log_variance: Tensor, labels: Tensor) -> float:

@@ -33,16 +33,17 @@ def marginals_and_fits(
 
 
 def error_against_samples(
-    samples: Sequence[int], errors: Mapping[str, Sequence[float]], paper: Sequence[float]
+    samples: Sequence[int], errors: Mapping[str, Sequence[float]], paper: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """Draw the root mean square error of the exact estimate, for four encoders, against the number of samples.
+    """Draw the root mean square errors of the exact and the paper's estimate against the number of samples.
 
-    `paper` is the error of the paper's estimate on an encoder whose marginal is not Gaussian.
+    `errors` and `paper` have the same four encoders; a colour is an encoder, and the paper's lines are dashed.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    for (name, curve), colour, marker in zip(errors.items(), (BLUE, GREEN, PURPLE, GREY), "osD^", strict=True):
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    for (name, curve), colour, marker in zip(errors.items(), (BLUE, GREEN, PURPLE, ORANGE), "osD^", strict=True):
         axes.plot(samples, curve, color=colour, marker=marker, ms=5, label=name)
-    axes.plot(samples, paper, color=ORANGE, marker="v", ms=5, ls="--", label="paper's, two groups")
+        axes.plot(samples, paper[name], color=colour, marker=marker, ms=5, mfc="none", ls="--")
+    axes.plot([], [], color=GREY, ls="--", label="the paper's estimate")
     highest = 2 * max(curve[0] for curve in errors.values())
     axes.plot(samples, highest * np.sqrt(samples[0] / np.array(samples)), color=GREY, ls=":", label="slope $-1/2$")
     axes.set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="root mean square error (nats)")

@@ -39,18 +39,57 @@ def attribute_accuracies(
     ValueError
         If all training samples agree in an attribute.
     """
-    metrics = import_extra("sklearn.metrics", "influence")
-    truth = np.asarray(test_labels).T
+    hits = attribute_hits(train_z, train_labels, test_z, test_labels, subsets)
+    return {name: balanced_accuracy(of_subset, test_labels) for name, of_subset in hits.items()}
+
+
+def attribute_hits(
+    train_z: Tensor, train_labels: Any, test_z: Tensor, test_labels: Any, subsets: Mapping[str, Sequence[int] | Tensor]
+) -> dict[str, Tensor]:
+    """Return which attributes of which test samples are predicted correctly from subsets of the factors.
+
+    Parameters
+    ----------
+    train_z, train_labels, test_z, test_labels, subsets
+        See `attribute_accuracies`, also for the classifiers.
+
+    Returns
+    -------
+    dict of name to Tensor of float64, shape (N', A)
+        1 where the prediction is correct, 0 where it is wrong. An empty subset guesses: 0.5 everywhere.
+    """
+    truth = np.asarray(test_labels)
     found = {}
     for name, factors in progress_bar(subsets.items(), desc="classifiers of attributes"):
         chosen = torch.as_tensor(factors, dtype=torch.long)
         if not len(chosen):
-            found[name] = torch.full((len(truth),), 0.5, dtype=torch.float64)
+            found[name] = torch.full(truth.shape, 0.5, dtype=torch.float64)
             continue
-        predicted = train_attributes(train_z[:, chosen], train_labels).predict(test_z[:, chosen].double().numpy()).T
-        scores = [metrics.balanced_accuracy_score(*pair) for pair in zip(truth, predicted, strict=True)]
-        found[name] = torch.tensor(scores, dtype=torch.float64)
+        predicted = train_attributes(train_z[:, chosen], train_labels).predict(test_z[:, chosen].double().numpy())
+        found[name] = torch.from_numpy(predicted == truth).double()
     return found
+
+
+def balanced_accuracy(hits: Tensor, labels: Any, weights: Tensor | None = None) -> Tensor:
+    """Return the balanced accuracy of each attribute: the mean of the shares of hits within its two classes.
+
+    Parameters
+    ----------
+    hits : Tensor of float64, shape (N, A)
+        See `attribute_hits`.
+    labels : array or tensor of 0 and 1 or booleans, shape (N, A)
+    weights : Tensor of float64, shape (R, N), optional
+        Weights of the samples in each of R resamples, such as how often a bootstrap has drawn them.
+
+    Returns
+    -------
+    Tensor of float64, shape (A,), or (R, A) with weights
+        A class without weight does not count.
+    """
+    positive = torch.as_tensor(labels).double()
+    each = torch.ones(len(hits), dtype=torch.float64) if weights is None else weights
+    shares = [(each @ (members * hits)) / (each @ members) for members in (positive, 1 - positive)]
+    return torch.stack(shares).nanmean(0)
 
 
 def train_attributes(z: Tensor, labels: Any) -> MultiOutputClassifier:

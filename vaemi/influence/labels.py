@@ -80,9 +80,17 @@ class LabelInformation:
         """Return the cells whose corrected p-value is at most `alpha`, bool of shape (H, A)."""
         return self.corrected_p_value <= self.alpha
 
-    def best_labels(self) -> list[str | None]:
-        """Return for each factor the significant label with the largest share of entropy, None where there is none."""
-        share, label = torch.where(self.significant(), self.normalized, -1.0).max(dim=1)
+    def best_labels(self, least_share: float = 0.0) -> list[str | None]:
+        """Return for each factor the significant label with the largest share of entropy, None where there is none.
+
+        Parameters
+        ----------
+        least_share : float
+            Smallest share of a label's entropy, `normalized`, for which a factor gets the label, between 0 and 1. With
+            many samples a share of 1 % can be significant, but a factor is hardly described by it.
+        """
+        worth_it = self.significant() & (self.normalized >= least_share)
+        share, label = torch.where(worth_it, self.normalized, -1.0).max(dim=1)
         return [self.names[a] if value >= 0 else None for value, a in zip(share.tolist(), label.tolist(), strict=True)]
 
     def to_frame(self) -> pd.DataFrame:

@@ -42,6 +42,19 @@ def test_closed_forms():
     assert encoders.bimodal(0.1, share=0.3, distance=10.0).information == pytest.approx(uneven, abs=1e-9)
 
 
+def test_distance_from_gaussian_is_what_the_papers_estimate_exceeds_the_information_by():
+    assert abs(encoders.gaussian(0.3).distance_from_gaussian) < 1e-12
+    # Far groups: the variance is s^2 + p (1 - p) d^2, and the information the entropy of the two shares.
+    entropy = -0.3 * math.log(0.3) - 0.7 * math.log(0.7)
+    estimate = 0.5 * math.log(1 + 0.21 * (10 / 0.1) ** 2)
+    groups = encoders.bimodal(0.1, share=0.3, distance=10.0)
+    assert groups.distance_from_gaussian == pytest.approx(estimate - entropy, abs=1e-9)
+    for encoder in ENCODERS:
+        estimate = factor_information(*encoder.draw(200_000, 1), method="gaussian").nats.item()
+        limit = encoder.information + encoder.distance_from_gaussian
+        assert estimate == pytest.approx(limit, abs=0.02)
+
+
 def test_columns_are_independent_and_seeds_repeat():
     first, again, other = (encoders.gaussian(0.3).draw(1000, 2, seed)[0] for seed in (0, 0, 1))
     assert np.array_equal(first, again)

@@ -44,6 +44,43 @@ def test_subjects_are_combined_by_their_trials():
     assert float(found.correlation[1, 0]) == pytest.approx(math.tanh(z / (2 + 6 + 27)), abs=1e-11)
 
 
+def test_the_interval_is_students_over_the_subjects():
+    values, ratings, subject = recordings((15,) * 6, effect=0.5)
+    found = experiments.rating_association(values, ratings, subject, permutations=19)
+    z = [math.atanh(spearmanr(values[subject == s, 1], ratings[subject == s, 0]).statistic) for s in range(6)]
+    for confidence in (0.95, 0.5):
+        half = t.ppf((1 + confidence) / 2, 5) * np.std(z, ddof=1) / math.sqrt(6)
+        expected = [math.tanh(np.mean(z) - half), math.tanh(np.mean(z) + half)]
+        assert [float(end[1, 0]) for end in found.interval(confidence)] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_interval_holds_the_correlation_of_the_population():
+    generator = torch.Generator().manual_seed(4)
+
+    def association_in(subjects):
+        """Subjects, every other one with twice the trials, in whom the factor follows the rating more or less."""
+        slope = 0.5 + 0.4 * torch.randn(subjects, generator=generator).double()
+        subject = torch.arange(subjects).repeat_interleave(20 * (1 + torch.arange(subjects) % 2))
+        ratings = torch.randn(len(subject), 1, generator=generator).double()
+        values = slope[subject, None] * ratings + torch.randn(len(subject), 1, generator=generator)
+        return experiments.rating_association(values, ratings, subject, permutations=19)
+
+    truth = float(association_in(1000).correlation)
+    ends = [association_in(8).interval() for _ in range(100)]
+    held = sum(float(low) <= truth <= float(high) for low, high in ends)
+    # 95 of 100 are expected; a binomial count is outside these once in 100 times.
+    assert 89 <= held <= 99
+
+
+def test_an_interval_needs_two_subjects():
+    values, ratings, subject = recordings((10, 10), effect=1.0)
+    ratings[:10, 0] = 5
+    low, high = experiments.rating_association(values, ratings, subject, permutations=19).interval()
+    assert low[:, 0].tolist() == [-1] * 3
+    assert high[:, 0].tolist() == [1] * 3
+    assert (low[:, 1] > -1).all()
+
+
 def test_p_values_are_those_of_all_orders():
     values, ratings, subject = recordings((5,), n_factors=2, n_ratings=1, effect=0.5)
     found = experiments.rating_association(values, ratings, subject, permutations=10_000)

@@ -6,8 +6,63 @@ import numpy as np
 import pytest
 import torch
 
-from companion.experiments import faces
+from companion.experiments import faces, shared
 from vaemi import influence
+
+
+def test_the_largest_share_is_over_all_tables_and_significant_cells_only():
+    generator = torch.Generator().manual_seed(3)
+    mean = torch.randn(800, 3, generator=generator)
+    log_variance = torch.full_like(mean, -6.0)
+    side = mean > 0
+    mostly = side ^ (torch.rand(800, 3, generator=generator) < 0.33)
+    # A label of one sample: any factor seems to carry much of its entropy.
+    rare = torch.arange(800)[:, None] == 17
+    attributes = torch.cat([mostly[:, :1], rare], dim=1)
+    tables = [
+        influence.label_information(mean, log_variance, labels, names=names, permutations=199)
+        for labels, names in ((attributes, ["mostly", "rare"]), (side[:, 1:2], ["side"]))
+    ]
+    assert tables[0].normalized[2, 1] > faces.LEAST_SHARE
+    found = faces.largest_shares(tables, torch.tensor([2, 0, 1]))
+    assert list(found) == ["2", "0", "1"]
+    assert found["2"] == (None, 0.0)
+    # A label that is wrong in 33 % of the samples: log 2 - h_b(0.33) is 8.5 % of log 2.
+    assert found["0"] == ("mostly", pytest.approx(0.085, abs=0.03))
+    assert found["1"] == ("side", pytest.approx(float(tables[1].normalized[1, 0])))
+    assert found["1"][1] > 0.9
+
+
+def test_gain_kept_by_hand():
+    of_all = torch.tensor([0.9, 0.7, 0.5]).double()
+    assert float(faces.gain_kept_percent(torch.tensor([0.8, 0.6, 0.5]).double(), of_all)) == pytest.approx(200 / 3)
+    assert float(faces.gain_kept_percent(of_all, torch.tensor([0.3, 0.5, 0.6]).double())) == 0
+    both = torch.stack([of_all, 1 - of_all])
+    assert faces.gain_kept_percent(both, of_all).tolist() == pytest.approx([100, -100])
+
+
+def test_the_interval_of_the_gain_is_that_of_its_known_error():
+    # Classifiers of all factors are always correct, those of some in 80 % of either class: the gain kept is
+    # 100 (2 p - 1) % with p the mean of the shares in the classes, whose variance is 0.8 x 0.2 / 4 (1 / n_0 + 1 / n_1).
+    n = 2000
+    labels = (torch.arange(n) < n // 4)[:, None]
+    some = (torch.arange(n) % 5 > 0).double()[:, None]
+    weights = shared.bootstrap_weights(n, 4000, seed=1)
+    balanced = (
+        influence.classification.balanced_accuracy(hits, labels, weights) for hits in (some, torch.ones_like(some))
+    )
+    low, high = shared.percentile_interval(faces.gain_kept_percent(*balanced))
+    half = 1.96 * 200 * math.sqrt(0.16 / 4 * (4 / n + 4 / (3 * n)))
+    assert [low, high] == pytest.approx([60 - half, 60 + half], abs=0.08 * half)
+
+
+def test_pixel_variance_is_that_of_repeated_pictures():
+    pictures = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    weights = shared.bootstrap_weights(30, 5, seed=0)
+    repeated = [pictures.repeat_interleave((30 * row).round().long(), dim=0) for row in weights]
+    expected = [float(some.double().var(0, correction=0).sum()) for some in repeated]
+    assert faces.pixel_variance(pictures, weights).tolist() == pytest.approx(expected, rel=1e-5)
+    assert faces.pixel_variance(pictures[:1].expand(30, 3, 4, 4), weights).abs().max() < 1e-9
 
 
 def test_fano_bounds_balanced_accuracy_of_rare_classes():

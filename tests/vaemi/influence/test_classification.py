@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 
 from vaemi import influence
+from vaemi.influence.classification import attribute_hits, balanced_accuracy
 
 
 def attributes(n, seed):
@@ -27,3 +29,29 @@ def test_attributes_are_predicted_from_the_factors_that_hold_them():
     z, labels = attributes(50, 0)
     with pytest.raises(ValueError, match="2 classes"):
         influence.attribute_accuracies(z, labels & False, z, labels, {"all": range(5)})
+
+
+def test_hits_are_correct_predictions():
+    z, labels = attributes(300, 7)
+    hits = attribute_hits(*attributes(3000, 0), z, labels, {"one": [1], "none": []})
+    assert hits["none"].tolist() == [[0.5] * 3] * 300
+    # The sign of factor 1, except where it is nearly 0.
+    assert (hits["one"][z[:, 1].abs() > 1, 0] == 1).all()
+    flipped = labels ^ torch.tensor([True, False, False])
+    assert (attribute_hits(*attributes(3000, 0), z, flipped, {"one": [1]})["one"][z[:, 1].abs() > 1, 0] == 0).all()
+
+
+def test_balanced_accuracy_with_weights_is_that_of_scikit_learn():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.rand(60, 2, generator=generator) < torch.tensor([0.5, 0.15])
+    predicted = labels ^ (torch.rand(60, 2, generator=generator) < 0.3)
+    hits = (predicted == labels).double()
+    weights = torch.randint(0, 3, (4, 60), generator=generator).double()
+    found = balanced_accuracy(hits, labels, weights)
+    for a in range(2):
+        pair = labels[:, a].numpy(), predicted[:, a].numpy()
+        assert float(balanced_accuracy(hits, labels)[a]) == pytest.approx(balanced_accuracy_score(*pair))
+        expected = [balanced_accuracy_score(*pair, sample_weight=row.numpy()) for row in weights]
+        assert found[:, a].tolist() == pytest.approx(expected)
+    # A resample may lack a class.
+    assert balanced_accuracy(torch.tensor([[1.0], [0.0]]).double(), [[1], [1]]).tolist() == [0.5]

@@ -75,6 +75,12 @@ def test_what_is_planted_is_found_and_named():
     found = influence.label_information(mean, log_variance, labels, names=["Male", "Bangs", "Hat"], permutations=99)
     assert found.significant().nonzero().tolist() == [[1, 0], [1, 1], [2, 1]]
     assert found.best_labels() == [None, "Male", "Bangs", None]
+    # Factor 1 carries more than 40 % of the entropy of Male, factor 2 less of that of Bangs.
+    of_bangs = float(found.normalized[2, 1])
+    assert found.normalized[1, 0] > 0.4 > of_bangs
+    assert found.best_labels(least_share=of_bangs) == [None, "Male", "Bangs", None]
+    assert found.best_labels(least_share=0.4) == [None, "Male", None, None]
+    assert found.best_labels(least_share=1.0) == [None] * 4
     assert (found.corrected_p_value >= found.p_value).all()
     assert found.corrected_p_value.min() == pytest.approx(0.01)
     # What permutations show is chance alone, for one factor alike whether a label is planted or not.
