@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from companion import claims
 from companion.experiments.classifier import accuracies, train_classifier
+from companion.experiments.shared import bootstrap_weights, percentile_interval
 from companion.words import number_in_words
 from vaemi.information.checks import checked_choice
 
@@ -65,17 +66,7 @@ def factors_above(nats: Tensor) -> dict[str, int]:
 # --- Intervals over the pictures --------------------------------------------------------------------------------------
 
 
-def bootstrap_weights(n: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return the weight of each of n pictures in resamples of n pictures with replacement, shape (resamples, n)."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) / n
-
-
-def _interval(found: NDArray[np.float64]) -> list[float]:
-    """Return the ends of the 95 % percentile interval of some numbers."""
-    return np.quantile(found, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2]).tolist()
-
-
-def sigma_star_ranking(
+def bootstrapped_sigma_star_ranking(
     nats: Tensor, mean: Tensor, log_variance: Tensor, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
     """Return how well sigma* ranks the factors, with 95 % percentile intervals of a bootstrap over the pictures.
@@ -103,14 +94,14 @@ def sigma_star_ranking(
     influential = nats.numpy() > claims.THRESHOLD
     squares = (mean.double().square() + log_variance.double().exp()).numpy()
     # Squares of sigma* have the ranks of sigma*.
-    resampled = bootstrap_weights(len(squares), resamples, seed) @ squares
+    resampled = bootstrap_weights(len(squares), resamples, seed).numpy() @ squares
     values: dict[str, Any] = {}
     for name, statistic in (
         ("auc", lambda squares: _area(squares[:, influential], squares[:, ~influential])),
         ("rank_correlation", lambda squares: _rank_correlation(squares[:, influential], nats.numpy()[influential])),
     ):
         values[f"sigma_star_{name}"] = float(statistic(squares.mean(0, keepdims=True))[0])
-        values[f"sigma_star_{name}_interval"] = _interval(statistic(resampled))
+        values[f"sigma_star_{name}_interval"] = percentile_interval(statistic(resampled))
     return values
 
 
@@ -153,11 +144,11 @@ def excess_errors(errors: Mapping[str, Tensor], resamples: int = 1000, seed: int
     draws = [of_pictures.pop(name) for name in list(of_pictures) if name.startswith("random")]
     of_pictures["random"] = np.mean(draws, axis=0)
     best = of_pictures.pop("information")
-    weights = bootstrap_weights(len(best), resamples, seed)
+    weights = bootstrap_weights(len(best), resamples, seed).numpy()
     return {
         "excess_error_percent": {name: float(_excess(one.mean(), best.mean())) for name, one in of_pictures.items()},
         "excess_error_percent_interval": {
-            name: _interval(_excess(weights @ one, weights @ best)) for name, one in of_pictures.items()
+            name: percentile_interval(_excess(weights @ one, weights @ best)) for name, one in of_pictures.items()
         },
     }
 
@@ -188,11 +179,11 @@ def influential_only_excess(errors: Tensor, resamples: int = 1000, seed: int = 0
         `influential_only_excess_error_percent` and its `..._interval`, a 95 % interval.
     """
     alone, complete = errors.numpy()
-    weights = bootstrap_weights(len(alone), resamples, seed)
+    weights = bootstrap_weights(len(alone), resamples, seed).numpy()
     name = "influential_only_excess_error_percent"
     return {
         name: float(_excess(alone.mean(), complete.mean())),
-        f"{name}_interval": _interval(_excess(weights @ alone, weights @ complete)),
+        f"{name}_interval": percentile_interval(_excess(weights @ alone, weights @ complete)),
     }
 
 

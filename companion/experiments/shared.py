@@ -17,6 +17,8 @@ from companion import claims
 from vaemi.information import InformationSketch, standard_error
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from companion.claims import Claim
     from companion.runs import Run
     from vaemi.information import FactorInformation
@@ -95,9 +97,9 @@ def bootstrap_weights(n: int, resamples: int = 1000, seed: int = 0) -> Tensor:
     return torch.from_numpy(drawn / n)
 
 
-def percentile_interval(found: Tensor) -> list[float]:
+def percentile_interval(found: ArrayLike) -> list[float]:
     """Return the ends of the 95 % percentile interval of the results of some resamples."""
-    return found.double().quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return np.quantile(np.asarray(found), [0.025, 0.975]).tolist()
 
 
 def total_standard_error(mean: Tensor, log_variance: Tensor) -> float:

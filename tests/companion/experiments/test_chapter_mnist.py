@@ -1,6 +1,5 @@
 """Accuracy by ratio kept, orders of factors, and intervals, on cases with a known answer."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -65,19 +64,12 @@ def test_factors_are_counted_at_each_threshold():
     assert mnist.factors_above(nats) == {"0.05": 5, "0.1": 4, "0.2": 3, "0.5": 1}
 
 
-def test_weights_of_a_resample_sum_to_one_and_draw_with_replacement():
-    weights = mnist.bootstrap_weights(50, 400, seed=0)
-    np.testing.assert_allclose(weights.sum(1), 1)
-    # A picture is in a resample with probability 1 - (1 - 1/50)^50.
-    assert (weights > 0).mean() == pytest.approx(1 - 0.98**50, abs=0.01)
-
-
 def test_sigma_star_ranks_the_factors_as_it_was_made_to():
     signs = torch.tensor([1.0, -1.0]).repeat(500)[:, None]
     nats = torch.tensor([3.0, 2.0, 1.0, 0.0, 0.0])
     # sigma* is sqrt(1 + mean^2): of the used factors one is below both ignored ones, and it is the most informative.
     mean, log_variance = signs * torch.tensor([0.0, 2.0, 1.5, 1.0, 0.5]), torch.zeros(1000, 5)
-    found = mnist.sigma_star_ranking(nats, mean, log_variance, resamples=100)
+    found = mnist.bootstrapped_sigma_star_ranking(nats, mean, log_variance, resamples=100)
     assert found["sigma_star_auc"] == pytest.approx(4 / 6)
     assert found["sigma_star_rank_correlation"] == pytest.approx(-0.5)
     # Squares do not vary between these pictures, so neither does sigma* between resamples.
@@ -94,17 +86,17 @@ def test_the_bootstrap_of_sigma_star_gives_the_sampling_interval_of_a_known_rank
     shift = difference.std() / 4000**0.5 - difference.mean()
     log_variance = torch.tensor([10 + shift, 10.0], dtype=torch.float64).log().expand(4000, 2)
     nats = torch.tensor([1.0, 0.0])
-    found = mnist.sigma_star_ranking(nats, mean, log_variance)
+    found = mnist.bootstrapped_sigma_star_ranking(nats, mean, log_variance)
     assert (found["sigma_star_auc"], found["sigma_star_auc_interval"]) == (1.0, [0.0, 1.0])
     # Five standard errors apart, the order is sure.
     log_variance = torch.tensor([10 + 5 * shift, 10.0], dtype=torch.float64).log().expand(4000, 2)
-    assert mnist.sigma_star_ranking(nats, mean, log_variance)["sigma_star_auc_interval"] == [1.0, 1.0]
+    assert mnist.bootstrapped_sigma_star_ranking(nats, mean, log_variance)["sigma_star_auc_interval"] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("nats", [[0.0, 0.0, 0.0], [1.0, 2.0, 0.0]])
 def test_a_ranking_of_too_few_factors_is_that_of_chance(nats):
     mean = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    found = mnist.sigma_star_ranking(torch.tensor(nats), mean, torch.zeros(50, 3), resamples=10)
+    found = mnist.bootstrapped_sigma_star_ranking(torch.tensor(nats), mean, torch.zeros(50, 3), resamples=10)
     assert found["sigma_star_rank_correlation"] == 0.0
     assert found["sigma_star_rank_correlation_interval"] == [0.0, 0.0]
     if not any(nats):
