@@ -480,14 +480,13 @@ def judge_faces(values: Mapping[str, Any], data: Provenance) -> list[Claim]:
         f"ignored factors that do: {ignored}": ignored == 0,
         f"with the ignored factors at 0 generated faces keep only {variance:.1f} % of their variance": variance >= 95,
     }
+    suffice = {**some_named, **keeps("influential")}
+    if not values["influential_factors"]:
+        suffice = {"no factor is in use": False}
     return [
         _judged(
             "C8",
-            [
-                {**all_named, **keeps("top third")},
-                {**all_named, **keeps("influential")},
-                {**some_named, **keeps("influential")},
-            ],
+            [{**all_named, **keeps("top third")}, {**all_named, **keeps("influential")}, suffice],
             value=lift["influential"],
             interval=values["lift_kept_percent_interval"]["influential"],
             error_bar="bootstrap over the faces",
