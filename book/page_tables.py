@@ -89,12 +89,15 @@ def _claim_in_a_line(claim: Mapping[str, Any]) -> str:
 
 
 def _explanation(claim: Mapping[str, Any]) -> str:
-    why = claims.explanation(claim).replace(" %", f"{NO_BREAK_SPACE}%").replace("*", r"\*")
+    why = _in_a_cell(claims.explanation(claim))
     return why[:1].upper() + why[1:]
 
 
 def _measured(claim: Mapping[str, Any]) -> str:
-    return _with_unit(claims.in_numbers(claim), claim) + STAND_IN * claim["data"]["stand_in"]
+    value, interval = claims.value_and_interval(claim)
+    # On a line of its own, as the column is narrow.
+    below = f" [{interval}]{{.counts}}" if interval else ""
+    return _with_unit(value, claim) + STAND_IN * claim["data"]["stand_in"] + below
 
 
 def _with_unit(number: str, claim: Mapping[str, Any]) -> str:
@@ -110,10 +113,12 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
     sections = []
     for claim in _claims_in(rows):
         last = claim["rules"][-1]
-        over = "" if claim["interval"] is None else f"; 95 % interval over: {claim['error_bar']}"
+        value, interval = claims.value_and_interval(claim)
+        within = f"; 95 % interval {interval}, over: {claim['error_bar']}" if interval else ""
+        number = _with_unit(value, claim) + STAND_IN * claim["data"]["stand_in"]
         history = pd.DataFrame(
             [
-                {"date": one["date"], "rule": one["rule"], "why": one["reason"], "this build": _under(one)}
+                {"date": _unbroken(one["date"]), "rule": one["rule"], "why": one["reason"], "this build": _under(one)}
                 for one in claim["rules"]
             ]
         )
@@ -123,8 +128,9 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
                 "verdict.md",
                 claim=claim,
                 quote=quote,
-                number=_measured(claim),
-                over=over,
+                statement=_in_a_cell(claim["statement"]),
+                number=_in_a_cell(f"{number} {claim['unit'].removeprefix('% ')}{within}"),
+                since=_unbroken(last["date"]),
                 verdict=_verdict(claim),
                 why=_explanation(claim),
                 rule=_in_a_cell(last["rule"]),
@@ -150,6 +156,11 @@ def checks(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(pd.DataFrame(table).map(_in_a_cell))
 
 
+def _unbroken(date: str) -> str:
+    """Return a date that is not broken at its hyphens."""
+    return date.replace("-", "\N{NON-BREAKING HYPHEN}")
+
+
 def checks_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return how many checks of theorems pass, in a sentence."""
     passed = [check["verdict"] == "passes" for check in rows if not claims.is_claim(check["id"])]
@@ -160,8 +171,18 @@ def _under(rule: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, [rule["verdict"], rule["shortfall"]]))
 
 
+# How the claims' texts write mathematics, which is also read on a terminal.
+_MATHEMATICS = {
+    "-E log sigma^2": r"$-\mathbb{E} \log \sigma^2$",
+    "Var(mu)": r"$\mathrm{Var}(\mu)$",
+    "sigma*": r"$\sigma^*$",
+}
+
+
 def _in_a_cell(text: str) -> str:
-    return text.replace("|", r"\|").replace("sigma*", r"$\sigma^*$").replace(" %", f"{NO_BREAK_SPACE}%")
+    for words, formula in _MATHEMATICS.items():
+        text = text.replace(words, formula)
+    return text.replace("|", r"\|").replace(" %", f"{NO_BREAK_SPACE}%")
 
 
 # --- a run beside the reference run, at the end of its page -----------------------------------------------------------

@@ -236,12 +236,12 @@ def _reconstruction(values: Mapping[str, Any], stand_in: bool) -> Claim:
     excess, intervals = values["excess_error_percent"], values["excess_error_percent_interval"]
     alone = values["influential_only_excess_error_percent"]
     first = {
-        f"{_ORDERS[name]} redraws as well ({excess[name]:+.2g} % error)": excess[name] > at_least
+        f"{_ORDERS[name]} redraws as well ({excess[name]:+.2f} % error)": excess[name] > at_least
         for name, at_least in (("random", 0), ("variance", 0), ("kl", -1))
     }
     orders = {
-        f"{words} redraws {'better' if high < 0 else 'as well'} ({excess[name]:+.2g} % error, "
-        f"95 % interval {low:+.2g} to {high:+.2g} %)": low > 0
+        f"{words} redraws {'better' if high < 0 else 'as well'} ({excess[name]:+.2f} % error, "
+        f"95 % interval {low:+.2f} to {high:+.2f} %)": low > 0
         for name, words in _ORDERS.items()
         for low, high in [intervals[name]]
     }
@@ -624,15 +624,24 @@ def table(claims: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, 
 
 def in_numbers(claim: Mapping[str, Any]) -> str:
     """Return what a run found, with its 95 % interval where there is one."""
-    value = number_in_words(claim["value"])
-    return (
-        value if claim["interval"] is None else "{} ({} to {})".format(value, *map(number_in_words, claim["interval"]))
-    )
+    value, interval = value_and_interval(claim)
+    return f"{value} ({interval})" if interval else value
+
+
+def value_and_interval(claim: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the deciding number and its 95 % interval, which is empty where the number is exact."""
+    return _number(claim["value"], claim), " to ".join(_number(end, claim) for end in claim["interval"] or ())
 
 
 def published_in_numbers(claim: Mapping[str, Any]) -> str:
     """Return the published number, or a dash where there is none."""
     return number_in_words(claim["published"])
+
+
+def _number(value: float, claim: Mapping[str, Any]) -> str:
+    """Return a number in words; a percentage is not given to more than two decimals."""
+    small = claim["unit"].startswith("%") and abs(value) < 0.1
+    return f"{value:.2f}" if small else number_in_words(value)
 
 
 def in_words(claim: Mapping[str, Any]) -> str:
@@ -645,8 +654,8 @@ def explanation(claim: Mapping[str, Any]) -> str:
     last = claim["rules"][-1]
     if claim["verdict"] != "not tested":
         return last["shortfall"]
-    on_stand_in = ", ".join(filter(None, [f"on a stand-in it {last['verdict']}", last["shortfall"]]))
-    return f"the paper's data were not at hand; {on_stand_in}"
+    but = f" ({last['shortfall']})" if last["shortfall"] else ""
+    return f"the paper's data were not at hand; on a stand-in it {last['verdict']}{but}"
 
 
 def summary(claims: Sequence[Mapping[str, Any]]) -> str:

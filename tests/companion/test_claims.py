@@ -257,7 +257,7 @@ def test_a_claim_is_not_tested_on_data_that_stand_in_for_those_of_the_paper():
     assert claim["verdict"] == "not tested"
     assert claims.in_words(claim) == "not tested: the paper's data were not at hand; on a stand-in it holds"
     (claim,) = judged("faces", faces, interpretable_factors=1)
-    assert "on a stand-in it holds in part, used factors that hold" in claims.explanation(claim)
+    assert "on a stand-in it holds in part (used factors that hold" in claims.explanation(claim)
     # A theorem does not depend on the data.
     assert judged("mnist", faces)[-1]["verdict"] == "passes"
 
@@ -275,6 +275,12 @@ def test_the_summary_counts_the_claims_of_the_paper():
     assert claims.summary([row | {"verdict": "does not hold"} for row in rows[:1]]) == (
         "Of the paper's 1 claims, 0 hold, 0 hold in part, and 1 does not hold."
     )
+
+
+def test_a_tiny_percentage_is_not_given_in_powers_of_ten():
+    claim = judged("mnist", excess_error_percent=EXCESS | {"kl": 4.7e-5},
+                   excess_error_percent_interval=INTERVALS | {"kl": [-2e-6, 9e-5]})[2]  # fmt: skip
+    assert claims.in_numbers(claim) == "0.00 (-0.00 to 0.00)"
 
 
 def test_published_numbers_stand_beside_ours():
