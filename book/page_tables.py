@@ -115,7 +115,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
         last = claim["rules"][-1]
         value, interval = claims.value_and_interval(claim)
         within = f"; 95 % interval {interval}, over: {claim['error_bar']}" if interval else ""
-        number = _with_unit(value, claim) + STAND_IN * claim["data"]["stand_in"]
+        number = _with_unit(value, claim)
         history = pd.DataFrame(
             [
                 {"date": _unbroken(one["date"]), "rule": one["rule"], "why": one["reason"], "this build": _under(one)}
@@ -129,6 +129,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
                 claim=claim,
                 quote=quote,
                 statement=_in_a_cell(claim["statement"]),
+                source=_in_a_cell(claim["source"]),
                 number=_in_a_cell(f"{number} {claim['unit'].removeprefix('% ')}{within}"),
                 since=_unbroken(last["date"]),
                 verdict=_verdict(claim),

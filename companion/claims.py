@@ -320,10 +320,11 @@ def judge_estimators(values: Mapping[str, Any]) -> list[Claim]:
 def _estimator_of_the_paper(values: Mapping[str, Any]) -> Claim:
     error, stderr = values["paper_mean_error_nats"], values["paper_mean_error_stderr_nats"]
     parts = {}
-    for gaussian, kind in ((True, "a Gaussian marginal"), (False, "another marginal")):
+    for gaussian, kind in ((True, "Gaussian"), (False, "not Gaussian")):
         off = {name: abs(of) for name, of in error.items() if values["marginal_is_gaussian"][name] == gaussian}
-        words = ", ".join(f"{name} by {of:.2f}" for name, of in off.items() if of > 0.01)
-        parts[f"on encoders with {kind} its limit misses the true information (nats: {words})"] = not words
+        words = ", ".join(f"{of:.2f} nats ({name})" for name, of in off.items() if of > 0.01)
+        miss = f"where the values of a factor are {kind}, it does not approach the true information"
+        parts[f"{miss} but stays off by {words}"] = not words
     worst = max(error, key=lambda name: abs(error[name]))
     half = _NORMAL * stderr[worst]
     return _judged(
