@@ -136,7 +136,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> str:
                 why=_explanation(claim),
                 rule=_in_a_cell(last["rule"]),
                 target=_anchor(claim),
-                history=markdown_table(history.map(_in_a_cell)),
+                history=markdown_table(history.map(_in_a_cell)) if len(history) > 1 else "",
             )
         )
     return "\n".join(sections)
