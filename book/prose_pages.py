@@ -19,7 +19,7 @@ from templates import ROOT, markdown_table
 from companion import claims, figures, runs
 from companion.experiments import pages
 from companion.sweep import REFERENCE_SWEEPS
-from companion.words import duration_in_words, number_in_words, ratio_in_words
+from companion.words import duration_in_words, number_in_words, range_in_words, ratio_in_words
 
 SEEDS, PATH = REFERENCE_SWEEPS
 START = "mnist-start"
@@ -164,12 +164,17 @@ def _other_than_the_seed(profile: str) -> str:
     )
 
 
+def _accuracies() -> dict[str, tuple[str, float]]:
+    """Return the column in the table of a sweep and the published number of each accuracy, by what a page calls it."""
+    return {
+        f"accuracy with {ratio_in_words(ratio)} of the factors (%)": (f"{_ACCURACY}[{ratio}]", accuracy)
+        for ratio, accuracy in claims.published_accuracies().items()
+    }
+
+
 def _over_seeds(seeds: pd.DataFrame, reference: pd.DataFrame | None) -> str:
     """Return a Markdown table of numbers: published, a reference run's, and mean and range over the seeds."""
-    shown = [
-        (f"accuracy with {ratio_in_words(ratio)} of the factors (%)", f"{_ACCURACY}[{ratio}]", f"{accuracy:.2f}")
-        for ratio, accuracy in claims.published_accuracies().items()
-    ]
+    shown = [(label, column, f"{accuracy:.2f}") for label, (column, accuracy) in _accuracies().items()]
     above_half = claims.published()["mnist"]["factors_above_half_a_nat"]
     shown += [
         ("factors above half a nat", "factors_above_half_a_nat", f"{above_half}"),
@@ -212,10 +217,7 @@ def published_among_runs(table: Path) -> tuple[str, dict[str, Any]]:
     """
     found = pd.read_csv(table)
     notebook = claims.published()["mnist"]
-    numbers = {
-        f"accuracy with {ratio_in_words(ratio)} of the factors (%)": (f"{_ACCURACY}[{ratio}]", accuracy, 2)
-        for ratio, accuracy in claims.published_accuracies().items()
-    }
+    numbers = {label: (column, accuracy, 2) for label, (column, accuracy) in _accuracies().items()}
     numbers["factors above half a nat"] = ("factors_above_half_a_nat", notebook["factors_above_half_a_nat"], 0)
     # The authors' number is the negative of ours.
     objective = -notebook["objective_on_validation_at_epoch_100"]
@@ -224,9 +226,7 @@ def published_among_runs(table: Path) -> tuple[str, dict[str, Any]]:
     for label, (column, published, digits) in numbers.items():
         values = found[column]
         of_start = {
-            f"{start} start": " to ".join(
-                dict.fromkeys(f"{end:.{digits}f}" for end in (values[own].min(), values[own].max()))
-            )
+            f"{start} start": range_in_words(values[own].tolist(), digits)
             for start, own in found.groupby("start").groups.items()
         }
         below, equal = (values < published).sum(), (values == published).sum()

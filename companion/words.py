@@ -18,11 +18,11 @@ def ratio_in_words(ratio: float | str) -> str:
     return f"{100 * float(ratio):g} %"
 
 
-def range_in_words(values: Sequence[float]) -> str:
+def range_in_words(values: Sequence[float], digits: int = 2) -> str:
     """Return the lowest and highest of some numbers: "1.00 to 2.50", or "-" if there are none."""
     if not values:
         return "-"
-    return " to ".join(dict.fromkeys(f"{end:.2f}" for end in (min(values), max(values))))
+    return " to ".join(dict.fromkeys(f"{end:.{digits}f}" for end in (min(values), max(values))))
 
 
 def number_in_words(value: float | None) -> str:
