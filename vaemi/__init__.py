@@ -11,6 +11,7 @@ from vaemi.errors import AuditError, MissingExtraError, TrainingError, VaemiErro
 
 if TYPE_CHECKING:
     from vaemi.auditing import Audit, audit, audit_files
+    from vaemi.criteria import compare_criteria
     from vaemi.information import FactorInformation, InformationSketch, factor_information
     from vaemi.information.metric import FactorInformationMetric
 
@@ -22,6 +23,7 @@ _MODULES = {
     "InformationSketch": "vaemi.information",
     "audit": "vaemi.auditing",
     "audit_files": "vaemi.auditing",
+    "compare_criteria": "vaemi.criteria",
     "factor_information": "vaemi.information",
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "__version__",
     "audit",
     "audit_files",
+    "compare_criteria",
     "factor_information",
 ]
 

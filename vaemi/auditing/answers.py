@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,14 @@ from torch import Tensor
 
 from vaemi.errors import AuditError
 
-#: What the second output of an encoder can be.
-SCALES = ("log_variance", "variance", "std", "log_std")
+#: What the second output of an encoder can be, and how to turn it into a log-variance.
+TO_LOG_VARIANCE: dict[str, Callable[[Tensor], Tensor]] = {
+    "log_variance": lambda second: second,
+    "variance": torch.log,
+    "std": lambda second: 2 * second.log(),
+    "log_std": lambda second: 2 * second,
+}
+SCALES = tuple(TO_LOG_VARIANCE)
 
 _MEAN_NAMES = ("mean", "mu", "loc", "embedding", "z_mean", "qz_m")
 _SECOND_NAMES = {
@@ -42,6 +48,11 @@ class Answer:
     second: Tensor
     scale: str
     named: bool = False
+
+    @property
+    def log_variance(self) -> Tensor:
+        """The second output as a log-variance."""
+        return TO_LOG_VARIANCE[self.scale](self.second)
 
 
 def read_answer(output: Any, scale: str | None, encoder: str) -> Answer:

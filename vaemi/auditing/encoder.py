@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vaemi._progress import progress_bar
 from vaemi.auditing.answers import SCALES, Answer, check_answer, read_answer
+from vaemi.auditing.decoder import find_decoder, is_from
 from vaemi.auditing.result import Audit
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError
@@ -31,12 +32,15 @@ def audit(
     whole_batch: bool = False,
     batch_size: int = 256,
     device: torch.device | str | None = None,
+    decode: Any = None,
+    decoded_inputs: int = 100,
     progress: bool = True,
 ) -> Audit:
     """Measure which latent factors of any VAE matter, from its encoder and some (held-out) inputs.
 
     Makes one pass over the batches, in memory that does not grow with their number. The first batch is encoded up to
-    three times, to see whether the answers are the same.
+    three times, to see whether the answers are the same. With a decoder, measures also how much each factor changes
+    the output.
 
     Parameters
     ----------
@@ -61,13 +65,18 @@ def audit(
         Inputs per batch where `batches` has to be cut.
     device : torch.device or str, optional
         Where inputs are moved to; by default where the module's weights are.
+    decode : callable or False, optional
+        A function from codes (B, H), or (B, channels, ...), to outputs (B, ...) or a torch distribution. Left out, the
+        decoder of a model of this package, pythae, diffusers or scvi-tools is used; False uses none.
+    decoded_inputs : int
+        Number of inputs, the first ones, for which every factor is replaced and decoded.
     progress : bool
-        Show a progress bar on standard error, if tqdm is installed.
+        Show progress bars on standard error, if tqdm is installed.
 
     Returns
     -------
     Audit
-        Its `remarks` name what may have made the numbers wrong.
+        Its `remarks` name what may have made the numbers wrong; its `notes` name factors on which the criteria differ.
 
     Raises
     ------
@@ -93,14 +102,17 @@ def audit(
     (1, [])
     """
     started = time.monotonic()
+    if decoded_inputs < 2:
+        raise AuditError(f"decoded_inputs is {decoded_inputs}: give 2 or more, or decode=False.")
     if scale is not None and scale not in SCALES:
         raise AuditError(f"scale is {scale!r}: choose one of {', '.join(map(repr, SCALES))}.")
     encoder = _Encoder(encode, scale, whole_batch, device)
+    decoder = find_decoder(encode, decode, decoded_inputs)
     sums: Sums | None = None
     remarks: list[str] = []
     number = 0
     bar = progress_bar(_batches(encode, batches, batch_size), desc="audit", unit="batch", disable=not progress)
-    with encoder.in_eval_mode(), torch.no_grad():
+    with _in_eval_mode(encoder.module, decode), torch.no_grad():
         for number, batch in enumerate(bar, 1):
             inputs = encoder.inputs(batch)
             answer = encoder(inputs, number)
@@ -108,12 +120,15 @@ def audit(
                 sums = Sums(tuple(answer.mean.shape[1:]), answer.scale, answer.named)
                 remarks = _remarks_on_repetition(encoder, inputs, answer)
             sums.update(answer, f"Batch {number}")
-    if sums is None or sums.sketch.n_samples < 2:
-        raise AuditError(
-            "There are fewer than two inputs: information about the input needs two or more, better thousands. An "
-            "iterator that is used up has none."
-        )
-    return sums.audit(remarks, threshold, number, time.monotonic() - started, encoder.name)
+            if decoder:
+                decoder.collect(inputs, answer)
+        if sums is None or sums.criteria.n_samples < 2:
+            raise AuditError(
+                "There are fewer than two inputs: information about the input needs two or more, better thousands. An "
+                "iterator that is used up has none."
+            )
+        effects = decoder.effects(encoder.name, progress) if decoder else None
+    return sums.audit(remarks, threshold, number, time.monotonic() - started, encoder.name, effects)
 
 
 class _Encoder:
@@ -127,17 +142,6 @@ class _Encoder:
         weights = next(self.module.parameters(), None)
         self.device = device if device is not None or weights is None else weights.device
         self.dtype = None if weights is None else weights.dtype
-
-    @contextmanager
-    def in_eval_mode(self) -> Iterator[None]:
-        """Put the module into eval mode, and each of its parts back afterwards."""
-        parts = [(part, part.training) for part in self.module.modules()]
-        self.module.eval()
-        try:
-            yield
-        finally:
-            for part, training in parts:
-                part.training = training
 
     def __call__(self, inputs: Any, number: int) -> Answer:
         try:
@@ -174,6 +178,20 @@ class _Encoder:
         return batch.to(self.device, self.dtype if batch.is_floating_point() else None)
 
 
+@contextmanager
+def _in_eval_mode(*modules: Any) -> Iterator[None]:
+    """Put those that are modules into eval mode, and each of their parts back afterwards."""
+    chosen = [module for module in modules if isinstance(module, nn.Module)]
+    parts = [(part, part.training) for module in chosen for part in module.modules()]
+    for module in chosen:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in parts:
+            part.training = training
+
+
 def _remarks_on_repetition(encoder: _Encoder, inputs: Any, first: Answer) -> list[str]:
     """Return a warning if the answer to the same inputs changes, or depends on their neighbours in the batch."""
     if (off := _difference(first, encoder(inputs, 1))) > 1e-3:
@@ -202,10 +220,10 @@ def _difference(one: Answer, other: Answer) -> float:
 
 def _function_and_module(given: Any) -> tuple[Callable[[Any], Any], nn.Module]:
     """Return what to call with inputs, and the module to put into eval mode, an empty one if there is none."""
-    if _is_from("pythae.models", given):
+    if is_from("pythae.models", given):
         # pythae's datasets make batches {"data": inputs, "labels": ...}.
         return lambda batch: given.encoder(batch["data"] if isinstance(batch, Mapping) else batch), given
-    if _is_from("scvi.model", given):
+    if is_from("scvi.model", given):
         module = given.module
         return lambda batch: module.inference(**module._get_inference_input(batch)), module
     owners = [given, getattr(given, "model", None), getattr(given, "__self__", None)]
@@ -221,7 +239,7 @@ def _function_and_module(given: Any) -> tuple[Callable[[Any], Any], nn.Module]:
 
 
 def _batches(given: Any, batches: Any, batch_size: int) -> Iterable[Any]:
-    if _is_from("scvi.model", given) and _is_from("anndata", batches):
+    if is_from("scvi.model", given) and is_from("anndata", batches):
         return given._make_data_loader(adata=given._validate_anndata(batches), batch_size=batch_size)
     if isinstance(batches, Tensor | np.ndarray):
         return torch.as_tensor(batches).split(batch_size)
@@ -230,8 +248,3 @@ def _batches(given: Any, batches: Any, batch_size: int) -> Iterable[Any]:
     if isinstance(batches, str) or not isinstance(batches, Iterable):
         raise AuditError(f"batches is a {type(batches).__name__}: pass a tensor, a DataLoader or batches of inputs.")
     return batches
-
-
-def _is_from(package: str, thing: Any) -> bool:
-    """Recognize a model by the module of its class, so that no library is imported here."""
-    return any(f"{base.__module__}.".startswith(f"{package}.") for base in type(thing).__mro__)

@@ -23,14 +23,15 @@ from vaemi.auditing.answers import SCALES, Answer, check_answer
 from vaemi.auditing.result import Audit
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError, VaemiError, import_extra
-from vaemi.information.spreading import Blocks
 
 if TYPE_CHECKING:
     from distributed import Client
 
 #: Endings of files of posteriors.
 KINDS = (".npy", ".safetensors")
-_FORMAT = "vaemi.audit_files/1"
+_FORMAT = "vaemi.audit_files/2"
+# What a state holds of the sums besides the criteria.
+_PARTS = ("readings", "least", "most")
 # Numbers of an array that are read at a time.
 _NUMBERS_AT_A_TIME = 1 << 20
 _SECONDS_BETWEEN_SAVES = 30.0
@@ -97,7 +98,7 @@ def audit_files(
         for shard in shards:
             total.check_alike(str(shard.mean), shard.shape[1:], shard.scale)
         _count(shards, total, state, client, partial(progress_bar, desc="audit", unit="file", disable=not progress))
-    if total.sums is None or total.sums.sketch.n_samples < 2:
+    if total.sums is None or total.sums.criteria.n_samples < 2:
         raise AuditError("The files hold fewer than two inputs: information about the input needs two or more.")
     return total.sums.audit([], threshold, len(total.done), time.monotonic() - started, "posteriors")
 
@@ -234,13 +235,11 @@ def _save_state(path: Path, total: _Total) -> None:
         return
     metadata = {
         "format": _FORMAT,
-        "n_samples": str(sums.sketch.n_samples),
         "shape": json.dumps(sums.shape),
         "scale": sums.scale,
         "done": json.dumps(total.done),
     }
-    blocks = {"keys": sums.sketch.blocks.keys, "values": sums.sketch.blocks.values}
-    tensors = blocks | {"moments": sums.moments, "least": sums.least, "most": sums.most}
+    tensors = sums.criteria.state_dict() | {name: getattr(sums, name) for name in _PARTS}
     with atomic_write(path) as scratch:
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, scratch, metadata)
 
@@ -251,9 +250,10 @@ def _load_state(path: Path) -> tuple[Sums, dict[str, str]]:
         if metadata.get("format") != _FORMAT:
             raise AuditError(f"{path} is not the state of an audit of files: choose another name, or delete it.")
         sums = Sums(tuple(json.loads(metadata["shape"])), metadata["scale"], named=True)
-        sums.sketch.n_samples = int(metadata["n_samples"])
-        sums.sketch.blocks = Blocks(file.get_tensor("keys"), file.get_tensor("values"))
-        sums.moments, sums.least, sums.most = (file.get_tensor(name) for name in ("moments", "least", "most"))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        sums.criteria.load_state_dict(tensors)
+        for name in _PARTS:
+            setattr(sums, name, tensors[name])
         return sums, json.loads(metadata["done"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,11 +10,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vaemi.errors import import_extra
+from vaemi.criteria import CRITERIA, Criteria
+from vaemi.errors import AuditError, import_extra
+from vaemi.influence.effects import DecoderEffects
 from vaemi.information import FactorInformation
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Factors that a note names.
+_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,9 @@ class Audit:
 
     Attributes
     ----------
-    information : FactorInformation
-        One entry per factor. For spatial latents, every channel at every place is a factor, in the order of
-        ``flatten``.
-    threshold : float
-        Nats above which a factor counts as influential.
+    criteria : Criteria
+        All criteria, one entry per factor. For spatial latents, every channel at every place is a factor, in the order
+        of ``flatten``.
     latent_shape : tuple of int
         Shape of the latents of one input: ``(H,)``, or ``(channels, ...)`` for spatial latents.
     remarks : list of str
@@ -41,10 +45,11 @@ class Audit:
         Duration.
     source : str
         Name of the encoder.
+    effects : DecoderEffects, optional
+        Change of the decoder's output by each factor, or by each channel of spatial latents.
     """
 
-    information: FactorInformation
-    threshold: float
+    criteria: Criteria
     latent_shape: tuple[int, ...]
     remarks: list[str] = field(default_factory=list)
     scale: str = "log_variance"
@@ -52,6 +57,53 @@ class Audit:
     device: str = "cpu"
     seconds: float = 0.0
     source: str = ""
+    effects: DecoderEffects | None = None
+
+    @property
+    def information(self) -> FactorInformation:
+        """Exact information of every factor."""
+        return self.criteria.information
+
+    @property
+    def threshold(self) -> float:
+        """Nats above which a factor counts as influential."""
+        return self.criteria.thresholds["information"]
+
+    @cached_property
+    def informative(self) -> Tensor:
+        """True for each factor above the threshold, or channel above it at one place or more."""
+        return (self.maps.reshape(self.latent_shape[0], -1) > self.threshold).any(1)
+
+    @property
+    def effective(self) -> Tensor:
+        """True for each factor or channel with an effect on the output above the line of `CRITERIA`.
+
+        Raises
+        ------
+        AuditError
+            If no decoder was audited.
+        """
+        if self.effects is None:
+            raise AuditError("The audit had no decoder: pass decode=.")
+        return self.effects.share > CRITERIA["effect"].threshold
+
+    @property
+    def effect_correlation(self) -> float:
+        """Rank correlation of information and effect over the factors or channels that have either; NaN below three.
+
+        Raises
+        ------
+        AuditError
+            If no decoder was audited.
+        """
+        chosen = self.effective | self.informative
+        assert self.effects is not None
+        if chosen.sum() < 3:
+            return math.nan
+        ranks = torch.stack(
+            [part[chosen].argsort().argsort().double() for part in (self.by_channel, self.effects.effect)]
+        )
+        return float(torch.corrcoef(ranks)[0, 1])
 
     @property
     def influential(self) -> Tensor:
@@ -90,6 +142,46 @@ class Audit:
         """Recommended numbers at the lower and at the upper ends of the 95 % intervals."""
         low, high = self.information.interval(0.95)
         return self._channels_above(low), self._channels_above(high)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on the factors on which the criteria differ: decisive for few inputs, unused or uninformative."""
+        return [*self._notes_on_rare_factors(), *self._notes_on_decoder()]
+
+    def _notes_on_rare_factors(self) -> list[str]:
+        rare = self.criteria.decisive_for_few.tolist()
+        if not rare:
+            return []
+        upper, at = self.criteria.values["upper_divergence"], self.criteria.rarest_input
+        line = self.criteria.thresholds["upper_divergence"]
+        listed = [f"{self._place(h)} ({upper[h]:.1f} nats, most for input {at[h]})" for h in rare[:_LISTED]]
+        return [
+            f"Decisive for few inputs: {len(rare)} of the factors at or below {self.threshold:g} nats carry more than "
+            f"{line:g} nats about some: {_joined(listed, len(rare))}. Look at these inputs before you remove one."
+        ]
+
+    def _notes_on_decoder(self) -> list[str]:
+        if self.effects is None:
+            return []
+        pairs = (
+            (self.informative & ~self.effective, "Informative but unused: the decoder hardly reacts to"),
+            (self.effective & ~self.informative, "Used but uninformative: noise in the output comes from"),
+        )
+        notes = []
+        for chosen, what in pairs:
+            if chosen.any():
+                names = [self._channel(h) for h in chosen.nonzero()[:, 0].tolist()]
+                notes.append(f"{what} {_joined(names[:_LISTED], len(names))}.")
+        return notes
+
+    def _channel(self, h: int) -> str:
+        return f"channel {h}" if self.is_spatial else f"z{h}"
+
+    def _place(self, h: int) -> str:
+        if not self.is_spatial:
+            return f"z{h}"
+        channel, *place = torch.unravel_index(torch.tensor(h), self.latent_shape)
+        return f"channel {int(channel)} at {', '.join(str(int(part)) for part in place)}"
 
     def _channels_above(self, nats: Tensor) -> int:
         return int((nats.view(self.latent_shape[0], -1) > self.threshold).any(1).sum())
@@ -138,7 +230,8 @@ class Audit:
         return frame.sort_values("nats", ascending=False, kind="stable", ignore_index=True)
 
     def __str__(self) -> str:
-        return "\n".join([self.summary, *(f"Remark: {remark}" for remark in self.remarks)])
+        notes, remarks = (f"Note: {note}" for note in self.notes), (f"Remark: {remark}" for remark in self.remarks)
+        return "\n".join([self.summary, *notes, *remarks])
 
     @property
     def summary(self) -> str:
@@ -160,3 +253,7 @@ class Audit:
             f"{self.information.total:.2f} nats together."
             + (f" Too close to the threshold to call: {listed}." if names else "")
         )
+
+
+def _joined(names: list[str], count: int) -> str:
+    return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from vaemi.auditing.answers import SCALES, Answer
+from vaemi.auditing.answers import SCALES, TO_LOG_VARIANCE, Answer
 from vaemi.auditing.result import Audit
+from vaemi.criteria import CriteriaSketch
 from vaemi.errors import AuditError
-from vaemi.information import FactorInformation, InformationSketch
+from vaemi.influence.effects import DecoderEffects
+from vaemi.information import FactorInformation
 
-_TO_LOG_VARIANCE: dict[str, Callable[[Tensor], Tensor]] = {
-    "log_variance": lambda second: second,
-    "variance": torch.log,
-    "std": lambda second: 2 * second.log(),
-    "log_std": lambda second: 2 * second,
-}
 _SQUARE_OR_ROOT = {"log_variance": "log_std", "log_std": "log_variance", "variance": "std", "std": "variance"}
 # Factors whose means vary by less are unused: all logarithms near 0 look alike there.
 _UNUSED = 0.05
@@ -29,23 +24,24 @@ _NEAR_ONE, _FAR_FOR_A_NAME, _FAR_FROM_ONE = 0.1, 0.4, 0.8
 
 
 class Sums:
-    """Additive summary of posteriors: a sketch, and moments and ranges of what the encoder returned.
+    """Additive summary of posteriors: the criteria, and what the encoder returned.
 
     Sums of parts of the data merge into the sums of all of it, in any order and on any machine.
 
     Attributes
     ----------
-    moments : Tensor of float64, shape (6, H)
-        Sums over inputs of the mean, its square, and the variance under each reading of the second output.
+    criteria : CriteriaSketch
+    readings : Tensor of float64, shape (4, H)
+        Sum over inputs of the variance under each reading of the second output.
     least, most : Tensor of float64, shape (2, H)
         Range of the mean and of the second output.
     """
 
     def __init__(self, shape: tuple[int, ...], scale: str, named: bool) -> None:
         self.shape, self.scale, self.named = shape, scale, named
-        self.sketch = InformationSketch(math.prod(shape))
-        n_factors = self.sketch.n_factors
-        self.moments = torch.zeros(2 + len(SCALES), n_factors, dtype=torch.float64)
+        n_factors = math.prod(shape)
+        self.criteria = CriteriaSketch(n_factors)
+        self.readings = torch.zeros(len(SCALES), n_factors, dtype=torch.float64)
         self.least = torch.full((2, n_factors), math.inf, dtype=torch.float64)
         self.most = torch.full((2, n_factors), -math.inf, dtype=torch.float64)
         self.device = "cpu"
@@ -60,28 +56,38 @@ class Sums:
             )
         mean, second = (_flat_in_double(part) for part in (answer.mean, answer.second))
         try:
-            self.sketch.update(mean, _TO_LOG_VARIANCE[self.scale](second))
+            self.criteria.update(mean, TO_LOG_VARIANCE[self.scale](second))
         except ValueError as error:
             raise AuditError(f"{where}: {error}") from None
-        variances = [_TO_LOG_VARIANCE[name](second).exp() for name in SCALES]
-        self.moments += torch.stack([part.sum(0) for part in (mean, mean.square(), *variances)]).cpu()
+        self.readings += torch.stack([TO_LOG_VARIANCE[name](second).exp().sum(0) for name in SCALES]).cpu()
         self._widen(*(torch.stack([end(mean, 0), end(second, 0)]).cpu() for end in (torch.amin, torch.amax)))
         self.device = str(answer.mean.device)
 
     def merge(self, other: Sums) -> None:
         """Add the sums of other inputs. Raises a ValueError if the sketches do not fit together."""
-        self.sketch.merge(other.sketch)
-        self.moments += other.moments
+        self.criteria.merge(other.criteria)
+        self.readings += other.readings
         self._widen(other.least, other.most)
 
     def _widen(self, least: Tensor, most: Tensor) -> None:
         self.least, self.most = torch.minimum(self.least, least), torch.maximum(self.most, most)
 
-    def audit(self, remarks: list[str], threshold: float, n_batches: int, seconds: float, source: str) -> Audit:
+    def audit(
+        self,
+        remarks: list[str],
+        threshold: float,
+        n_batches: int,
+        seconds: float,
+        source: str,
+        effects: DecoderEffects | None = None,
+    ) -> Audit:
         """Return the result, with the warnings about the sums after the given remarks."""
-        information = self.sketch.compute()
-        remarks = [*remarks, *filter(None, [self._remark_on_scale(), _remark_on_sample_size(information, threshold)])]
-        return Audit(information, threshold, self.shape, remarks, self.scale, n_batches, self.device, seconds, source)
+        criteria = self.criteria.compute({"information": threshold})
+        remarks = [
+            *remarks,
+            *filter(None, [self._remark_on_scale(), _remark_on_sample_size(criteria.information, threshold)]),
+        ]
+        return Audit(criteria, self.shape, remarks, self.scale, n_batches, self.device, seconds, source, effects)
 
     def _remark_on_scale(self) -> str:
         """Return a warning if the posterior has collapsed, or if sigma* shows that the second output was misread.
@@ -93,8 +99,10 @@ class Sums:
                 "The answer is the same for every input, so no factor carries information: the posterior has "
                 "collapsed, the inputs are all the same, or they do not reach the network."
             )
-        mean, second_moment, *variances = self.moments / self.sketch.n_samples
-        unused = second_moment - mean.square() < _UNUSED
+        moments = self.criteria.moments
+        second_moment = moments.mean.square() + moments.variance_of_mean
+        variances = self.readings / self.criteria.n_samples
+        unused = moments.variance_of_mean < _UNUSED
         least, most = float(self.least[1].min()), float(self.most[1].max())
         # A variance or standard deviation cannot be negative.
         variance_of = {

@@ -13,13 +13,16 @@ from .decoding import (
     traverse,
 )
 from .disentanglement import DisentanglementScores, disentanglement_scores
+from .effects import DecoderEffects, decoder_effects
 from .labels import LabelInformation, discretized, label_information
 
 __all__ = [
+    "DecoderEffects",
     "DisentanglementScores",
     "LabelInformation",
     "attribute_accuracies",
     "decode",
+    "decoder_effects",
     "discretized",
     "disentanglement_scores",
     "factor_orders",
