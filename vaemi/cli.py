@@ -119,7 +119,22 @@ def audit(
         str | None,
         typer.Option(metavar="ADDRESS", help="Have files of posteriors counted by the workers of this Dask scheduler."),
     ] = None,
+    decode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="A decoder, to measure what each factor does to the output; found by itself in "
+            "models of known libraries.",
+        ),
+    ] = None,
+    no_decode: Annotated[bool, typer.Option("--no-decode", help="Leave the decoder of the model out.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="REPORT.html", help="Also write a report of one page.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write everything as JSON, every criterion included.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the table as CSV, every criterion included.")
+    ] = None,
 ) -> None:
     """Measure which latent factors of a VAE matter.
 
@@ -140,6 +155,8 @@ def audit(
         device=device,
         state=state,
         dask=dask,
+        decode=decode,
+        no_decode=no_decode,
     )
     print(found.to_frame().to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     print(found)
@@ -147,6 +164,14 @@ def audit(
         from vaemi.auditing import report  # imports matplotlib, which takes seconds
 
         print(f"Report: {report.write(found, html, about)}")
+    if json:
+        from vaemi.auditing.command import write_json
+
+        print(f"JSON: {write_json(found, json, about)}")
+    if csv:
+        from vaemi.auditing.command import write_csv
+
+        print(f"CSV: {write_csv(found, csv)}")
 
 
 def _needs_the_companion(ctx: typer.Context) -> None:

@@ -67,6 +67,8 @@ class Criterion:
         Where the line is from.
     use_when, fails_when : str
         When to use the criterion, and how it fails.
+    rule : str
+        Template of `used_if`.
     """
 
     title: str
@@ -75,6 +77,14 @@ class Criterion:
     source: str
     use_when: str
     fails_when: str
+    rule: str = "above {line:g} {unit}"
+
+    def used_if(self, line: float | None = None) -> str:
+        """Return in words when a factor is used, at the line of the source or another one."""
+        line = self.threshold if line is None else line
+        return self.rule.format(
+            line=line, inverse=1 / line if line else 0.0, percent=100 * line, unit=self.unit
+        ).strip()
 
 
 #: All criteria by name, in the order of tables.
@@ -107,6 +117,7 @@ CRITERIA: dict[str, Criterion] = {
         "Use it to tell factors that are always used from those that are used for some inputs.",
         "It does not look at the means, and takes the prior's scale for granted: a constant narrow posterior counts as "
         "active.",
+        "unless within {line:g} of 1 for all inputs",
     ),
     "mean_precision": Criterion(
         "Mean log precision", "", 0.2, "common practice; no published line, twice the 0.1 nats of the information",
@@ -118,11 +129,13 @@ CRITERIA: dict[str, Criterion] = {
         "Marginal deviation", "z", 1.25, "the range that this project allows sigma* in the paper's second claim",
         "Use it to check the training and the reading of the encoder's outputs, not to find used factors.",
         "It is near 1 for used and unused factors alike.",
+        "below {inverse:g} or above {line:g} {unit}",
     ),
     "max_mean": Criterion(
         "Largest mean", "z", 0.1, "`vanished` in DRVI",
         "Use it to see whether any input moves a factor at all.",
         "It grows with the number of inputs, one outlier decides, and a constant mean off zero counts as used.",
+        "{line:g} {unit} or more",
     ),
     "upper_divergence": Criterion(
         "Divergence of the rarest inputs", "nats", 1.0, "this project",
@@ -133,6 +146,7 @@ CRITERIA: dict[str, Criterion] = {
         "Effect on the output", "output", 0.01, "this project",
         "Use it where the decoder decides: for pruning, compression or generation.",
         "It measures size, not importance: a change of few pixels is small, and a decoder may be sensitive to noise.",
+        "above {percent:g} % of the effect of all",
     ),
 }  # fmt: skip
 

@@ -139,6 +139,9 @@ def test_every_criterion_says_when_to_use_it_and_how_it_fails():
         assert criterion.use_when.startswith("Use it")
         assert criterion.fails_when.endswith(".")
         assert criterion.source
+    assert CRITERIA["information"].used_if() == "above 0.1 nats"
+    assert CRITERIA["marginal_std"].used_if(2.0) == "below 0.5 or above 2 z"
+    assert CRITERIA["effect"].used_if() == "above 1 % of the effect of all"
 
 
 def test_the_table_has_a_value_and_a_verdict_for_each_criterion(posteriors):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import importlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaemi._files import atomic_write
+from vaemi._version import __version__
 from vaemi.auditing.encoder import audit
 from vaemi.auditing.files import KINDS, _readable, audit_files
 from vaemi.auditing.result import Audit
@@ -33,9 +36,13 @@ def audit_target(
     device: str | None,
     state: str | None,
     dask: str | None,
+    decode: str | None,
+    no_decode: bool,
 ) -> tuple[Audit, dict[str, str]]:
     """Audit an encoder on inputs in files, or posteriors in files; return also where the numbers come from."""
     if Path(target).suffix in _INPUT_KINDS or Path(target).is_dir() or (":" not in target and _is_pattern(target)):
+        if decode:
+            raise AuditError("--decode is for encoders: files of posteriors have no inputs to decode.")
         given = [target, *data]
         files = [path for name in given for path in _files(name, KINDS)]
         client = import_extra("distributed", "dask").Client(dask) if dask else nullcontext()
@@ -45,13 +52,16 @@ def audit_target(
         return found, about if state is None else about | {"state": state}
     if not data:
         raise AuditError(f"There are no inputs for {target}: name a file of inputs ({', '.join(_INPUT_KINDS)}).")
+    if decode and no_decode:
+        raise AuditError("--decode and --no-decode contradict each other: leave one of them out.")
     if state or dask:
         raise AuditError("--state and --dask are for posteriors in files: save those of the encoder first.")
     encode = load_encoder(target)
     files = [path for name in data for path in _files(name, _INPUT_KINDS)]
     batches = (batch for path in files for batch in _inputs(path).split(batch_size))
     try:
-        found = audit(encode, batches, scale=scale, threshold=threshold, device=device)
+        decoder = load_encoder(decode) if decode else False if no_decode else None
+        found = audit(encode, batches, scale=scale, threshold=threshold, device=device, decode=decoder)
     except RuntimeError as error:
         raise AuditError(f"The audit of {target} failed: {' '.join(str(error).split())[:300]}") from error
     return found, {"loaded from": target, "data": f"{_listed(data)} ({len(files)} file(s))"}
@@ -83,6 +93,21 @@ def load_encoder(target: str) -> Any:
         names = [word for word, thing in vars(module).items() if not word.startswith("_") and callable(thing)]
         raise AuditError(f"{place} has no {name}: it has {', '.join(names[:10]) or 'nothing that can be called'}.")
     return getattr(module, name)
+
+
+def write_json(audit: Audit, path: Path, about: Mapping[str, str]) -> Path:
+    """Write everything that an audit found as JSON, and return the path; an existing file is replaced."""
+    found = {"vaemi": __version__, **about, **audit.to_dict()}
+    with atomic_write(path) as scratch:
+        scratch.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def write_csv(audit: Audit, path: Path) -> Path:
+    """Write the table of an audit with all criteria as CSV, and return the path; an existing file is replaced."""
+    with atomic_write(path) as scratch:
+        audit.to_frame(all_criteria=True).to_csv(scratch, index=False)
+    return path
 
 
 def _is_pattern(name: str) -> bool:

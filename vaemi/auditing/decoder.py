@@ -20,19 +20,22 @@ class Decoder:
 
     Parameters
     ----------
-    for_inputs : callable
-        From inputs to the function that decodes codes of these inputs: decoders of some libraries need more of an
-        input than its code.
+    decode : callable
+        From codes to outputs.
     n_inputs : int
         Number of inputs to decode.
     found : bool
         True if the decoder was found in the model, not given.
+    of_inputs : bool
+        True if `decode` takes inputs and returns the function that decodes their codes: the decoders of scvi-tools need
+        more of an input than its code. Batches of inputs are then decoded as a whole.
     """
 
-    def __init__(self, for_inputs: Callable[[Any], Callable[[Tensor], Any]], n_inputs: int, found: bool) -> None:
-        self.for_inputs = for_inputs
+    def __init__(self, decode: Callable[[Any], Any], n_inputs: int, found: bool, of_inputs: bool = False) -> None:
+        self.decode = decode
         self.n_inputs = n_inputs
         self.found = found
+        self.of_inputs = of_inputs
         self.collected: list[tuple[Any, Tensor, Tensor]] = []
 
     def collect(self, inputs: Any, answer: Answer) -> None:
@@ -40,9 +43,8 @@ class Decoder:
         missing = self.n_inputs - sum(len(mean) for _, mean, _ in self.collected)
         if missing <= 0:
             return
-        # What is not a tensor cannot be cut, so all of it is decoded.
-        rows = slice(missing) if isinstance(inputs, Tensor) else slice(None)
-        kept = inputs[rows] if isinstance(inputs, Tensor) else inputs
+        rows = slice(None) if self.of_inputs else slice(missing)
+        kept = inputs if self.of_inputs else None
         self.collected.append((kept, answer.mean[rows].detach(), answer.log_variance[rows].detach()))
 
     def effects(self, source: str, progress: bool) -> DecoderEffects:
@@ -54,7 +56,7 @@ class Decoder:
         ticks = changes.ticks(len(sizes), progress)
         for batch, z, others in zip(inputs, *codes, strict=True):
             try:
-                changes.add(self.for_inputs(batch), z, others, ticks)
+                changes.add(self.decode(batch) if self.of_inputs else self.decode, z, others, ticks)
             except Exception as error:
                 advice = "pass decode=False to leave it out" if self.found else "look at the function passed as decode"
                 raise AuditError(
@@ -71,20 +73,15 @@ def find_decoder(given: Any, decode: Any, n_inputs: int) -> Decoder | None:
     if decode is not None:
         if not callable(decode):
             raise AuditError(f"decode is a {type(decode).__name__}: pass a function of codes, or False for none.")
-        return Decoder(lambda inputs: decode, n_inputs, found=False)
-    for_inputs = _known_decoder(given)
-    return None if for_inputs is None else Decoder(for_inputs, n_inputs, found=True)
-
-
-def _known_decoder(given: Any) -> Callable[[Any], Callable[[Tensor], Any]] | None:
-    owners = [given, getattr(given, "model", None), getattr(given, "__self__", None)]
+        return Decoder(decode, n_inputs, found=False)
+    owners: tuple[Any, ...] = (given, getattr(given, "model", None), getattr(given, "__self__", None))
     for owner in owners:
         if isinstance(owner, VAE) or is_from("diffusers", owner):
-            return lambda inputs: owner.decode
+            return Decoder(owner.decode, n_inputs, found=True)
     if is_from("pythae.models", given):
-        return lambda inputs: given.decoder
+        return Decoder(given.decoder, n_inputs, found=True)
     if is_from("scvi.model", given):
-        return partial(_scvi_decoder, given.module)
+        return Decoder(partial(_scvi_decoder, given.module), n_inputs, found=True, of_inputs=True)
     return None
 
 

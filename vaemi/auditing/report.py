@@ -14,6 +14,7 @@ import torch
 
 from vaemi._files import atomic_write
 from vaemi._version import __version__
+from vaemi.criteria import CRITERIA
 from vaemi.errors import import_extra
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # `Audit.to_frame` and the command's table have all rows.
 _MOST_ROWS = 200
+_MOST_LISTED = 12
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
@@ -28,6 +30,7 @@ figure { margin: 1.5rem 0; } figure svg { max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #7d8389; }
+table.text td:not(:nth-child(3)), table.text th:not(:nth-child(3)) { text-align: left; }
 dt { font-weight: bold; } dd { overflow-wrap: anywhere; }
 .remarks { border-left: .3rem solid #d9661f; padding-left: 1rem; }
 """
@@ -58,6 +61,7 @@ def _page(audit: Audit, about: Mapping[str, str]) -> str:
         if remarks
         else "<p>None of the known mistakes was noticed.</p>"
     )
+    effect = "" if audit.effects is None else " Effects on the output are shares of that of all factors together."
     frame = audit.to_frame().rename(columns=lambda name: name.replace("_", " "))
     shown = f", the first {_MOST_ROWS} of {len(frame)}" if len(frame) > _MOST_ROWS else ""
     table = frame.head(_MOST_ROWS).to_html(index=False, border=0, float_format="{:.3f}".format)
@@ -74,10 +78,13 @@ def _page(audit: Audit, about: Mapping[str, str]) -> str:
 <h1>{title}</h1>
 <p><strong>{html.escape(audit.summary)}</strong></p>
 {warned}
+{_notes(audit)}
 <h2>Spectrum</h2>
 {_figure(audit)}
+<h2>Criteria</h2>
+{_criteria(audit)}
 <h2>{"Channels" if audit.is_spatial else "Factors"}</h2>
-<p>Information in nats, the most informative first{shown}.</p>
+<p>Information in nats, the most informative first{shown}.{effect}</p>
 <div class="scroll" role="region" aria-label="Table" tabindex="0">{table}</div>
 <h2>Where the numbers come from</h2>
 {_provenance(audit, about)}
@@ -85,6 +92,32 @@ def _page(audit: Audit, about: Mapping[str, str]) -> str:
 </body>
 </html>
 """
+
+
+def _notes(audit: Audit) -> str:
+    items = "".join(f"<li>{html.escape(note)}</li>\n" for note in audit.notes)
+    return f"<h2>What else to know</h2>\n<ul>\n{items}</ul>" if items else ""
+
+
+def _criteria(audit: Audit) -> str:
+    """Return the number of factors that each criterion counts as used, and those that it judges otherwise."""
+    found = audit.criteria
+    others = found.disagreements()
+    rows = []
+    for name, count in found.n_used.items():
+        criterion = CRITERIA[name]
+        differing = others.get(name, torch.empty(0)).tolist()
+        listed = ", ".join(f"z{h}" for h in differing[:_MOST_LISTED]) or ("none" if name in others else "")
+        more = f" and {len(differing) - _MOST_LISTED} more" if len(differing) > _MOST_LISTED else ""
+        cells = [criterion.title, criterion.used_if(found.thresholds[name]), str(count), listed + more]
+        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    return (
+        "<p>How many factors count as used by each of the criteria that people use, at the line of its source. Where "
+        "latents are spatial, a factor is a channel at a place.</p>\n"
+        '<div class="scroll" role="region" aria-label="Criteria" tabindex="0"><table class="text">\n'
+        "<thead><tr><th>criterion</th><th>used if</th><th>used</th><th>judged otherwise than by the information</th></tr>"
+        f"</thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>"
+    )
 
 
 def _figure(audit: Audit) -> str:

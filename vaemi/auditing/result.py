@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -29,8 +29,8 @@ class Audit:
     Attributes
     ----------
     criteria : Criteria
-        All criteria, one entry per factor. For spatial latents, every channel at every place is a factor, in the order
-        of ``flatten``.
+        All criteria, one entry per factor; with the effect on the output if a decoder was audited. For spatial latents,
+        every channel at every place is a factor, in the order of ``flatten``, and the effect is in `effects` only.
     latent_shape : tuple of int
         Shape of the latents of one input: ``(H,)``, or ``(channels, ...)`` for spatial latents.
     remarks : list of str
@@ -167,7 +167,15 @@ class Audit:
             (self.informative & ~self.effective, "Informative but unused: the decoder hardly reacts to"),
             (self.effective & ~self.informative, "Used but uninformative: noise in the output comes from"),
         )
-        notes = []
+        correlation = self.effect_correlation
+        notes = [
+            f"With all factors replaced the output changes by {self.effects.of_all:.3g} (root mean square)."
+            + (
+                ""
+                if math.isnan(correlation)
+                else f" Information and effect have a rank correlation of {correlation:.2f}."
+            )
+        ]
         for chosen, what in pairs:
             if chosen.any():
                 names = [self._channel(h) for h in chosen.nonzero()[:, 0].tolist()]
@@ -204,20 +212,36 @@ class Audit:
         """Sum over the channels at each place in nats, in the shape of the latents without the first axis."""
         return self.maps.sum(0)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self, all_criteria: bool = False) -> pd.DataFrame:
         """Return one row per factor, or per channel of spatial latents, the most informative first.
 
-        Columns for factors are those of `FactorInformation.to_frame` and ``influential`` (yes, no or uncertain).
-        Columns for channels are ``channel``, ``nats`` (sum over places), ``nats_at_best_place``,
-        ``places_above_threshold`` and ``marginal_std`` (median over places).
+        Columns for factors are those of `FactorInformation.to_frame`, ``influential`` (yes, no or uncertain) and, if a
+        decoder was audited, ``effect`` and ``effect_stderr``, as shares of the effect of all factors. With
+        `all_criteria` those of `Criteria.to_frame` follow. Columns for channels are ``channel``, ``nats`` (sum over
+        places), ``nats_at_best_place``, ``places_above_threshold``, ``marginal_std`` (median over places) and the
+        effect; with `all_criteria` the number of places where each criterion counts the channel as used.
         """
         pandas = import_extra("pandas", "audit")
-        if not self.is_spatial:
-            frame = self.information.to_frame()
-            frame["influential"] = "no"
-            frame.loc[frame["factor"].isin(self.influential.tolist()), "influential"] = "yes"
-            frame.loc[frame["factor"].isin(self.uncertain.tolist()), "influential"] = "uncertain"
+        frame = (
+            self._frame_of_channels(pandas, all_criteria) if self.is_spatial else self._frame_of_factors(all_criteria)
+        )
+        if self.effects is not None:
+            rows = frame.iloc[:, 0].to_numpy()
+            frame["effect"] = self.effects.share.numpy()[rows]
+            frame["effect_stderr"] = self.effects.share_stderr.numpy()[rows]
+        return frame
+
+    def _frame_of_factors(self, all_criteria: bool) -> pd.DataFrame:
+        frame = self.information.to_frame()
+        frame["influential"] = "no"
+        frame.loc[frame["factor"].isin(self.influential.tolist()), "influential"] = "yes"
+        frame.loc[frame["factor"].isin(self.uncertain.tolist()), "influential"] = "uncertain"
+        if not all_criteria:
             return frame
+        criteria = self.criteria.to_frame().drop(columns=["information", "marginal_std", "effect"], errors="ignore")
+        return frame.merge(criteria, on="factor")
+
+    def _frame_of_channels(self, pandas: Any, all_criteria: bool) -> pd.DataFrame:
         nats = self.maps.flatten(1)
         columns = {
             "channel": torch.arange(len(nats)),
@@ -226,8 +250,50 @@ class Audit:
             "places_above_threshold": (nats > self.threshold).sum(1),
             "marginal_std": self.information.marginal_std.view_as(nats).median(1).values,
         }
+        if all_criteria:
+            columns |= {
+                f"places_used_by_{name}": self.criteria.used(name).view_as(nats).sum(1) for name in self.criteria.values
+            }
         frame = pandas.DataFrame({name: column.numpy() for name, column in columns.items()})
         return frame.sort_values("nats", ascending=False, kind="stable", ignore_index=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as values of JSON: summary, notes, remarks, and a record for each factor or channel."""
+        records = self.to_frame(all_criteria=True).astype(object)
+        result = {
+            "source": self.source,
+            "summary": self.summary,
+            "notes": self.notes,
+            "remarks": self.remarks,
+            "n_inputs": self.information.n_samples,
+            "latent_shape": list(self.latent_shape),
+            "latent_dim": self.latent_dim,
+            "latent_dim_range": list(self.latent_dim_range),
+            "total_nats": self.information.total,
+            "scale": self.scale,
+            "criteria": {
+                name: {
+                    "n_used": count,
+                    "threshold": self.criteria.thresholds[name],
+                    "unit": CRITERIA[name].unit,
+                    "source": CRITERIA[name].source,
+                }
+                for name, count in self.criteria.n_used.items()
+            },
+            "n_inputs_searched": self.criteria.n_inputs_searched,
+            "decisive_for_few": self.criteria.decisive_for_few.tolist(),
+            "channels" if self.is_spatial else "factors": records.to_dict("records"),
+        }
+        if self.effects is not None:
+            correlation = self.effect_correlation
+            result["effects"] = {
+                "of_all": self.effects.of_all,
+                "n_inputs": self.effects.n_inputs,
+                "correlation_with_information": None if math.isnan(correlation) else correlation,
+                "informative_but_unused": (self.informative & ~self.effective).nonzero()[:, 0].tolist(),
+                "used_but_uninformative": (self.effective & ~self.informative).nonzero()[:, 0].tolist(),
+            }
+        return result
 
     def __str__(self) -> str:
         notes, remarks = (f"Note: {note}" for note in self.notes), (f"Remark: {remark}" for remark in self.remarks)

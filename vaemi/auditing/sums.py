@@ -83,6 +83,8 @@ class Sums:
     ) -> Audit:
         """Return the result, with the warnings about the sums after the given remarks."""
         criteria = self.criteria.compute({"information": threshold})
+        if effects and len(effects.effect) == len(criteria.information):
+            criteria = criteria.with_effect(effects.share)
         remarks = [
             *remarks,
             *filter(None, [self._remark_on_scale(), _remark_on_sample_size(criteria.information, threshold)]),

@@ -8,6 +8,7 @@ import torch
 
 import vaemi
 from vaemi._torchvision import declare_missing_operators
+from vaemi.influence import decoder_effects
 
 pytestmark = [
     pytest.mark.slow,
@@ -47,6 +48,12 @@ def test_pythae(name, embedded_digits):
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-5, rtol=0)
     assert (found.source, found.scale, found.remarks) == (name, "log_variance", [])
     assert 1 <= found.latent_dim <= 8
+    # The decoder is found, and its effects are those of pythae's own.
+    assert found.effects.n_inputs == 100
+    own_effects = decoder_effects(
+        model.decoder, own.embedding[:100], own.log_covariance[:100], batch_size=50, progress=False
+    )
+    torch.testing.assert_close(found.effects.effect, own_effects.effect, rtol=0.02, atol=1e-4)
     # The same from tensors, and from pythae's own batches.
     again = vaemi.audit(model, [{"data": images[:200]}, {"data": images[200:]}], progress=False)
     torch.testing.assert_close(again.information.nats, expected.nats, atol=1e-5, rtol=0)
@@ -78,6 +85,8 @@ def test_diffusers_autoencoder():
     expected = vaemi.factor_information(own.mean.flatten(1), own.logvar.flatten(1))
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-4, rtol=0)
     assert found.latent_shape == (3, 8, 8)
+    own_effects = decoder_effects(model.decode, own.mean[:100], own.logvar[:100], progress=False)
+    torch.testing.assert_close(found.effects.effect, own_effects.effect, rtol=1e-3, atol=1e-5)
     assert found.maps.shape == (3, 8, 8)
     assert 1 <= found.latent_dim <= 3
     assert found.remarks == []
@@ -107,4 +116,8 @@ def test_scvi():
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-4, rtol=0)
     assert (found.source, found.scale, found.information.n_samples) == ("SCVI", "std", 1000)
     assert found.latent_dim == programs
+    # The decoder is found: it uses the factors that carry the programs, in units of expected counts.
+    assert found.effects.n_inputs >= 100
+    assert found.effects.share[found.influential].min() > 0.1
+    assert found.effects.share.topk(programs).indices.sort().values.equal(found.influential.sort().values)
     assert found.remarks == []

@@ -1,7 +1,9 @@
 """Auditing any encoder: what is accepted, each known mistake is noticed, and a clean model gets no remark."""
 
 import itertools
+import json
 import math
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -310,3 +312,89 @@ def test_progress_is_shown_unless_it_is_not_wanted(x, capsys):
     assert "audit" in capsys.readouterr().err
     audit(encode, x)
     assert capsys.readouterr().err == ""
+
+
+def decode(z):
+    """Uses factor 0, ignores 1, and turns the noise of 4 into a change of the output."""
+    return torch.stack([z[:, 0], 2 * z[:, 2], 0.5 * z[:, 4]], 1)
+
+
+def test_a_decoder_shows_which_factors_change_the_output(x):
+    found = audit(encode, x, decode=decode)
+    assert found.effects.n_inputs == 100
+    assert found.effects.effect[1] == found.effects.effect[3] == 0
+    assert found.effective.tolist() == [True, False, True, False, True, False]
+    assert found.criteria.used("effect").tolist() == found.effective.tolist()
+    notes = "\n".join(found.notes)
+    assert "Informative but unused: the decoder hardly reacts to z1." in notes
+    assert "Used but uninformative: noise in the output comes from z4." in notes
+    assert found.remarks == []
+    assert found.notes[0] in str(found)
+    assert audit(encode, x).notes == []
+
+
+def test_information_and_effect_are_correlated_over_the_factors_that_have_either(x):
+    # Factor 0 carries most information and has least effect, factor 2 the other way round.
+    reverse = torch.tensor([0.1, 1.0, 9.0, 0.0, 0.0, 0.0])
+    assert audit(encode, x, decode=lambda z: reverse * z).effect_correlation == pytest.approx(-1.0)
+    assert math.isnan(audit(encode, x, decode=lambda z: z[:, :1], threshold=0.9).effect_correlation)
+    with pytest.raises(vaemi.AuditError, match="had no decoder"):
+        audit(encode, x).effective  # noqa: B018
+
+
+def test_the_decoder_of_the_books_own_model_is_found(tiny_model, tiny_images):
+    tiny_model.train()
+    found = audit(tiny_model.encode, tiny_images, decoded_inputs=8)
+    assert found.effects.n_inputs == 8
+    assert tiny_model.training
+    assert audit(tiny_model, tiny_images, decode=False).effects is None
+
+
+def test_a_decoder_is_in_eval_mode_and_put_back(x):
+    decoder = nn.Sequential(nn.Dropout(0.5), nn.Linear(H, 4))
+    first, second = (audit(encode, x, decode=decoder).effects for _ in range(2))
+    assert torch.equal(first.effect, second.effect)
+    assert decoder.training
+
+
+def test_factors_that_are_decisive_for_few_inputs_are_listed(x):
+    def with_detector(x):
+        mean, log_variance = encode(x)
+        mean[:, 5] = 4.0 * (x[:, 7] > 2.05)
+        return mean, log_variance
+
+    found = audit(with_detector, x)
+    assert found.criteria.decisive_for_few.tolist() == [5]
+    assert float(x[found.criteria.rarest_input[5], 7]) > 2.05
+    assert f"z5 ({found.criteria.values['upper_divergence'][5]:.1f} nats, most for input " in found.notes[0]
+    assert not audit(encode, x).notes
+
+
+def test_a_table_and_a_record_of_everything(x):
+    found = audit(encode, x, decode=decode)
+    frame = found.to_frame(all_criteria=True)
+    assert frame["factor"].tolist() == found.information.ranking.tolist()
+    assert {"nats", "kl", "kl_used", "active_units_used", "largest_divergence", "effect", "effect_stderr"} <= {*frame}
+    assert len(frame.columns) == len({*frame.columns})
+    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert record["criteria"]["active_units"]["n_used"] == 3
+    assert record["effects"]["informative_but_unused"] == [1]
+    assert record["factors"][0]["nats"] == pytest.approx(float(found.information.nats.max()))
+    maps = audit(lambda x: tuple(part[:, :, None].expand(-1, -1, 4) for part in encode(x)), x, decode=lambda z: z)
+    record = json.loads(json.dumps(maps.to_dict(), allow_nan=False))
+    assert record["channels"][0]["places_used_by_kl"] == 4
+    assert len(maps.effects.effect) == H
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"decode": 3}, "decode is a int: pass a function of codes"),
+        ({"decode": lambda z: z @ torch.ones(3, 3)}, "The decoder of encode failed for codes of shape (100, 6)"),
+        ({"decode": lambda z: "picture"}, "decode returned a str"),
+        ({"decode": decode, "decoded_inputs": 1}, "decoded_inputs is 1: give 2 or more"),
+    ],
+)
+def test_a_decoder_that_cannot_be_used_is_refused_in_a_sentence(x, settings, words):
+    with pytest.raises(vaemi.AuditError, match=re.escape(words)):
+        audit(encode, x, **settings)

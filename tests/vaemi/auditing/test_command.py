@@ -1,10 +1,13 @@
 """`vaemi audit` and its report: from files to a table and a page, and one sentence for every mistake."""
 
+import html
+import json
 import os
 import re
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import vaemi_command
@@ -15,6 +18,7 @@ import vaemi
 from vaemi import cli
 from vaemi.auditing import report
 from vaemi.auditing.command import load_encoder
+from vaemi.criteria import CRITERIA
 
 SCRIPT = """
 import torch
@@ -34,6 +38,9 @@ def maps(x):
 class Model(torch.nn.Module):
     def encode(self, x):
         return encode(x)
+
+def decode(z):
+    return 3 * z[:, :1]
 
 model = Model()
 number = 3
@@ -107,6 +114,19 @@ def test_the_command_from_outside(users_folder):
     assert "my_vae.py:encode" in (users_folder / "r.html").read_text(encoding="utf-8")
 
 
+def test_everything_is_written_as_json_and_csv(users_folder, capsys):
+    arguments = ["my_vae.py:encode", "x.npy", "--decode", "my_vae.py:decode", "--json", "r.json", "--csv", "r.csv"]
+    assert cli.main(["audit", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "Note: Informative but unused: the decoder hardly reacts to z1." in printed
+    found = json.loads((users_folder / "r.json").read_text(encoding="utf-8"))
+    assert (found["loaded from"], found["n_inputs"], found["latent_dim"]) == ("my_vae.py:encode", 600, 2)
+    assert found["criteria"]["kl"]["n_used"] == 2
+    frame = pd.read_csv("r.csv")
+    assert frame["effect"].tolist() == pytest.approx([row["effect"] for row in found["factors"]])
+    assert frame["active_units_used"].tolist() == [True, True, False]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_dask_scheduler_is_named_by_its_address(users_folder, capsys):
@@ -123,7 +143,7 @@ def test_a_dask_scheduler_is_named_by_its_address(users_folder, capsys):
         (["my_vae.py", "x.npy"], "'my_vae.py' is not an encoder: write FILE.py:NAME"),
         (["other.py:encode", "x.npy"], "There is no file other.py"),
         (["no_such_module:encode", "x.npy"], "no_such_module cannot be run: ModuleNotFoundError"),
-        (["my_vae.py:encoder", "x.npy"], "my_vae.py has no encoder: it has encode, spread, maps, Model"),
+        (["my_vae.py:encoder", "x.npy"], "my_vae.py has no encoder: it has encode, spread, maps, Model, decode"),
         (["broken.py:encode", "x.npy"], "broken.py cannot be run: ZeroDivisionError"),
         (["my_vae.py:number", "x.npy"], "encode is a int"),
         (["my_vae.py:encode", "y.npy"], "There is no y.npy"),
@@ -132,6 +152,10 @@ def test_a_dask_scheduler_is_named_by_its_address(users_folder, capsys):
         (["my_vae.py:encode", "damaged.npz"], "damaged.npz cannot be read"),
         (["my_vae.py:encode", "two.npz"], "two.npz holds a, b: name the inputs x or data"),
         (["my_vae.py:encode", "x.npy", "--device", "nowhere"], "The audit of my_vae.py:encode failed"),
+        (["my_vae.py:encode", "x.npy", "--decode", "my_vae.py:decoder"], "my_vae.py has no decoder"),
+        (["my_vae.py:encode", "x.npy", "--decode", "my_vae.py:decode", "--no-decode"], "contradict each other"),
+        (["posteriors", "--decode", "my_vae.py:decode"], "--decode is for encoders"),
+        (["my_vae.py:encode", "x.npy", "--json", "no/such/found.json"], "found.json"),
         (["my_vae.py:encode", "x.npy", "--html", "no/such/report.html"], "report.html"),
         (["my_vae.py:encode", "x.npy", "--state", "s.safetensors"], "--state and --dask are for posteriors in files"),
         (["posteriors/*.npy"], "posteriors/*.npy holds or matches no .npy, .safetensors file"),
@@ -179,7 +203,8 @@ def test_a_file_of_posteriors_runs_nothing(users_folder, capsys):
 
 
 def audited(name):
-    return vaemi.audit(load_encoder(f"my_vae.py:{name}"), torch.from_numpy(np.load("x.npy")), progress=False)
+    inputs = torch.from_numpy(np.load("x.npy"))
+    return vaemi.audit(load_encoder(f"my_vae.py:{name}"), inputs, decode=lambda z: z[:, :2], progress=False)
 
 
 @pytest.mark.parametrize("name", ["encode", "maps", "spread"])
@@ -197,6 +222,11 @@ def test_the_report_is_one_file_with_the_numbers(users_folder, name):
     frame = found.to_frame()
     assert [int(row[0]) for row in rows] == frame.iloc[:, 0].tolist()
     assert [float(row[1]) for row in rows] == pytest.approx(frame["nats"].tolist(), abs=6e-4)
+    # Each criterion has a row with its count.
+    for criterion, count in found.criteria.n_used.items():
+        title = CRITERIA[criterion].title
+        assert re.search(rf"<td>{title}</td><td>[^<]*</td><td>{count}</td>", text), title
+    assert html.escape(found.notes[0]) in text
     # Nothing is fetched: addresses are within the page or data.
     assert all(address.startswith(("#", "data:")) for address in re.findall(r'(?:href|src)="([^"]*)"', text))
     # A deviation read as a log-variance is a mistake, which the page shows before the figure.
