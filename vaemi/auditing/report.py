@@ -115,8 +115,8 @@ def _criteria(audit: Audit) -> str:
         "<p>How many factors count as used by each of the criteria that people use, at the line of its source. Where "
         "latents are spatial, a factor is a channel at a place.</p>\n"
         '<div class="scroll" role="region" aria-label="Criteria" tabindex="0"><table class="text">\n'
-        "<thead><tr><th>criterion</th><th>used if</th><th>used</th><th>judged otherwise than by the information</th></tr>"
-        f"</thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>"
+        "<thead><tr><th>criterion</th><th>used if</th><th>used</th><th>judged otherwise than by the information</th>"
+        f"</tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>"
     )
 
 
