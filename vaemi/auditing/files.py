@@ -73,7 +73,8 @@ def audit_files(
     Returns
     -------
     Audit
-        Covers all files that were counted, those of the states included.
+        Covers all files that were counted, those of the states included. Inputs, as in `Criteria.rarest_input`, are
+        numbered in the order in which files were counted: states first, then `files`, or with a client as they end.
 
     Raises
     ------
