@@ -99,7 +99,10 @@ def test_clusters_widen_the_error_of_the_information(posteriors):
 
 
 def test_batches_and_parts_add_up_to_the_whole(posteriors):
+    posteriors = [part.clone() for part in posteriors]
+    posteriors[0][3500, 0] = 8.0  # in the second part
     whole = compare_criteria(*posteriors)
+    assert whole.rarest_input[0] == 3500
     sketch, other = CriteriaSketch(4), CriteriaSketch(4)
     for start in range(0, 3000, 500):
         sketch.update(*(part[start : start + 500] for part in posteriors))
