@@ -17,6 +17,7 @@ from companion.figures.pages import beta_path, cost_and_error, rotated_code, tim
 from companion.figures.shared import (
     information_maps,
     masking_curves,
+    redundancy,
     spectra,
     spectrum,
     spectrum_and_deviations,

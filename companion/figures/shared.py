@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import seaborn as sns
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ from vaemi.auditing.figures import (
     draw_information_maps,
     draw_spectrum_and_deviations,
 )
-from vaemi.information import FactorInformation
+from vaemi.information import FactorInformation, PairwiseInformation
 
 
 def spectrum_and_deviations(information: FactorInformation, threshold: float = 0.1) -> Figure:
@@ -111,6 +112,44 @@ def masking_curves(errors: Mapping[str, Sequence[float]], counts: Sequence[int])
         axes.plot(ticks, errors[name], color=colour, marker=marker, ms=3 + width, lw=width, label=label)
     axes.set(xlabel="factors kept (the others set to 0)", ylabel="mean squared error per pixel", ylim=(0, None))
     axes.legend(title="kept first by", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    return figure
+
+
+def redundancy(information: PairwiseInformation, most_numbers: int = 12) -> Figure:
+    """Draw the information that two factors share as a heat map, with I(X; Z_h) in nats on the diagonal.
+
+    Up to `most_numbers` factors every cell shows its nats, and 0 for a negative estimate. The diagonal is not coloured:
+    its values are much larger than those of the pairs.
+    """
+    count = len(information)
+    numbered = count <= most_numbers
+    size = WIDTH * min(1.0, 0.35 + 0.06 * count)
+    figure, axes = plt.subplots(figsize=(size, 0.82 * size), layout="constrained")
+    diagonal = np.eye(count, dtype=bool)
+    nats = information.nats.numpy().clip(min=0)
+    names = [f"$z_{{{factor}}}$" for factor in information.factors.tolist()]
+    sns.heatmap(
+        nats,
+        mask=diagonal,
+        ax=axes,
+        cmap="viridis",
+        vmin=0,
+        vmax=max(float(nats[~diagonal].max()), 1e-3),
+        annot=nats if numbered else False,
+        fmt=".2f",
+        annot_kws={"size": 8},
+        square=True,
+        cbar_kws={"label": r"$I(Z_i;Z_j)$ (nats)", "pad": 0.02},
+        rasterized=True,
+        xticklabels=names,
+        yticklabels=names,
+    )
+    if numbered:
+        for place, value in enumerate(nats.diagonal()):
+            axes.text(place + 0.5, place + 0.5, f"{value:.2f}", ha="center", va="center", size=8, color=GREY)
+    axes.tick_params(length=0)
+    axes.tick_params(axis="x", rotation=0 if numbered else 90)
+    axes.tick_params(axis="y", rotation=0)
     return figure
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from companion import figures
 from companion.data import drawn_faces
 from vaemi import factor_information
-from vaemi.information import FactorInformation
+from vaemi.information import FactorInformation, pairwise_information
 from vaemi.models import as_float
 
 
@@ -83,6 +83,26 @@ def test_maps_of_channels_show_the_most_informative_ones():
     assert [axes.get_title() for axes in shown] == ["channel 4", "channel 7", "channel 0"]
     np.testing.assert_array_equal(shown[1].get_images()[0].get_array(), maps[7])
     assert {axes.get_images()[0].get_clim() for axes in shown} == {(0, 2)}
+
+
+@pytest.mark.parametrize("count", [3, 13])
+def test_redundancy_shows_numbers_in_few_cells_and_no_colour_on_the_diagonal(count):
+    mean = torch.randn(150, 1, generator=torch.Generator().manual_seed(0)).repeat(1, 20)
+    mean[:, 4:] += torch.randn(150, 16, generator=torch.Generator().manual_seed(1)) / 2
+    found = pairwise_information(mean, torch.full_like(mean, -2.0), range(2, 2 + count), points=50)
+    figure = figures.redundancy(found)
+    axes, bar = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"$z_{{{h}}}$" for h in range(2, 2 + count)]
+    (mesh,) = axes.collections
+    drawn = mesh.get_array().reshape(count, count)
+    np.testing.assert_array_equal(drawn.mask, np.eye(count, dtype=bool))
+    pairs = ~np.eye(count, dtype=bool)
+    np.testing.assert_allclose(drawn[pairs], found.nats.numpy().clip(min=0)[pairs])
+    assert mesh.get_clim() == (0, found.nats.numpy()[pairs].max())
+    assert "nats" in bar.get_ylabel()
+    shown = {(int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in axes.texts}
+    expected = {(i, j): f"{max(found.nats[i, j], 0):.2f}" for i in range(count) for j in range(count)}
+    assert shown == (expected if count == 3 else {})
 
 
 def test_a_deviation_beyond_the_usual_is_not_cut_off():

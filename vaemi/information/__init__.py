@@ -8,6 +8,7 @@ from .distributed import ShareSampler
 from .factors import factor_information
 from .gaussian import gaussian_information, gaussian_joint_information, kl_to_prior
 from .joint import JointInformation, TotalCorrelation, joint_information, total_correlation
+from .redundancy import PairwiseInformation, pairwise_information
 from .result import FactorInformation, standard_error
 from .sketch import InformationSketch
 
@@ -15,6 +16,7 @@ __all__ = [
     "FactorInformation",
     "InformationSketch",
     "JointInformation",
+    "PairwiseInformation",
     "ShareSampler",
     "TotalCorrelation",
     "factor_information",
@@ -24,6 +26,7 @@ __all__ = [
     "gaussian_joint_information",
     "joint_information",
     "kl_to_prior",
+    "pairwise_information",
     "reconstruction_bound",
     "standard_error",
     "total_correlation",

@@ -21,7 +21,9 @@ from torch import Tensor
 from .checks import checked_posterior
 
 # Numbers in a block of log densities, 16 MB of float64; a handful of such blocks are alive at a time.
-_BLOCK = 2**21
+BLOCK = 2**21
+# exp takes several times as long where its result leaves float64. A sum of 1 or more does not feel smaller terms.
+LEAST_EXPONENT = -700.0
 # Largest rounding error of a log density, in nats, with which the expanded square is still taken.
 _EXPANSION_ERROR = 1e-8
 
@@ -139,8 +141,8 @@ def joint_information(
     """
     sample = _sample(mean, log_variance, draws, points, seed, by_factor=False)
     return JointInformation(
-        *_mean_and_error(sample.joint),
-        *_mean_and_error(sample.joint_others),
+        *mean_and_error(sample.joint[0]),
+        *mean_and_error(sample.joint[1]),
         ceiling=math.log(sample.n_samples),
         n_samples=sample.n_samples,
     )
@@ -168,13 +170,26 @@ def total_correlation(
         As in `joint_information`.
     """
     sample = _sample(mean, log_variance, draws, points, seed, by_factor=True)
-    factors, factors_others = sample.factors.sum(-1), sample.factors_others.sum(-1)
+    return mean_total_correlation(dependence(sample.factors.sum(-1), sample.joint), sample.n_samples)
+
+
+def dependence(factors: Tensor, together: Tensor) -> Tensor:
+    """Return nats of factors one by one less those of the factors together: plug-in, lower and upper, shape (3, ...).
+
+    Both arguments have the shape (2, ...), plug-in before leave-one-out.
+    """
+    return torch.stack([factors[0] - together[0], factors[0] - together[1], factors[1] - together[0]])
+
+
+def mean_total_correlation(values: Tensor, n_samples: int) -> TotalCorrelation:
+    """Return the result for the `dependence` of all factors at every point and draw, shape (3, n, K)."""
+    plug_in, lower, upper = values
     return TotalCorrelation(
-        *_mean_and_error(factors - sample.joint),
-        *_mean_and_error(factors - sample.joint_others),
-        *_mean_and_error(factors_others - sample.joint),
-        ceiling=math.log(sample.n_samples),
-        n_samples=sample.n_samples,
+        *mean_and_error(plug_in),
+        *mean_and_error(lower),
+        *mean_and_error(upper),
+        ceiling=math.log(n_samples),
+        n_samples=n_samples,
     )
 
 
@@ -252,17 +267,18 @@ def _minibatch_log_weights(batch: int, n_samples: int, method: str) -> Tensor:
     return weights.log()
 
 
-class _Sample(NamedTuple):
-    """Nats log q(z|x_m) - log q(z) of n points and K draws: plug-in and leave-one-out, joint and of each factor."""
+class Draws(NamedTuple):
+    """Draws of z from the posteriors of some samples, K of each; n is their number times K."""
 
-    joint: Tensor  # (n, K)
-    joint_others: Tensor  # (n, K)
-    factors: Tensor  # (n, K, H), or (n, K, 0) if only the joint was asked for
-    factors_others: Tensor
-    n_samples: int
+    mean: Tensor  # (M, H), of all samples, less their mean
+    log_variance: Tensor  # (M, H)
+    own: Tensor  # (n,), the sample whose posterior each z is drawn from
+    shift: Tensor  # (n, H), z less the mean of that posterior
+    own_log_density: Tensor  # (n, H), log q(z_h|x) of that sample
 
 
-def _sample(mean: Any, log_variance: Any, draws: int, points: int | None, seed: int, *, by_factor: bool) -> _Sample:
+def draw(mean: Any, log_variance: Any, draws: int, points: int | None, seed: int) -> Draws:
+    """Check the arguments of `joint_information`, choose samples and draw z."""
     mean, log_variance = (tensor.double() for tensor in checked_posterior(mean, log_variance))
     m, h = mean.shape
     points = m if points is None else points
@@ -276,20 +292,38 @@ def _sample(mean: Any, log_variance: Any, draws: int, points: int | None, seed: 
     chosen = torch.arange(m) if points == m else torch.randperm(m, generator=generator)[:points].sort().values
     own = chosen.repeat_interleave(draws).to(mean.device)
     noise = torch.randn(len(own), h, dtype=torch.float64, generator=generator).to(mean.device)
+    return Draws(
+        mean=mean - mean.mean(0),  # rounding errors are smaller near 0
+        log_variance=log_variance,
+        own=own,
+        shift=(0.5 * log_variance[own]).exp() * noise,
+        own_log_density=-0.5 * (noise.square() + log_variance[own] + _LOG_2_PI),
+    )
 
-    mean = mean - mean.mean(0)  # rounding errors are smaller near 0
-    shift = (0.5 * log_variance[own]).exp() * noise
-    own_log_density = -0.5 * (noise.square() + log_variance[own] + _LOG_2_PI)
+
+class _Sample(NamedTuple):
+    """Nats log q(z|x_m) - log q(z) of n points and K draws, plug-in before leave-one-out."""
+
+    joint: Tensor  # (2, n, K)
+    factors: Tensor  # (2, n, K, H), or (2, n, K, 0) if only the joint was asked for
+    n_samples: int
+
+
+def _sample(mean: Any, log_variance: Any, draws: int, points: int | None, seed: int, *, by_factor: bool) -> _Sample:
+    mean, log_variance, own, shift, own_log_density = draw(mean, log_variance, draws, points, seed)
+    m, h = mean.shape
     expansion = None if by_factor else _expansion(mean, log_variance, mean[own] + shift)
     # Written to in place: small results kept between the large blocks would scatter them over the memory.
     joint = torch.empty(2, len(own), dtype=torch.float64, device=mean.device)
     factors = torch.empty(2, len(own), h if by_factor else 0, dtype=torch.float64, device=mean.device)
-    for start in range(0, len(own), rows := max(1, _BLOCK // m)):
+    for start in range(0, len(own), rows := max(1, BLOCK // m)):
         block = slice(start, start + rows)
         if expansion is None:
             log_density = torch.zeros(len(own[block]), m, dtype=torch.float64, device=mean.device)
             for column in range(h):
-                of_factor = _log_density(mean[:, column], log_variance[:, column], own[block], shift[block, column])
+                of_factor = log_densities(
+                    mean[own[block], column], shift[block, column], mean[:, column], log_variance[:, column]
+                )
                 log_density += of_factor
                 if by_factor:
                     factors[:, block, column] = _information(of_factor, own[block], own_log_density[block, column])
@@ -297,23 +331,35 @@ def _sample(mean: Any, log_variance: Any, draws: int, points: int | None, seed: 
             left, right, constant = expansion
             log_density = (left[block] @ right).add_(constant).mul_(-0.5)
         joint[:, block] = _information(log_density, own[block], own_log_density[block].sum(1))
-    joint, factors = joint.view(2, points, draws), factors.view(2, points, draws, -1)
-    return _Sample(joint[0], joint[1], factors[0], factors[1], m)
+    return _Sample(joint.unflatten(1, (-1, draws)), factors.unflatten(1, (-1, draws)), m)
 
 
 def _information(log_density: Tensor, own: Tensor, own_log_density: Tensor) -> Tensor:
     """Return log q(z|x_m) - log q(z) by plug-in and leave-one-out, (2, rows); overwrites log_density (rows, M)."""
-    n_samples = log_density.shape[1]
     log_density[torch.arange(len(own), device=own.device), own] = -math.inf
-    others = log_density.logsumexp(1)
+    return information(log_sum(log_density), own_log_density, log_density.shape[1])
+
+
+def log_sum(log_density: Tensor) -> Tensor:
+    """Return the logarithm of the sum of densities over the last dimension; overwrites log_density."""
+    peak = log_density.amax(-1)
+    scaled = log_density.sub_(peak[..., None]).clamp_(min=LEAST_EXPONENT).exp_()
+    return scaled.sum(-1).log_().add_(peak)
+
+
+def information(others: Tensor, own_log_density: Tensor, n_samples: int) -> Tensor:
+    """Return log q(z|x_m) - log q(z) by plug-in and leave-one-out, shape (2, ...).
+
+    `others` is the logarithm of the sum of the densities of all other components, `own_log_density` log q(z|x_m).
+    """
     plug_in = own_log_density - (torch.logaddexp(others, own_log_density) - math.log(n_samples))
     return torch.stack([plug_in, own_log_density - (others - math.log(n_samples - 1))])
 
 
-def _log_density(mean: Tensor, log_variance: Tensor, own: Tensor, shift: Tensor) -> Tensor:
-    """Return log q(z|x_j) of one factor at z = mean[own] + shift, (rows,), for all components, shape (rows, M)."""
+def log_densities(own_mean: Tensor, shift: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return log q(z_h|x_j) at z_h = own_mean + shift, both (rows, ...), for components (..., M); (rows, ..., M)."""
     # Not z - mean: adding the shift first would lose a sigma that is small beside the mean.
-    offset = (mean[own, None] - mean).add_(shift[:, None]).mul_((-0.5 * log_variance).exp())
+    offset = (own_mean[..., None] - mean).add_(shift[..., None]).mul_((-0.5 * log_variance).exp())
     return offset.square_().mul_(-0.5).sub_(0.5 * (log_variance + _LOG_2_PI))
 
 
@@ -331,7 +377,7 @@ def _expansion(mean: Tensor, log_variance: Tensor, z: Tensor) -> tuple[Tensor, T
     return left, right, (mean.square() * precision + log_variance + _LOG_2_PI).sum(1)
 
 
-def _mean_and_error(values: Tensor) -> tuple[float, float]:
+def mean_and_error(values: Tensor) -> tuple[float, float]:
     """Return the mean of values (n, K) and its standard error over the n points."""
     by_point = values.mean(1)
     return float(by_point.mean()), float(by_point.std()) / math.sqrt(len(by_point))
