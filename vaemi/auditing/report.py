@@ -83,6 +83,7 @@ def _page(audit: Audit, about: Mapping[str, str]) -> str:
 {_figure(audit)}
 <h2>Criteria</h2>
 {_criteria(audit)}
+{_redundancy(audit)}
 <h2>{"Channels" if audit.is_spatial else "Factors"}</h2>
 <p>Information in nats, the most informative first{shown}.{effect}</p>
 <div class="scroll" role="region" aria-label="Table" tabindex="0">{table}</div>
@@ -116,6 +117,29 @@ def _criteria(audit: Audit) -> str:
         "latents are spatial, a factor is a channel at a place.</p>\n"
         '<div class="scroll" role="region" aria-label="Criteria" tabindex="0"><table class="text">\n'
         "<thead><tr><th>criterion</th><th>used if</th><th>used</th><th>judged otherwise than by the information</th>"
+        f"</tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>"
+    )
+
+
+def _redundancy(audit: Audit) -> str:
+    """Return how much the influential factors repeat each other, with the pairs that share most."""
+    found = audit.redundancy
+    if found is None:
+        return ""
+    low, high = found.counted_twice
+    frame = found.to_frame().head(_MOST_LISTED)
+    rows = [
+        f"<tr><td>z{row.factor}</td><td>z{row.other}</td><td>{row.nats:.3f}</td><td>{row.stderr:.3f}</td>"
+        f"<td>{row.lower:.3f}</td><td>{row.upper:.3f}</td><td>{100 * row.share:.0f} %</td></tr>"
+        for row in frame.itertuples()
+    ]
+    return (
+        "<h2>Redundancy</h2>\n"
+        f"<p>Of the {found.nats.trace():.2f} nats that the {len(found)} most informative factors carry in sum, between "
+        f"{low:.2f} and {high:.2f} are counted more than once, from {found.n_samples:,} inputs. The pairs that share "
+        "most, with the share that the first repeats of the second:</p>\n"
+        '<div class="scroll" role="region" aria-label="Redundancy" tabindex="0"><table>\n'
+        "<thead><tr><th>factor</th><th>other</th><th>nats</th><th>stderr</th><th>lower</th><th>upper</th><th>share</th>"
         f"</tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>"
     )
 

@@ -13,13 +13,15 @@ from torch import Tensor
 from vaemi.criteria import CRITERIA, Criteria
 from vaemi.errors import AuditError, import_extra
 from vaemi.influence.effects import DecoderEffects
-from vaemi.information import FactorInformation
+from vaemi.information import FactorInformation, PairwiseInformation, pairwise_information
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Factors that a note names.
 _LISTED = 10
+# Factors whose pairs are compared, and inputs for that: time grows with both.
+_MOST_PAIRED, _INPUTS_OF_PAIRS = 30, 5000
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Audit:
         Name of the encoder.
     effects : DecoderEffects, optional
         Change of the decoder's output by each factor, or by each channel of spatial latents.
+    posteriors : tuple of two Tensors, shape (N, H)
+        Means and log-variances of the inputs that were kept, all of them or an even sample; see `CriteriaSketch`.
     """
 
     criteria: Criteria
@@ -58,6 +62,7 @@ class Audit:
     seconds: float = 0.0
     source: str = ""
     effects: DecoderEffects | None = None
+    posteriors: tuple[Tensor, Tensor] | None = None
 
     @property
     def information(self) -> FactorInformation:
@@ -104,6 +109,19 @@ class Audit:
             [part[chosen].argsort().argsort().double() for part in (self.by_channel, self.effects.effect)]
         )
         return float(torch.corrcoef(ranks)[0, 1])
+
+    @cached_property
+    def redundancy(self) -> PairwiseInformation | None:
+        """Information that influential factors share in pairs, the 30 most informative ones; None if there are not two.
+
+        Takes seconds. It rests on at most 5,000 inputs.
+        """
+        factors = self.influential[:_MOST_PAIRED]
+        if len(factors) < 2 or self.posteriors is None:
+            return None
+        step = -(-len(self.posteriors[0]) // _INPUTS_OF_PAIRS)
+        mean, log_variance = self.posteriors
+        return pairwise_information(mean[::step], log_variance[::step], factors)
 
     @property
     def influential(self) -> Tensor:
@@ -292,6 +310,13 @@ class Audit:
                 "correlation_with_information": None if math.isnan(correlation) else correlation,
                 "informative_but_unused": (self.informative & ~self.effective).nonzero()[:, 0].tolist(),
                 "used_but_uninformative": (self.effective & ~self.informative).nonzero()[:, 0].tolist(),
+            }
+        if self.redundancy is not None:
+            low, high = self.redundancy.counted_twice
+            result["redundancy"] = {
+                "pairs": self.redundancy.to_frame().astype(object).to_dict("records"),
+                "nats_counted_twice": [low, high],
+                "n_inputs": self.redundancy.n_samples,
             }
         return result
 

@@ -89,7 +89,10 @@ class Sums:
             *remarks,
             *filter(None, [self._remark_on_scale(), _remark_on_sample_size(criteria.information, threshold)]),
         ]
-        return Audit(criteria, self.shape, remarks, self.scale, n_batches, self.device, seconds, source, effects)
+        posteriors = self.criteria.kept.rows()[:2]
+        return Audit(
+            criteria, self.shape, remarks, self.scale, n_batches, self.device, seconds, source, effects, posteriors
+        )
 
     def _remark_on_scale(self) -> str:
         """Return a warning if the posterior has collapsed, or if sigma* shows that the second output was misread.

@@ -386,6 +386,21 @@ def test_a_table_and_a_record_of_everything(x):
     assert len(maps.effects.effect) == H
 
 
+def test_factors_that_repeat_each_other_are_found(x):
+    def with_copy(x):
+        mean, log_variance = encode(x)
+        mean[:, 5], log_variance[:, 5] = mean[:, 0], log_variance[:, 0]
+        return mean, log_variance
+
+    found = audit(with_copy, x).redundancy
+    (pair,) = found.repeats()
+    assert {*pair[:2]} == {0, 5}
+    # Correlation r of two copies of variance 1: -1/2 log(1 - r^2), with r = 1 - sigma^2.
+    assert pair[2] == pytest.approx(float(-0.5 * (1 - (1 - VARIANCES[0]) ** 2).log()), abs=0.1)
+    assert audit(encode, x, threshold=2.0).redundancy is None
+    assert audit(with_copy, x).to_dict()["redundancy"]["pairs"][0]["share"] > 0.5
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
