@@ -214,8 +214,8 @@ def pairwise_information(
     Notes
     -----
     The plug-in of :math:`I(X; Z_i, Z_j)` lies as far below the information of the population as leave-one-out lies
-    above, to the order 1/M: by :math:`\chi^2 / 2M`, with :math:`\chi^2 + 1` the mean of q(z|x) / q(z) over draws of
-    z from q(z|x). With a weight of one half for the own component the two terms cancel. For
+    above, to the order 1/M: by :math:`\chi^2 / 2M`, with :math:`\chi^2 + 1` the mean of
+    :math:`q(z|x) / q(z)` over draws from the encoder. With a weight of one half for the own component the two terms cancel. For
     posteriors that do not overlap between classes, and are the same within, this is Miller and Madow's correction.
 
     References
