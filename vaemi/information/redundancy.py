@@ -54,7 +54,7 @@ class PairwiseInformation:
         Index of each factor in the encoder.
     nats : Tensor, shape (K, K)
         The estimate for the population, in nats. The own component of every draw counts half in q(z), which removes
-        the bias of order 1/M. Where the bracket is wide, the estimate is still too large, though less so than `plug_in`.
+        the bias of order 1/M. Where the bracket is wide, it is still too large, though less so than `plug_in`.
     stderr : Tensor, shape (K, K)
         Standard error of `nats` over the draw of the points.
     lower, upper : Tensor, shape (K, K)
