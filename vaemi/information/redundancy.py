@@ -54,8 +54,7 @@ class PairwiseInformation:
         Index of each factor in the encoder.
     nats : Tensor, shape (K, K)
         The estimate for the population, in nats. The own component of every draw counts half in q(z), which removes
-        the bias of order 1/M. What is left is positive where the factors of a pair carry much: it can be as large as
-        the distance to `plug_in`.
+        the bias of order 1/M. Where the bracket is wide, it is still too large, though less so than `plug_in`.
     stderr : Tensor, shape (K, K)
         Standard error of `nats` over the draw of the points.
     lower, upper : Tensor, shape (K, K)
@@ -214,9 +213,9 @@ def pairwise_information(
     Notes
     -----
     The plug-in of :math:`I(X; Z_i, Z_j)` lies as far below the information of the population as leave-one-out lies
-    above, to the order 1/M: by :math:`\chi^2 / 2M`, with :math:`\chi^2 + 1` the mean of q(z|x) / q(z) over draws of
-    z from q(z|x). With a weight of one half for the own component the two terms cancel. For
-    posteriors that do not overlap between classes, and are the same within, this is Miller and Madow's correction.
+    above, to the order 1/M: by :math:`\chi^2 / 2M`, with :math:`\chi^2 + 1` the mean of :math:`q(z|x) / q(z)` over
+    draws from the encoder. With a weight of one half for the own component the two terms cancel. For posteriors that do
+    not overlap between classes, and are the same within, this is Miller and Madow's correction.
 
     References
     ----------

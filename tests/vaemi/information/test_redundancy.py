@@ -178,13 +178,31 @@ def test_bounds_of_independent_factors_stay_below_zero():
         assert np.mean([getattr(result, name)[0] for result in found]) < 0.05
 
 
-def test_the_gaussian_bound_is_exact_for_gaussian_factors():
+def test_the_tree_counts_no_pair_that_closes_a_cycle_and_is_not_chosen_by_its_own_noise():
+    # Equal correlations: every tree of 8 factors has 7 pairs, which share the same.
+    sigma, count = 0.5, 8
+    covariance = 0.5 * torch.eye(count) + 0.5
+    expected = -0.5 * (count - 1) * math.log(1 - (0.5 / (1 + sigma**2)) ** 2)
+    found = [
+        pairwise_information(*gaussian_posteriors(covariance, sigma, 1000, seed), range(count), points=20, seed=seed)
+        for seed in range(20)
+    ]
+    nats, errors = np.array([result.tree_bound for result in found]).T
+    assert nats.mean() == pytest.approx(expected, abs=3 * nats.std() / 20**0.5 + 0.05)
+    assert 0.6 < errors.mean() / nats.std() < 1.6
+
+
+def test_the_bounds_by_a_gaussian_and_by_a_tree_for_gaussian_factors():
     covariance = torch.tensor([[1.0, 0.7, 0.2], [0.7, 1.0, -0.3], [0.2, -0.3, 1.0]]).double()
     found = pairwise_information(*gaussian_posteriors(covariance, 0.5, 4000, seed=0), [0, 1, 2])
     of_z = covariance + 0.25 * torch.eye(3)
     expected = float(0.5 * (of_z.diagonal().log().sum() - torch.logdet(of_z)))
     assert found.gaussian_bound[0] == pytest.approx(expected, abs=3 * found.gaussian_bound[1])
     assert found.gaussian_bound[1] < 0.03
+    # The heaviest tree leaves the pair of the least correlation out.
+    tree = sum(-0.5 * math.log(1 - (correlation / 1.25) ** 2) for correlation in (0.7, 0.3))
+    assert found.tree_bound[0] == pytest.approx(tree, abs=3 * found.tree_bound[1])
+    assert found.tree_bound[1] < 0.03
 
 
 def test_against_a_nearest_neighbour_estimator():
