@@ -129,9 +129,16 @@ window.vaemiDrop.makeEstimator = (given) => {
     for (let m = 0; m < mean.length; m++) {
       locate(mean[m], logVariance[m]);
       const { share } = blocks.find(place.band, place.block) ?? blocks.add(place.band, place.block);
-      for (let a = 0, cell = place.first * levels; a < order; a++) {
-        const weight = basis[a];
-        for (let i = 0; i < levels; i++, cell++) share[cell] += weight * chebyshev[i];
+      // Four levels at a time: a loop over them takes several times as long.
+      for (let i = 0; i < levels; i += 4) {
+        const [t0, t1, t2, t3] = [chebyshev[i], chebyshev[i + 1], chebyshev[i + 2], chebyshev[i + 3]];
+        for (let a = 0, cell = place.first * levels + i; a < order; a++, cell += levels) {
+          const weight = basis[a];
+          share[cell] += weight * t0;
+          share[cell + 1] += weight * t1;
+          share[cell + 2] += weight * t2;
+          share[cell + 3] += weight * t3;
+        }
       }
     }
     for (const { share } of blocks.all) momentsToLevels(share, 1 / mean.length);
@@ -187,11 +194,14 @@ window.vaemiDrop.makeEstimator = (given) => {
     for (let m = 0; m < mean.length; m++) {
       locate(mean[m], logVariance[m]);
       const { moments } = blocks.find(place.band, place.block);
-      for (let a = 0, cell = place.first * levels; a < order; a++) {
-        let sum = 0;
-        for (let i = 0; i < levels; i++, cell++) sum += moments[cell] * chebyshev[i];
-        gathered[m] += basis[a] * sum;
+      let total = 0;
+      for (let i = 0; i < levels; i += 4) {
+        const [t0, t1, t2, t3] = [chebyshev[i], chebyshev[i + 1], chebyshev[i + 2], chebyshev[i + 3]];
+        for (let a = 0, cell = place.first * levels + i; a < order; a++, cell += levels) {
+          total += basis[a] * (moments[cell] * t0 + moments[cell + 1] * t1 + moments[cell + 2] * t2 + moments[cell + 3] * t3);
+        }
       }
+      gathered[m] = total;
     }
     return gathered;
   }
