@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import checks
+import drop
 import exercises
 import explorer
 import nbformat
@@ -97,6 +98,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     for folder in (source / "notebooks", generated):
         folder.mkdir()
     stage_mathjax(source / "extra" / "_static" / "mathjax")
+    drop.place(source / "extra" / "_static" / "drop")
 
     figures.use_style()
     numbers: dict[str, Any] = {

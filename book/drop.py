@@ -1,0 +1,71 @@
+"""The audit in the browser: the numbers and names that its scripts take from the library.
+
+The scripts in `book/_drop` are a port of the exact estimator. They compute all matrices of the lattice themselves, from
+the few numbers written here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+from templates import ROOT
+
+from companion.claims import THRESHOLD
+from vaemi.auditing import answers
+from vaemi.information import checks, lattice, mixture
+
+ASSETS = ROOT / "book" / "_drop"
+CONFIDENCE = 0.95
+# Of the divergences over inputs, for factors that are decisive for few of them.
+QUANTILE = 0.999
+# A factor is used above these, by the name of the criterion; see `makeAudit` for the rules with more than one number.
+LINES = {
+    "information": THRESHOLD,
+    "gaussian_information": 0.5,
+    "kl": THRESHOLD,
+    "active_units": 0.01,
+    "mean_variance": {"steady": 0.1, "passive": [0.9, 1.1], "active": 0.1},
+    "mean_precision": 2 * THRESHOLD,
+    "marginal_std": [0.8, 1.25],
+    "max_mean": 0.1,
+    "upper_divergence": 1.0,
+}
+
+
+def place(target: Path) -> None:
+    """Write the scripts and styles of the page, and their settings, to a folder."""
+    shutil.copytree(ASSETS, target, dirs_exist_ok=True)
+    (target / "settings.js").write_text(f"window.vaemiDrop = {{ settings: {json.dumps(settings())} }};\n")
+
+
+def settings() -> dict[str, Any]:
+    """Return everything that the scripts take from the library."""
+    return {
+        "lattice": {
+            **{_camel_case(name): value for name, value in dataclasses.asdict(lattice.LATTICES["default"]).items()},
+            "block": lattice.BLOCK,
+            "bandsPerOctave": lattice.BANDS_PER_OCTAVE,
+            "farthestPoint": lattice.FARTHEST_POINT,
+            "thinning": lattice.THINNING,
+            "fewLevels": lattice._FEW_LEVELS,
+            "tiny": mixture._TINY,
+            "defence": mixture._DEFENCE,
+        },
+        "names": {"mean": answers._MEAN_NAMES, "second": answers._SECOND_NAMES},
+        "limits": {"mean": checks._MEAN_LIMIT, "logVariance": checks._LOG_VARIANCE_LIMIT},
+        "confidence": CONFIDENCE,
+        "normalQuantile": NormalDist().inv_cdf((1 + CONFIDENCE) / 2),
+        "quantile": QUANTILE,
+        "lines": LINES,
+        "commandLine": "vaemi audit",
+    }
+
+
+def _camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
