@@ -243,6 +243,11 @@ def criteria_of_model(model: VAE, samples: Tensor, decoded: int = 300, seed: int
     return vaemi.compare_criteria(mean, log_variance).with_effect(effects.share)
 
 
+def total_nats(criteria: Criteria) -> dict[str, float]:
+    """Return the sum over all factors for each criterion in nats."""
+    return {name: float(criteria.values[name].sum()) for name in IN_NATS}
+
+
 def with_moved_lines(criteria: Criteria, by: float) -> Criteria:
     """Return the criteria with every line multiplied by a number; that of sigma* is moved in its distance from 1."""
     moved = {name: 1 + by * (line - 1) if name == "marginal_std" else by * line for name, line in _lines().items()}
@@ -340,7 +345,7 @@ def marked_values(judged: pd.DataFrame) -> pd.DataFrame:
     return table.loc[judged.trial.unique(), [name for name in CRITERIA if name in table]]
 
 
-def agreement_in_words(counts: pd.DataFrame, enough: float) -> str:
+def agreement_in_words(counts: pd.DataFrame, enough: float, names: Mapping[str, str]) -> str:
     """Describe at which weights which criteria agree with the information, and which one is the simplest.
 
     Parameters
@@ -349,6 +354,8 @@ def agreement_in_words(counts: pd.DataFrame, enough: float) -> str:
         Rows of `count_used` with a column ``weight``.
     enough : float
         Least mean share of equal verdicts, in percent, that is called agreement.
+    names : mapping of str to str
+        Names of the criteria on the page.
 
     Returns
     -------
@@ -360,17 +367,18 @@ def agreement_in_words(counts: pd.DataFrame, enough: float) -> str:
     agreeing = [tuple(name for name in shares if shares.loc[weight, name] >= enough) for weight in shares.index]
     used = counts[counts.moved_by == 1].pivot_table(index="weight", columns="criterion", values="used")
     lines, first = [], 0
-    for last, names in enumerate(agreeing):
-        if last + 1 < len(agreeing) and agreeing[last + 1] == names:
+    for last, agreed in enumerate(agreeing):
+        if last + 1 < len(agreeing) and agreeing[last + 1] == agreed:
             continue
         stretch = shares.index[first : last + 1]
-        apart = [name for name in shares if name not in names]
-        who = "all agree" if not apart else f"all agree but {_titles(apart)}"
-        if len(names) <= len(apart):
-            who = f"only {_titles(names)} agree"
+        apart = [name for name in shares if name not in agreed]
+        with_it, without = (_listed([names[name] for name in some]) for some in (agreed, apart))
+        who = "all agree" if not apart else f"all agree but {without}"
+        if len(agreed) <= len(apart):
+            who = f"only {with_it} agree"
         lines.append(
-            f"- Weight {_from_to(stretch)}: {who}. The simplest is **{_title(simplest[stretch[0]])}**. Those that agree "
-            f"count {_range_of_counts(used.loc[stretch, list(names)])} factors"
+            f"- Weight {_from_to(stretch)}: {who}. The simplest is **{names[simplest[stretch[0]]]}**. Those that agree "
+            f"count {_range_of_counts(used.loc[stretch, list(agreed)])} factors"
             + (f", the others {_range_of_counts(used.loc[stretch, apart])}." if apart else ".")
         )
         first = last + 1
@@ -386,11 +394,5 @@ def _range_of_counts(used: pd.DataFrame) -> str:
     return f"{low:.1f}" if low == high else f"{low:.1f} to {high:.1f}"
 
 
-def _title(name: str) -> str:
-    title = CRITERIA[name].title
-    return title if title.startswith(("KL", "Gaussian")) else title.lower()
-
-
-def _titles(names: Iterable[str]) -> str:
-    words = [_title(name) for name in names]
+def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

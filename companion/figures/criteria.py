@@ -60,12 +60,12 @@ def trial_grid(judged: pd.DataFrame, truth: Mapping[str, bool], breaks: Sequence
     names = [name for name in SHORT if name in marks]
     figure, axes = plt.subplots(figsize=(WIDTH, 1.5 + 0.29 * len(truth)), layout="constrained")
     for row, (trial, used) in enumerate(truth.items()):
-        axes.text(-0.25, row, "used" if used else "unused", ha="center", va="center", fontsize=9)
+        axes.text(-0.35, row, "used" if used else "unused", ha="center", va="center", fontsize=9)
         for column, name in enumerate(names, 1):
             _draw_mark(axes, column, row, marks.loc[trial, name])
     for row in breaks:
         axes.axhline(row - 0.5, color=GREY, lw=1)
-    axes.set(xlim=(-1, len(names) + 0.5), ylim=(len(truth) - 0.5, -0.5))
+    axes.set(xlim=(-1.1, len(names) + 0.5), ylim=(len(truth) - 0.5, -0.5))
     axes.set_yticks(range(len(truth)), list(truth))
     axes.set_xticks(
         [-0.25, *range(1, len(names) + 1)], ["right verdict", *(SHORT[name] for name in names)], rotation=90

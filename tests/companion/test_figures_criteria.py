@@ -32,8 +32,14 @@ def test_a_trial_shows_its_verdict_and_a_sign_for_each_mark():
     (axes,) = figures.trial_grid(judged, {"two": True, "one": False}, breaks=[1]).axes
     signs = {(round(x), y): text for (x, y), text in texts(axes).items()}
     assert signs == {
-        **{(0, 0): "used", (1, 0): "✗", (2, 0): "✓", (3, 0): "✓"},
-        **{(0, 1): "unused", (1, 1): "✓", (2, 1): "≈", (3, 1): "·"},
+        (0, 0): "used",
+        (1, 0): "✗",
+        (2, 0): "✓",
+        (3, 0): "✓",
+        (0, 1): "unused",
+        (1, 1): "✓",
+        (2, 1): "≈",
+        (3, 1): "·",
     }
     # Not by colour alone, and wrong ones filled.
     assert [patch.get_fill() and patch.get_facecolor()[3] > 0 for patch in axes.patches] == [True, False]

@@ -149,6 +149,15 @@ def test_lines_are_moved_and_verdicts_counted():
     assert list(reach.index) == [name for name in CRITERIA if name != "effect"]
 
 
+def test_totals_are_sums_over_factors():
+    found = criteria_of_three()
+    totals = steps.total_nats(found)
+    assert list(totals) == ["information", "gaussian_information", "kl"]
+    # The KL term of N(0, 25) and of N(0, e^0.3): the variances of the aggregated posteriors are not 1.
+    assert totals["kl"] == pytest.approx(0.5 * (24 + math.exp(0.3) - 1), rel=0.05)
+    assert totals["information"] == pytest.approx(math.log(5) + 0.15, rel=0.05)
+
+
 def test_the_line_of_the_effect_is_moved_too():
     found = criteria_of_three().with_effect(torch.tensor([0.9, 0.015, 0.0]))
     counts = steps.count_used(found, (1.0, 2.0)).set_index(["criterion", "moved_by"])
@@ -182,11 +191,9 @@ def test_the_simplest_criterion_that_agrees():
     assert shares.loc[4.0, "max_mean"] == 40
     assert list(shares.columns) == ["information", "kl", "active_units", "max_mean"]
     assert steps.simplest_that_agrees(shares, 95).to_dict() == {0.1: "max_mean", 1.0: "max_mean", 4.0: "kl"}
-    first, second = steps.agreement_in_words(counts, 95).splitlines()
-    assert first == (
-        "- Weight 0.1 to 1: all agree. The simplest is **largest mean**. Those that agree count 5.0 factors."
-    )
+    first, second = steps.agreement_in_words(counts, 95, dict(zip(CRITERIA, CRITERIA, strict=True))).splitlines()
+    assert first == ("- Weight 0.1 to 1: all agree. The simplest is **max_mean**. Those that agree count 5.0 factors.")
     assert second == (
-        "- Weight 4: only information and KL to the prior agree. The simplest is **KL to the prior**. Those that agree "
+        "- Weight 4: only information and kl agree. The simplest is **kl**. Those that agree "
         "count 5.0 factors, the others 8.0."
     )
