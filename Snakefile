@@ -15,7 +15,7 @@ if PROFILE not in PROFILES:  # a name goes into paths and commands
     raise WorkflowError(f"There is no profile {PROFILE!r} in notebooks/profiles: choose one of {', '.join(PROFILES)}.")
 STUDENT = str(config.get("student", 0)) != "0"
 ON_DATA = ["mnist", "celeba", "deap"]  # each on the data set of its name
-EXPERIMENTS = ["theory", "estimators", "sparsity", "objectives", "your_vae", *ON_DATA]
+EXPERIMENTS = ["theory", "criteria", "estimators", "sparsity", "objectives", "your_vae", *ON_DATA]
 SETTINGS = runs.read_profile(Path(), PROFILE)
 EXTENDED = SETTINGS.extends
 WEIGHTS = sorted(map(str, Path(f"results/{EXTENDED}").glob("weights/*")))

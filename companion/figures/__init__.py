@@ -2,6 +2,7 @@
 # ruff: noqa: F401  (every import is a public name)
 
 from companion.figures.celeba import accuracy_by_attribute, attribute_accuracy, contact_sheet, label_information
+from companion.figures.criteria import SHORT, counts_by_weight, reach_of_lines, small_encoders, trial_grid
 from companion.figures.deap import areas, factors_and_ratings, rating_counts, recording, scalp_maps, trajectories
 from companion.figures.estimators import bracket, coverage, error_against_samples, marginals_and_fits
 from companion.figures.mnist import (

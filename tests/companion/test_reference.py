@@ -94,7 +94,7 @@ def planned(tmp_path, profile):
 def test_the_reference_profile_trains_nothing(tmp_path, profile):
     for name in (
         *("weights/mnist-0.safetensors", "sweeps/mnist-seeds.csv", "sweeps/mnist-beta.csv"),
-        *(f"{name}.json" for name in ("theory", "estimators", "sparsity", "objectives", "your_vae")),
+        *(f"{name}.json" for name in ("theory", "criteria", "estimators", "sparsity", "objectives", "your_vae")),
     ):
         path = tmp_path / "results" / "paper" / name
         if profile == "reference":
