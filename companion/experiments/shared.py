@@ -113,9 +113,9 @@ def line_in_words(name: str, line: float) -> str:
         spread = r"$\mathrm{Var}(\sigma^2)$"
         return rf"unless $\mathbb{{E}}\,\sigma^2$ is {1 - line:g} to {1 + line:g} and {spread} below {line:g}"
     if name == "max_mean":
-        return f"{line:g} or more"
+        return f"at {line:g} or more"
     if name == "effect":
-        return f"above {100 * line:g} % of all"
+        return f"above {100 * line:g} % of the effect of all"
     unit = CRITERIA[name].unit
     return f"above {line:g} {'nat' if line == 1 and unit == 'nats' else unit}".strip()
 

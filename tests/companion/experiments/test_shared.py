@@ -89,9 +89,9 @@ def test_criteria_beside_the_information():
     assert row["Information"] == ["2", "", "above 0.1 nats"]
     assert row["KL to the prior"] == ["3", "1 used: z1", "above 0.1 nats"]
     assert row["Active units"] == ["2", "none", "above 0.01 z²"]
-    assert row["Effect on the output"] == ["3", "2 used: z1, z3; 1 unused: z2", "above 1 % of all"]
+    assert row["Effect on the output"] == ["3", "2 used: z1, z3; 1 unused: z2", "above 1 % of the effect of all"]
     assert row["Marginal deviation"][2] == "outside 0.8 to 1.25"
-    assert row["Largest mean"][2] == "0.1 or more"
+    assert row["Largest mean"][2] == "at 0.1 or more"
     words = found.in_words()
     assert words.startswith("Other criteria that judge every factor as the information does: 3 of 9. Of 4 factors,")
     assert "*KL to the prior* on 1, " in words
