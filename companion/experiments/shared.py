@@ -103,6 +103,8 @@ SIMPLEST_FIRST = (
 )  # fmt: skip
 # Factors named in a cell of a table.
 _LISTED = 6
+# Criteria named in a sentence.
+_FURTHEST = 2
 
 
 def line_in_words(name: str, line: float) -> str:
@@ -215,11 +217,12 @@ class CriteriaComparison:
         if not different:
             sentence = "All other criteria judge every factor as the information does."
         else:
-            counts = [f"*{_within_sentence(name)}* on {len(factors)}" for name, factors in different.items()]
-            agreeing = len(self.otherwise) - len(different)
+            furthest = sorted(different, key=lambda name: len(different[name]), reverse=True)[:_FURTHEST]
+            counts = ", ".join(f"*{_within_sentence(name)}* on {len(different[name])}" for name in furthest)
             sentence = (
-                f"Other criteria that judge every factor as the information does: {agreeing} of {len(self.otherwise)}. "
-                f"Of {len(self.criteria.information)} factors, the rest judge otherwise: {', '.join(counts)}."
+                "Other criteria that judge every factor as the information does: "
+                f"{len(self.otherwise) - len(different)} of {len(self.otherwise)}. Furthest from it, of "
+                f"{len(self.criteria.information)} factors: {counts}."
             )
         simplest = simplest_agreeing(self.otherwise)
         return sentence + (f" The simplest that agrees is *{_within_sentence(simplest)}*." if simplest else "")

@@ -93,8 +93,8 @@ def test_criteria_beside_the_information():
     assert row["Marginal deviation"][2] == "outside 0.8 to 1.25"
     assert row["Largest mean"][2] == "at 0.1 or more"
     words = found.in_words()
-    assert words.startswith("Other criteria that judge every factor as the information does: 3 of 9. Of 4 factors,")
-    assert "*KL to the prior* on 1, " in words
+    assert words.startswith("Other criteria that judge every factor as the information does: 3 of 9.")
+    assert "Furthest from it, of 4 factors: *marginal deviation* on 3, *effect on the output* on 3." in words
     assert "The simplest that agrees is *active units*." in words
     assert "At or below 0.1 nats, but above 1 nat about some inputs: z3." in words
     assert "Over the 4 factors with either, the rank correlation of information and effect is **-0.40**." in words
