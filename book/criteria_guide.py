@@ -40,7 +40,7 @@ STEPS = (
     Step("sample", "Dependent inputs (windows, frames), or few?", (), goes_on=True),
     Step("rare", "Are rare inputs important?", ("upper_divergence",), goes_on=True),
     Step("decoder", "Prune, compress or generate, with the decoder?", ("effect",)),
-    Step("prior", "KL weight far from 1, or a prior other than N(0, 1)?", ("information",)),
+    Step("prior", "KL weight far below 1, or a prior other than N(0, 1)?", ("information",)),
     Step("published", "Compare with published counts?", ("active_units",)),
     Step("otherwise", "", ("kl", "information")),
 )
