@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import checks
+import criteria_guide
 import drop
 import exercises
 import explorer
@@ -112,6 +113,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "limits": prose_pages.limits(numbers["mnist"], generated),
         "scale": prose_pages.scale(generated),
     }
+    criteria_guide.write(numbers, generated)
     sweeps = results / claims.REFERENCE / "sweeps"
     among_runs, numbers["among_runs"] = prose_pages.published_among_runs(sweeps / f"{prose_pages.START}.csv")
     rows = [claim for claim in claims.load(profile, results) if claim["experiment"] in notebooks]

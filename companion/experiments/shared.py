@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from IPython.display import Markdown, display
 from scipy.stats import spearmanr
@@ -14,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from companion import claims
+from vaemi.criteria import CRITERIA, Criteria
 from vaemi.information import InformationSketch, standard_error
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
     from companion.claims import Claim
     from companion.runs import Run
+    from vaemi.influence import DecoderEffects
     from vaemi.information import FactorInformation
     from vaemi.models import ConvVAE
 
@@ -89,6 +94,199 @@ def sigma_star_ranking(information: FactorInformation, threshold: float) -> Sigm
     if influential.sum() >= 3:
         correlation = float(spearmanr(sigma_star[influential], information.nats[influential]).statistic)
     return SigmaStarRanking(auc, distance_auc, correlation)
+
+
+#: The other criteria, those with the shortest code first; the last one needs a decoder.
+SIMPLEST_FIRST = (
+    "kl", "active_units", "mean_precision", "max_mean", "mean_variance", "gaussian_information", "marginal_std",
+    "upper_divergence", "effect",
+)  # fmt: skip
+# Factors named in a cell of a table.
+_LISTED = 6
+# Criteria named in a sentence.
+_FURTHEST = 2
+
+
+def line_in_words(name: str, line: float) -> str:
+    """Return when a criterion counts a factor as used, in Markdown, given its name and its threshold."""
+    if name == "marginal_std":
+        return f"outside {1 / line:.3g} to {line:.3g}"
+    if name == "mean_variance":
+        spread = r"$\mathrm{Var}(\sigma^2)$"
+        return rf"unless $\mathbb{{E}}\,\sigma^2$ is {1 - line:g} to {1 + line:g} and {spread} below {line:g}"
+    if name == "max_mean":
+        return f"at {line:g} or more"
+    if name == "effect":
+        return f"above {100 * line:g} % of the effect of all"
+    unit = CRITERIA[name].unit
+    return f"above {line:g} {'nat' if line == 1 and unit == 'nats' else unit}".strip()
+
+
+@dataclass(frozen=True)
+class CriteriaComparison:
+    """Verdicts of all criteria beside those of the information.
+
+    Attributes
+    ----------
+    criteria : Criteria
+        For spatial latents a factor is a channel at a place, in the order of ``flatten``.
+    effects : DecoderEffects
+        Of each factor, or of each channel of spatial latents, on the decoder's output.
+    latent_shape : tuple of int, optional
+        Shape of the latents of one input; ``(channels, ...)`` for spatial latents, whose effects stay apart from the
+        other criteria.
+    """
+
+    criteria: Criteria
+    effects: DecoderEffects
+    latent_shape: tuple[int, ...] = ()
+
+    @property
+    def is_spatial(self) -> bool:
+        """True if the latents of one input have more than one axis."""
+        return len(self.latent_shape) > 1
+
+    @cached_property
+    def all_criteria(self) -> Criteria:
+        """The criteria, with the effect on the output if there is one per factor."""
+        return self.criteria if self.is_spatial else self.criteria.with_effect(self.effects.share)
+
+    @cached_property
+    def otherwise(self) -> dict[str, list[int]]:
+        """Factors that each other criterion judges otherwise than the information."""
+        return {name: factors.tolist() for name, factors in self.all_criteria.disagreements().items()}
+
+    @property
+    def informative(self) -> Tensor:
+        """True for each factor with information, or channel with information at one place or more."""
+        return self.criteria.used("information").view(len(self.effects.effect), -1).any(1)
+
+    @property
+    def effective(self) -> Tensor:
+        """True for each factor or channel with an effect above the line."""
+        return self.effects.share > CRITERIA["effect"].threshold
+
+    @property
+    def effect_correlation(self) -> float | None:
+        """Rank correlation of information and effect over the factors or channels with either; None below three."""
+        chosen = self.informative | self.effective
+        if chosen.sum() < 3:
+            return None
+        nats = self.criteria.values["information"].view(len(chosen), -1).sum(1)
+        correlation = float(spearmanr(nats[chosen], self.effects.effect[chosen]).statistic)
+        return None if math.isnan(correlation) else correlation
+
+    def values(self) -> dict[str, Any]:
+        """Return what a run's `values` hold of the comparison."""
+        found: dict[str, Any] = {
+            "n_factors": len(self.criteria.information),
+            "used": self.all_criteria.n_used,
+            "otherwise": self.otherwise,
+            "decisive_for_few": self.criteria.decisive_for_few.tolist(),
+            "effect_correlation": self.effect_correlation,
+        }
+        if self.is_spatial:
+            found["channels"] = {
+                "n": len(self.informative),
+                "information": int(self.informative.sum()),
+                "effect": int(self.effective.sum()),
+                "otherwise": (self.informative != self.effective).nonzero()[:, 0].tolist(),
+            }
+        return found
+
+    def table(self) -> str:
+        """Return a Markdown table of the criteria: number of used factors, differences, and the line of each."""
+        criteria = self.all_criteria
+        rows = [
+            {
+                "criterion": CRITERIA[name].title,
+                "used": str(used),
+                "judged otherwise than by the information": self._differences(name),
+                "a factor is used": line_in_words(name, criteria.thresholds[name]),
+            }
+            for name, used in criteria.n_used.items()
+        ]
+        return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+
+    def in_words(self) -> str:
+        """Return the agreement with the information, and with the effect on the output, in a few sentences."""
+        return " ".join(filter(None, [self._agreement(), self._rare(), self._effect()]))
+
+    def _agreement(self) -> str:
+        different = {name: factors for name, factors in self.otherwise.items() if factors}
+        if not different:
+            sentence = "All other criteria judge every factor as the information does."
+        else:
+            furthest = sorted(different, key=lambda name: len(different[name]), reverse=True)[:_FURTHEST]
+            counts = ", ".join(f"*{_within_sentence(name)}* on {len(different[name])}" for name in furthest)
+            sentence = (
+                "Other criteria that judge every factor as the information does: "
+                f"{len(self.otherwise) - len(different)} of {len(self.otherwise)}. Furthest from it, of "
+                f"{len(self.criteria.information)} factors: {counts}."
+            )
+        simplest = simplest_agreeing(self.otherwise)
+        return sentence + (f" The simplest that agrees is *{_within_sentence(simplest)}*." if simplest else "")
+
+    def _rare(self) -> str:
+        few = self.criteria.decisive_for_few.tolist()
+        if not few:
+            return ""
+        low, high = (
+            line_in_words(name, self.criteria.thresholds[name]).removeprefix("above ")
+            for name in ("information", "upper_divergence")
+        )
+        return f"At or below {low}, but above {high} about some inputs: {self._names(few)}."
+
+    def _effect(self) -> str:
+        share = f"{100 * CRITERIA['effect'].threshold:g} %"
+        effective, informative = int(self.effective.sum()), int(self.informative.sum())
+        apart = (
+            "Each channel was replaced at all places at once. Channels that change the output by more than "
+            f"{share}: {effective} of {len(self.effective)}; with information somewhere: {informative}. "
+        )
+        unit = "channels" if self.is_spatial else "factors"
+        count = int((self.informative | self.effective).sum())
+        correlation = self.effect_correlation
+        among = f"the {count} {unit} with either"
+        if correlation is None:
+            ranks = f"The rank correlation of information and effect is not defined over {among}."
+        else:
+            ranks = f"Over {among}, the rank correlation of information and effect is **{correlation:.2f}**."
+        return (apart if self.is_spatial else "") + ranks
+
+    def _differences(self, name: str) -> str:
+        if name == "information":
+            return ""
+        verdict = self.all_criteria.used(name)
+        parts = {
+            word: [factor for factor in self.otherwise[name] if verdict[factor] == used]
+            for word, used in (("used", True), ("unused", False))
+        }
+        found = [f"{len(factors)} {word}: {self._names(factors)}" for word, factors in parts.items() if factors]
+        return "; ".join(found) or "none"
+
+    def _names(self, factors: Sequence[int]) -> str:
+        names = [self._name(factor) for factor in factors[:_LISTED]]
+        return ", ".join(names) + (" ..." if len(factors) > _LISTED else "")
+
+    def _name(self, factor: int) -> str:
+        if not self.is_spatial:
+            return f"z{factor}"
+        place = torch.unravel_index(torch.tensor(factor), self.latent_shape)
+        return f"z({', '.join(str(int(part)) for part in place)})"
+
+
+def simplest_agreeing(otherwise: Mapping[str, Sequence[int]]) -> str | None:
+    """Return the simplest criterion that judges no factor otherwise than the information; None if there is none.
+
+    `otherwise` holds for each criterion the factors that it judges otherwise.
+    """
+    return next((name for name in SIMPLEST_FIRST if not otherwise.get(name, [0])), None)
+
+
+def _within_sentence(name: str) -> str:
+    title = CRITERIA[name].title
+    return title if title.startswith(("KL", "Gaussian")) else title[0].lower() + title[1:]
 
 
 def bootstrap_weights(n: int, resamples: int = 1000, seed: int = 0) -> Tensor:

@@ -14,7 +14,15 @@ from companion.figures.mnist import (
     training_terms,
 )
 from companion.figures.objectives import deviation_against_information, spectra_side_by_side
-from companion.figures.pages import beta_path, cost_and_error, rotated_code, time_and_memory, used_and_ignored_factor
+from companion.figures.pages import (
+    Choice,
+    beta_path,
+    cost_and_error,
+    decision_list,
+    rotated_code,
+    time_and_memory,
+    used_and_ignored_factor,
+)
 from companion.figures.shared import (
     information_maps,
     masking_curves,

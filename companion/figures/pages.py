@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.textpath import text_to_path
 from scipy import stats
 
 from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, WIDTH
@@ -103,3 +108,101 @@ def beta_path(runs: pd.DataFrame, panels: Mapping[str, str]) -> Figure:
     axes.set_xticks(betas, [f"{beta:g}" for beta in betas])
     axes.minorticks_off()
     return figure
+
+
+class Choice(NamedTuple):
+    """A question of a decision list and what to do if the answer is yes.
+
+    Attributes
+    ----------
+    question : str
+        Empty for the last choice, which holds if all answers are no.
+    answer, line, caution : str
+        Heading, threshold and weakness of what to do.
+    goes_on : bool
+        Whether the questions below are to be answered as well.
+    """
+
+    question: str
+    answer: str
+    line: str
+    caution: str
+    goes_on: bool = False
+
+
+# Sizes of a decision list in points; it is as wide as a phone, so that its text is not scaled down there.
+_LIST_WIDTH, _QUESTION_WIDTH, _ANSWER_LEFT = 290.0, 96.0, 122.0
+_TEXT_SIZE, _LINE_HEIGHT, _PADDING, _ROW_GAP = 10.0, 13.0, 6.0, 17.0
+
+
+def decision_list(choices: Sequence[Choice]) -> Figure:
+    """Draw questions from top to bottom, each with what to do beside it; dashed where one goes on afterwards."""
+    blocks = [_blocks_of(choice) for choice in choices]
+    heights = [max(map(_box_height, pair)) for pair in blocks]
+    tops = -np.concatenate([[0.0], np.cumsum(np.array(heights) + _ROW_GAP)])
+    figure = plt.figure(figsize=(_LIST_WIDTH / 72, (-tops[-1] - _ROW_GAP + 2) / 72))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, _LIST_WIDTH), ylim=(tops[-1] + _ROW_GAP - 1, 1))
+    axes.set_axis_off()
+    arrow = {"arrowstyle": "-|>", "color": GREY, "lw": 1.2, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
+    centre, before = _QUESTION_WIDTH / 2, None
+    for choice, (question, answer), top, height in zip(choices, blocks, tops, heights, strict=False):
+        middle = top - height / 2
+        half = _box_height(question) / 2
+        if before is not None:
+            bottom, word = before
+            axes.annotate("", (centre, middle + half), (centre, bottom), arrowprops=arrow)
+            axes.text(centre + 5, (middle + half + bottom) / 2, word, va="center", fontsize=9)
+        _draw_box(axes, 0, middle + half, _QUESTION_WIDTH, GREY, question)
+        colour = GREEN if choice.goes_on else BLUE
+        _draw_box(axes, _ANSWER_LEFT, top, _LIST_WIDTH - _ANSWER_LEFT, colour, answer, choice.goes_on)
+        axes.annotate("", (_ANSWER_LEFT, middle), (_QUESTION_WIDTH, middle), arrowprops=arrow)
+        if choice.question:
+            axes.text((_QUESTION_WIDTH + _ANSWER_LEFT) / 2, middle + 3, "yes", ha="center", va="bottom", fontsize=9)
+        before = middle - half, "then" if choice.goes_on else "no"
+    return figure
+
+
+_Line = tuple[str, str, str]  # text, colour, weight
+
+
+def _blocks_of(choice: Choice) -> tuple[list[_Line], list[_Line]]:
+    """Return the lines in the two boxes of a choice."""
+    colour = GREEN if choice.goes_on else BLUE
+    width = _LIST_WIDTH - _ANSWER_LEFT - 2 * _PADDING
+    asked = _wrapped(choice.question or "Otherwise", _QUESTION_WIDTH - 2 * _PADDING, "bold")
+    question = [(text, GREY, "bold") for text in asked]
+    answer = [(text, colour, "bold") for text in _wrapped(choice.answer, width, "bold")]
+    answer += [(text, colour, "normal") for text in _wrapped(choice.line, width)]
+    return question, answer + [(text, GREY, "normal") for text in _wrapped(choice.caution, width)]
+
+
+def _wrapped(text: str, width: float, weight: str = "normal") -> list[str]:
+    """Return the lines of a text that is at most so many points wide."""
+    font = FontProperties(size=_TEXT_SIZE, weight=weight)
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_to_path.get_text_width_height_descent(longer, font, ismath=False)[0] <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _draw_box(
+    axes: Axes, left: float, top: float, width: float, colour: str, lines: Sequence[_Line], dashed: bool = False
+) -> None:
+    """Draw a box around lines of text."""
+    height = _box_height(lines)
+    corner = (left + 1, top - height)
+    rounded = "round,pad=0,rounding_size=4"
+    line = "--" if dashed else "-"
+    axes.add_patch(FancyBboxPatch(corner, width - 2, height, rounded, fc="none", ec=colour, lw=1.4, ls=line))
+    for row, (text, text_colour, weight) in enumerate(lines):
+        place = left + _PADDING, top - _PADDING - row * _LINE_HEIGHT
+        axes.text(*place, text, color=text_colour, weight=weight, va="top", fontsize=_TEXT_SIZE)
+
+
+def _box_height(lines: Sequence[_Line]) -> float:
+    return _LINE_HEIGHT * len(lines) + 2 * _PADDING

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+import vaemi
 from companion.experiments import shared
-from vaemi import factor_information
+from vaemi import factor_information, influence
 
 
 def information(sigmas, scales):
@@ -51,3 +52,78 @@ def test_a_bootstrap_of_the_mean_has_its_standard_error():
     low, high = shared.percentile_interval(weights @ values)
     half = 1.96 * float(values.std(correction=0)) / 20
     assert [low, high] == pytest.approx([199.5 - half, 199.5 + half], abs=0.08 * half)
+
+
+def comparison(latent_shape=()):
+    """Four factors: used, decoded but constant, used but not decoded, and one that a single input of 500 moves."""
+    base = torch.linspace(-1.7, 1.7, 500)
+    mean, log_variance = torch.zeros(500, 4), torch.zeros(500, 4)
+    mean[:, 0], log_variance[:, 0] = base, -5.0
+    mean[:, 1] = 2.0
+    mean[:, 2], log_variance[:, 2] = base.roll(250), -4.0
+    mean[250, 3], log_variance[250, 3] = 0.5, -12.0
+    weight = torch.diag(torch.tensor([1.0, 3.0, 0.0, 0.5]))
+    if latent_shape:
+        kept = (part[:100].unflatten(1, latent_shape) for part in (mean, log_variance))
+        effects = influence.decoder_effects(lambda z: z * torch.tensor([1.0, 0.0])[:, None, None], *kept)
+    else:
+        effects = influence.decoder_effects(lambda z: z @ weight, mean[::5], log_variance[::5])
+    return shared.CriteriaComparison(vaemi.compare_criteria(mean, log_variance), effects, latent_shape)
+
+
+def test_criteria_beside_the_information():
+    found = comparison()
+    values = found.values()
+    assert values["n_factors"] == 4
+    assert values["used"]["information"] == 2
+    # A constant mean off zero looks like KL; the decoder passes the noise of two factors on and ignores one.
+    assert values["otherwise"]["kl"] == [1]
+    assert values["otherwise"]["effect"] == [1, 2, 3]
+    assert values["otherwise"]["active_units"] == []
+    assert values["decisive_for_few"] == [3]
+    # By information z0 > z2 > z3 > z1, by effect z1 > z0 > z3 > z2.
+    assert values["effect_correlation"] == pytest.approx(-0.4)
+    assert "channels" not in values
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.table().splitlines()]
+    row = {name: cells for name, *cells in rows}
+    assert row["Information"] == ["2", "", "above 0.1 nats"]
+    assert row["KL to the prior"] == ["3", "1 used: z1", "above 0.1 nats"]
+    assert row["Active units"] == ["2", "none", "above 0.01 z²"]
+    assert row["Effect on the output"] == ["3", "2 used: z1, z3; 1 unused: z2", "above 1 % of the effect of all"]
+    assert row["Marginal deviation"][2] == "outside 0.8 to 1.25"
+    assert row["Largest mean"][2] == "at 0.1 or more"
+    words = found.in_words()
+    assert words.startswith("Other criteria that judge every factor as the information does: 3 of 9.")
+    assert "Furthest from it, of 4 factors: *marginal deviation* on 3, *effect on the output* on 3." in words
+    assert "The simplest that agrees is *active units*." in words
+    assert "At or below 0.1 nats, but above 1 nat about some inputs: z3." in words
+    assert "Over the 4 factors with either, the rank correlation of information and effect is **-0.40**." in words
+
+
+def test_effects_of_channels_stay_apart():
+    found = comparison((2, 2, 1))
+    values = found.values()
+    assert "effect" not in values["used"]
+    assert values["channels"] == {"n": 2, "information": 2, "effect": 1, "otherwise": [1]}
+    assert values["effect_correlation"] is None
+    assert "1 used: z(0, 1, 0)" in found.table()
+    words = found.in_words()
+    assert "Channels that change the output by more than 1 %: 1 of 2; with information somewhere: 2." in words
+    assert "is not defined over the 2 channels with either" in words
+
+
+def test_the_simplest_criterion_is_the_first_that_agrees_on_every_factor():
+    assert set(shared.SIMPLEST_FIRST) == vaemi.criteria.CRITERIA.keys() - {"information"}
+    everything = {name: [] for name in shared.SIMPLEST_FIRST}
+    assert shared.simplest_agreeing(everything) == "kl"
+    assert shared.simplest_agreeing(everything | {"kl": [3]}) == "active_units"
+    assert shared.simplest_agreeing({"kl": [0], "effect": []}) == "effect"
+    assert shared.simplest_agreeing({"kl": [0]}) is None
+
+
+def test_criteria_that_all_agree():
+    base = torch.linspace(-1.7, 1.7, 500)[:, None]
+    found = vaemi.compare_criteria(base, torch.full_like(base, -4.0), thresholds={"marginal_std": 1.001})
+    effects = influence.decoder_effects(lambda z: z, base, torch.full_like(base, -4.0))
+    words = shared.CriteriaComparison(found, effects).in_words()
+    assert words.startswith("All other criteria judge every factor as the information does.")
