@@ -15,26 +15,12 @@ from typing import Any
 
 from templates import ROOT
 
-from companion.claims import THRESHOLD
+from vaemi import criteria
 from vaemi.auditing import answers
 from vaemi.information import checks, lattice, mixture
 
 ASSETS = ROOT / "book" / "_drop"
 CONFIDENCE = 0.95
-# Of the divergences over inputs, for factors that are decisive for few of them.
-QUANTILE = 0.999
-# A factor is used above these, by the name of the criterion; see `makeAudit` for the rules with more than one number.
-LINES = {
-    "information": THRESHOLD,
-    "gaussian_information": 0.5,
-    "kl": THRESHOLD,
-    "active_units": 0.01,
-    "mean_variance": {"steady": 0.1, "passive": [0.9, 1.1], "active": 0.1},
-    "mean_precision": 2 * THRESHOLD,
-    "marginal_std": [0.8, 1.25],
-    "max_mean": 0.1,
-    "upper_divergence": 1.0,
-}
 
 
 def place(target: Path) -> None:
@@ -60,10 +46,20 @@ def settings() -> dict[str, Any]:
         "limits": {"mean": checks._MEAN_LIMIT, "logVariance": checks._LOG_VARIANCE_LIMIT},
         "confidence": CONFIDENCE,
         "normalQuantile": NormalDist().inv_cdf((1 + CONFIDENCE) / 2),
-        "quantile": QUANTILE,
-        "lines": LINES,
+        "quantile": 1 - criteria.RARE_SHARE,
+        "lines": _lines(),
         "commandLine": "vaemi audit",
     }
+
+
+def _lines() -> dict[str, Any]:
+    """Return the line of each criterion, a number or what `makeAudit` reads instead."""
+    lines: dict[str, Any] = {name: criterion.threshold for name, criterion in criteria.CRITERIA.items()}
+    near_one, widest = lines["mean_variance"], lines["marginal_std"]
+    settled = criteria.SETTLED
+    lines["mean_variance"] = {"steady": settled, "passive": [1 - near_one, 1 + near_one], "active": settled}
+    lines["marginal_std"] = [1 / widest, widest]
+    return lines
 
 
 def _camel_case(name: str) -> str:

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CRITERIA", "Criteria", "CriteriaSketch", "Criterion", "compare_criteria"]
 
-# Share of the inputs that lie above `upper_divergence`.
-_RARE = 0.001
-# By mean variance: largest distance of E sigma^2 from 1 or 0, and largest variance of sigma^2, of a settled factor.
-_SETTLED = 0.1
+#: Share of the inputs that lie above `upper_divergence`.
+RARE_SHARE = 0.001
+#: By mean variance: largest distance of E sigma^2 from 1 or 0, and largest variance of sigma^2, of a settled factor.
+SETTLED = 0.1
 _KEPT_BYTES = 1 << 27
 
 
@@ -98,7 +98,8 @@ CRITERIA: dict[str, Criterion] = {
     "gaussian_information": Criterion(
         "Gaussian information", "nats", 0.5, "the paper; its line is that of the authors' notebook",
         "Use it for factors whose aggregated posterior is nearly Gaussian.",
-        "It is too large, by nats, where the aggregated posterior has several modes or heavy tails.",
+        "It is too large, by nats, where the aggregated posterior has several modes or heavy tails, and counts a "
+        "constant mean off zero.",
     ),
     "kl": Criterion(
         "KL to the prior", "nats", 0.1, "common practice; no published line, that of the information is taken",
@@ -113,7 +114,7 @@ CRITERIA: dict[str, Criterion] = {
         "the noise as used.",
     ),
     "mean_variance": Criterion(
-        "Passive, mixed, active", "z²", _SETTLED, "Bonheme and Grzes (2021)",
+        "Passive, mixed, active", "z²", SETTLED, "Bonheme and Grzes (2021)",
         "Use it to tell factors that are always used from those that are used for some inputs.",
         "It does not look at the means, and takes the prior's scale for granted: a constant narrow posterior counts as "
         "active.",
@@ -133,19 +134,22 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "max_mean": Criterion(
         "Largest mean", "z", 0.1, "`vanished` in DRVI",
-        "Use it to see whether any input moves a factor at all.",
-        "It grows with the number of inputs, one outlier decides, and a constant mean off zero counts as used.",
+        "Use it to compare with counts of vanished factors in a model with a N(0, 1) prior.",
+        "It grows with the number of inputs and with the scale of z, one outlier decides, and a constant mean off zero "
+        "counts as used.",
         "{line:g} {unit} or more",
     ),
     "upper_divergence": Criterion(
         "Divergence of the rarest inputs", "nats", 1.0, "this project",
         "Use it beside the information where rare inputs are important.",
-        "It needs thousands of inputs, and does not tell how many inputs the factor matters for.",
+        "Alone it misses a factor that splits the inputs into equal halves, which is at most log 2 nats for each. It needs "
+        "thousands of inputs, and does not tell for how many of them the factor matters.",
     ),
     "effect": Criterion(
         "Effect on the output", "output", 0.01, "this project",
         "Use it where the decoder decides: for pruning, compression or generation.",
-        "It measures size, not importance: a change of few pixels is small, and a decoder may be sensitive to noise.",
+        "It measures size, not importance: a change of few pixels is small, and a decoder may react to noise. Its line is "
+        "low, so that a factor below it can be removed.",
         "above {percent:g} % of the effect of all",
     ),
 }  # fmt: skip
@@ -162,7 +166,7 @@ class Criteria:
     values : dict of str to Tensor, shape (H,)
         Value of each criterion, by its name in `CRITERIA`, float64.
     thresholds : dict of str to float
-        Line of each criterion.
+        Line of each criterion in `CRITERIA`.
     variance_of_variance : Tensor, shape (H,)
         Var(sigma_h^2) over inputs, which tells mixed from active and passive factors.
     largest_divergence : Tensor, shape (H,)
@@ -188,7 +192,7 @@ class Criteria:
         if name == "marginal_std":
             return (value < 1 / line) | (value > line)
         if name == "mean_variance":
-            return (self.variance_of_variance >= _SETTLED) | ((value - 1).abs() > line)
+            return (self.variance_of_variance >= SETTLED) | ((value - 1).abs() > line)
         return value >= line if name == "max_mean" else value > line
 
     @property
@@ -200,7 +204,7 @@ class Criteria:
     def activity(self) -> list[str]:
         """``"active"``, ``"mixed"`` or ``"passive"`` for each factor, by its mean variance and Var(sigma_h^2)."""
         passive = ~self.used("mean_variance")
-        active = (self.variance_of_variance < _SETTLED) & (self.values["mean_variance"] <= _SETTLED)
+        active = (self.variance_of_variance < SETTLED) & (self.values["mean_variance"] <= SETTLED)
         return ["passive" if p else "active" if a else "mixed" for p, a in zip(passive, active, strict=True)]
 
     @property
@@ -217,8 +221,7 @@ class Criteria:
     def with_effect(self, share: Tensor) -> Criteria:
         """Return these criteria with the effect on the decoder's output, shape (H,), as a share of that of all."""
         values = {**self.values, "effect": share.double()}
-        thresholds = {**self.thresholds, "effect": self.thresholds.get("effect", CRITERIA["effect"].threshold)}
-        return Criteria(**{**vars(self), "values": values, "thresholds": thresholds})
+        return Criteria(**{**vars(self), "values": values})
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per factor, in the order of the encoder, with the value and the verdict of each criterion.
@@ -373,7 +376,7 @@ class CriteriaSketch:
         if clusters is not None:
             labels = checked_clusters(clusters, divergence)
             information.stderr = standard_error(divergence, clusters=labels)
-        rank = math.ceil((1 - _RARE) * len(divergence))
+        rank = math.ceil((1 - RARE_SHARE) * len(divergence))
         largest, where = divergence.max(0)
         upper = divergence.kthvalue(rank, 0).values
         moments = self.moments
@@ -391,7 +394,7 @@ class CriteriaSketch:
         return Criteria(
             information=information,
             values={name: value.cpu() for name, value in values.items()},
-            thresholds={name: lines[name] for name in values},
+            thresholds=lines,
             variance_of_variance=moments.variance_of_variance.cpu(),
             largest_divergence=largest.cpu(),
             rarest_input=number[where].cpu(),

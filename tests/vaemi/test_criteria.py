@@ -154,6 +154,10 @@ def test_the_table_has_a_value_and_a_verdict_for_each_criterion(posteriors):
     for name in CRITERIA:
         assert pandas.api.types.is_bool_dtype(frame[f"{name}_used"]), name
     assert frame["effect_used"].tolist() == [True, False, True, False]
+    strict = compare_criteria(*posteriors, thresholds={"effect": 0.1}).with_effect(
+        torch.tensor([0.5, 0.0, 0.02, 0.001])
+    )
+    assert strict.n_used["effect"] == 1
 
 
 def test_the_error_of_a_mean_is_not_changed_by_the_sketch(posteriors):
