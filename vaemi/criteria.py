@@ -142,14 +142,14 @@ CRITERIA: dict[str, Criterion] = {
     "upper_divergence": Criterion(
         "Divergence of the rarest inputs", "nats", 1.0, "this project",
         "Use it beside the information where rare inputs are important.",
-        "Alone it misses a factor that splits the inputs into equal halves, which is at most log 2 nats for each. It needs "
-        "thousands of inputs, and does not tell for how many of them the factor matters.",
+        "Alone it misses a factor that splits the inputs into equal halves, which is at most log 2 nats for each. It "
+        "needs thousands of inputs, and does not tell for how many of them the factor matters.",
     ),
     "effect": Criterion(
         "Effect on the output", "output", 0.01, "this project",
         "Use it where the decoder decides: for pruning, compression or generation.",
-        "It measures size, not importance: a change of few pixels is small, and a decoder may react to noise. Its line is "
-        "low, so that a factor below it can be removed.",
+        "It measures size, not importance: a change of few pixels is small, and a decoder may react to noise. Its line "
+        "is low, so that a factor below it can be removed.",
         "above {percent:g} % of the effect of all",
     ),
 }  # fmt: skip
