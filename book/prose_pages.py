@@ -75,12 +75,12 @@ def estimators(generated: Path) -> dict[str, Any]:
         "largest error (nats)": as_given.largest_error.map("{:.1g}".format),
     }
     (generated / "benchmark-estimators.md").write_text(markdown_table(pd.DataFrame(columns)))
+    (generated / "benchmark-later.md").write_text("".join(_later_run(run, measured) for run in later))
     seconds = as_given.set_index(["estimator", "m"]).cpu_seconds
     rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
     return {
         "machine": measured["machine"],
         "estimators": as_given.estimator.nunique(),
-        "later": [_later_run(run, measured) for run in later],
         "cpu_seconds": {str(m): float(value) for m, value in seconds["vaemi"].items()},
         "fixed_bins_cpu_seconds": float(seconds["fixed bins", 50_000]),
         "times_faster_than_fixed_bins": float(seconds["fixed bins", 50_000] / seconds["vaemi", 50_000]),
@@ -106,21 +106,23 @@ def _rows_of_runs(measured: list[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a page says about a run that added estimators: which, when, and how vaemi fared in both."""
+def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """Return a paragraph on a run that added estimators: which, when, and how vaemi fared in both runs."""
 
     def seconds_of_ours(of_run: Mapping[str, Any]) -> float:
         rows = pd.DataFrame(of_run["rows"])
-        return float(rows[(rows.estimator == "vaemi") & (rows.m == 10_000) & (rows.scale == 1)].cpu_seconds_one_thread)
+        return float(
+            rows[(rows.estimator == "vaemi") & (rows.m == 10_000) & (rows.scale == 1)].iloc[0].cpu_seconds_one_thread
+        )
 
     first_names = {row["estimator"] for row in first["rows"]}
-    added = [row["estimator"] for row in run["rows"] if row["estimator"] not in first_names]
-    return {
-        "date": run["date"],
-        "machine": run["machine"],
-        "estimators": " and ".join(dict.fromkeys(added)),
-        "times_our_first_seconds": seconds_of_ours(run) / seconds_of_ours(first),
-    }
+    added = dict.fromkeys(row["estimator"] for row in run["rows"] if row["estimator"] not in first_names)
+    times = seconds_of_ours(run) / seconds_of_ours(first)
+    return (
+        f"{' and '.join(added)} were measured on {run['date']} while other programs kept the machine busy. In that run "
+        f"vaemi needed {times:.1f} times the CPU seconds that the table shows for 10,000 samples. So compare the "
+        "column *times vaemi*, which is a ratio within a run.\n\n"
+    )
 
 
 def _robustness(generated: Path) -> dict[str, Any]:

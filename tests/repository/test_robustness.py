@@ -91,6 +91,13 @@ def test_a_quick_run_measures_what_can_run(tmp_path, capsys, monkeypatch):
     assert of["fixed bins, 100 on [-4, 4]"]["dimensions"] == []
     printed = capsys.readouterr().out
     assert sum(line.startswith("| ") for line in printed.splitlines()) == 1 + len(robustness.CONTESTANTS)
+    monkeypatch.setattr(robustness, "measure", lambda name, m: {"estimator": name, "failed": "measured again"})
+    robustness.main(["--quick", "--json", str(path), "--keep"])
+    again = json.loads(path.read_text())["rows"]
+    assert [row for row in again if row["failed"] is None] == [row for row in result["rows"] if row["failed"] is None]
+    assert [row["estimator"] for row in again if row["failed"] == "measured again"] == [
+        name for name in robustness.CONTESTANTS if bench.ESTIMATORS[name].needs in optional
+    ]
 
 
 def test_every_contestant_is_an_estimator_of_the_other_benchmark():
