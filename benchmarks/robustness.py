@@ -99,7 +99,7 @@ def linear_encoder(m: int, dimension: int, nats: float, seed: int) -> Sample:
 
 @dataclass(frozen=True)
 class Contestant:
-    """An estimator of one factor, and of all together where it has one: (sample, seed) -> nats.
+    """An estimator of one factor, and of all together where there is one: (sample, seed) -> nats.
 
     `ignored` factors are measured and bias is averaged over `data_sets` data sets, with up to `most_nats` in them.
     `upper` gives the upper end of a bracket, of one factor or of all.

@@ -70,7 +70,7 @@ def estimators(generated: Path) -> dict[str, Any]:
         "samples": as_given.m.map("{:,}".format),
         "CPU seconds, one thread": as_given.cpu_seconds.map(lambda s: f"{s:.3g}" if s < 100 else f"{s:,.0f}")
         + as_given.projected.map({True: r"\*", False: ""}),
-        "times vaemi": as_given.times_ours.map(lambda times: f"{times:.2g}" if times < 100 else f"{times:,.0f}"),
+        "times vaemi": as_given.times_ours.map(lambda times: f"{float(f'{times:.2g}'):,g}"),
         "peak memory (MB)": as_given.peak_megabytes.map("{:.0f}".format),
         "largest error (nats)": as_given.largest_error.map("{:.1g}".format),
     }
@@ -119,9 +119,9 @@ def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     added = dict.fromkeys(row["estimator"] for row in run["rows"] if row["estimator"] not in first_names)
     times = seconds_of_ours(run) / seconds_of_ours(first)
     return (
-        f"{' and '.join(added)} were measured on {run['date']} while other programs kept the machine busy. In that run "
-        f"vaemi needed {times:.1f} times the CPU seconds that the table shows for 10,000 samples. So compare the "
-        "column *times vaemi*, which is a ratio within a run.\n\n"
+        f"{' and '.join(added)} were measured in a later run, on {run['date']}, when other programs used the machine "
+        f"as well. In that run vaemi needed {times:.1f} times the CPU seconds that the table shows for 10,000 samples. "
+        "So compare the column *times vaemi*, which is a ratio within a run.\n\n"
     )
 
 
@@ -139,25 +139,28 @@ def _robustness(generated: Path) -> dict[str, Any]:
         for row in rows
     ]
     (generated / "robustness-values.md").write_text(markdown_table(pd.DataFrame(shown)))
-    bias = []
+    tables: dict[str, list[dict[str, str]]] = {"levels": [], "dimensions": []}
     for row in rows:
-        cells = {"estimator": _SHORT.get(row["estimator"], row["estimator"])}
-        cells |= {f"{at['truth']:g} nats": _estimate(at) for at in row["levels"]}
-        cells |= {f"{at['truth']:g} nats, {at['dimension']} factors": _estimate(at) for at in row["dimensions"]}
-        bias.append(cells)
-    (generated / "robustness-bias.md").write_text(markdown_table(pd.DataFrame(bias).fillna("-")))
-    of_mine = next((row for row in rows if row["estimator"].startswith("MINE")), None)
+        name = {"estimator": _SHORT.get(row["estimator"], row["estimator"])}
+        tables["levels"].append(name | {_nats(at["truth"]): _estimate(at) for at in row["levels"]})
+        if row["dimensions"]:
+            cells = {f"{_nats(at['truth'])} in {at['dimension']} factors": _estimate(at) for at in row["dimensions"]}
+            tables["dimensions"].append(name | cells)
+    for part, cells_of_rows in tables.items():
+        text = markdown_table(pd.DataFrame(cells_of_rows).fillna("-"))
+        (generated / f"robustness-{part}.md").write_text(text)
     return {
         "samples": measured["samples"],
         "ceiling_nats": math.log(measured["samples"]),
         "seeds": len(rows[0]["seeds"]["nats"]),
         "seeds_truth_nats": rows[0]["seeds"]["truth"],
         "estimators": len(rows),
-        "with_negative_values": sum(row["ignored"]["negative"] > 0 for row in rows),
         "exactly_zero": {row["estimator"]: row["ignored"]["exactly_zero"] for row in rows},
-        "cpu_minutes": sum(row["cpu_seconds"] for row in rows) / 60,
-        "mine_cpu_minutes": None if of_mine is None else of_mine["cpu_seconds"] / 60,
     }
+
+
+def _nats(amount: float) -> str:
+    return f"{amount:g} nat" if amount == 1 else f"{amount:g} nats"
 
 
 def _signed(nats: float) -> str:

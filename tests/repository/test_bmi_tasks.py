@@ -85,6 +85,7 @@ def test_the_files_read_back(tmp_path, capsys):
         np.testing.assert_allclose(table, np.hstack(task.sampler.sample(80, 1)), rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the pydantic that bmi uses
 def test_bmi_accepts_the_tasks(tmp_path):
     bmi = pytest.importorskip("bmi")
     bmi_tasks.main([str(tmp_path), "--samples", "60", "--seeds", "1"])
