@@ -1,7 +1,10 @@
 """Speed, memory and accuracy of I(X; Z_h) estimators, ours against peers, on a simulated encoder.
 
-    .venv/bin/pip install --no-deps infomeasure==0.6.3 sparse==0.19.3     (else its rows say that it is not installed)
     .venv/bin/python benchmarks/estimators.py --json estimators.json
+    .venv/bin/python benchmarks/estimators.py --add benchmarks/estimators.json     (only estimators without rows there)
+
+The rows of a peer that is missing say so. `benchmarks/peers.txt` lists the peers that vaemi does not depend on, and how
+to install them beside an environment without changing it.
 
 The encoder has 128 factors as a trained VAE has them: 24 used ones (bimodal, skewed, uniform or Gaussian means, sigma
 between 0.03 and 0.5 that depends on x) and 104 ignored ones (mean about 0, sigma about 1). One data set is the same
@@ -17,12 +20,25 @@ What the estimators estimate:
 
 - vaemi, fixed bins, log-sum-exp: I(X; Z_h) of the mixture of the M given posteriors.
 - the paper's Gaussian: the same, if q(z_h) were Gaussian; an upper bound otherwise.
-- KSG (k nearest neighbours) knows no densities: I(mu_h; Z_h) from pairs of a mean and one z drawn from its posterior.
-  It equals I(X; Z_h) where sigma is a function of mu, and is judged on these factors and the ignored ones only.
+- KSG (k nearest neighbours), GMM-MI and MINE know no densities: I(mu_h; Z_h) from pairs of a mean and one z drawn from
+  its posterior. It equals I(X; Z_h) where sigma is a function of mu, and they are judged on these factors and the
+  ignored ones only.
 
-The error is that against the same mixture integrated in float64 on a dense grid, in nats; for KSG and log-sum-exp it
-holds the noise of their draws. Where a peer is too slow for all 128 factors or all samples it is measured on some of
-them, its time scaled in proportion, and the row says "projected"; its memory is that of the part measured.
+Settings of the peers, as their documentation gives them:
+
+- KSG: three neighbours in scikit-learn and four in infomeasure, the defaults.
+- GMM-MI 0.8.2: all defaults, as in its README: three starts and two folds to choose the number of components, 50
+  bootstrap fits, 1e5 draws for each integral. The estimate is the mean over the bootstrap.
+- MINE of torch-mist 0.2.17: the network of its README (one hidden layer of 128) and the default of 5,000 iterations
+  with batches of 128. The 1,000 iterations of the example in the README are too few here: a Gaussian factor of 3 nats
+  came out as 2.2.
+
+The error is that against the same mixture integrated in float64 on a dense grid, in nats; for peers that draw z it
+holds the noise of the draws. Where a peer is too slow for all 128 factors or all samples it is measured on some of
+them, its time scaled in proportion, and the row says "projected"; its memory is that of the part measured. GMM-MI and
+MINE take part of a minute for each factor. They are measured on one thread, with M up to 10,000, and on few factors, of
+which one is used; their first call is the import alone. GMM-MI sees 1,000 samples: with more samples it fits more
+components, so that its real time is above the projected one. The time of MINE hardly depends on M.
 """
 
 from __future__ import annotations
@@ -39,8 +55,10 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -101,13 +119,13 @@ def _marginal(name: str, generator: np.random.Generator, count: int) -> np.ndarr
     return generator.standard_normal(count)
 
 
-def subset(count: int, among: list[int]) -> list[int]:
-    """As many factors of `among`, three quarters of them used, evenly spread over both sorts."""
+def subset(count: int, among: list[int], used_factors: int | None = None) -> list[int]:
+    """As many factors of `among`, three quarters or `used_factors` of them used, evenly spread over both sorts."""
     if count >= len(among):
         return among
     used = [h for h in among if h < len(USED)]
     ignored = [h for h in among if h >= len(USED)]
-    from_used = min(len(used), count - count // 4)
+    from_used = min(len(used), count - count // 4 if used_factors is None else used_factors)
     spread = [(used, from_used), (ignored, count - from_used)]
     return [h for part, k in spread for h in np.asarray(part)[np.linspace(0, len(part) - 1, k).astype(int)].tolist()]
 
@@ -141,10 +159,10 @@ def fixed_bins(mean: torch.Tensor, log_variance: torch.Tensor, rows: int) -> np.
     return (-torch.xlogy(marginal, marginal).sum(1) - conditional / len(mean)).numpy()
 
 
-def log_sum_exp(mean: torch.Tensor, log_variance: torch.Tensor, rows: int) -> np.ndarray:
+def log_sum_exp(mean: torch.Tensor, log_variance: torch.Tensor, rows: int, seed: int = 1) -> np.ndarray:
     """Mean of log q(z|x_m) - log 1/M sum_j q(z|x_j) over one z from each of the first `rows` posteriors."""
     m, h = mean.shape
-    noise = torch.randn(rows, h, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(rows, h, generator=torch.Generator().manual_seed(seed))
     nats = np.zeros(h)
     for factor in range(h):
         # Contiguous copies, and 1/2 log 2 pi left out on both sides.
@@ -167,18 +185,65 @@ def drawn(mean: torch.Tensor, log_variance: torch.Tensor) -> tuple[np.ndarray, n
     return np.ascontiguousarray(mean.double().numpy().T), np.ascontiguousarray(z.double().numpy().T)
 
 
-def scikit_learn_ksg(mean: torch.Tensor, log_variance: torch.Tensor, rows: int) -> np.ndarray:
+def scikit_learn_pair(mu: np.ndarray, z: np.ndarray, seed: int = 0) -> float:
+    """KSG; the seed is that of the noise that breaks ties. Negative values become 0."""
     from sklearn.feature_selection import mutual_info_regression
 
-    pairs = zip(*drawn(mean, log_variance), strict=True)
-    return np.array([mutual_info_regression(mu[:, None], z, n_neighbors=3, random_state=0)[0] for mu, z in pairs])
+    return float(mutual_info_regression(mu[:, None], z, n_neighbors=3, random_state=seed)[0])
 
 
-def infomeasure_ksg(mean: torch.Tensor, log_variance: torch.Tensor, rows: int) -> np.ndarray:
+def infomeasure_pair(mu: np.ndarray, z: np.ndarray, seed: int = 0) -> float:
+    """KSG of vectors or numbers; nothing in it depends on a seed but a noise of 1e-10."""
     import infomeasure
 
-    pairs = zip(*drawn(mean, log_variance), strict=True)
-    return np.array([infomeasure.mutual_information(mu, z, approach="ksg") for mu, z in pairs])
+    return float(infomeasure.mutual_information(mu, z, approach="ksg"))
+
+
+def gmm_mi_pair(mu: np.ndarray, z: np.ndarray, seed: int = 0) -> float:
+    """GMM-MI, which fixes its own seeds; the one here orders the samples, hence other folds and another bootstrap."""
+    from gmm_mi.mi import EstimateMI
+
+    order = np.random.default_rng(seed).permutation(len(mu))
+    with quiet():
+        return float(EstimateMI().fit_estimate(np.stack([mu, z], 1)[order])[0])
+
+
+def mine_pair(mu: np.ndarray, z: np.ndarray, seed: int = 0) -> float:
+    """MINE of vectors or numbers; the seed is that of the network, the batches and the part held out."""
+    import torch_mist
+
+    pair = tuple(torch.from_numpy(values.reshape(len(values), -1)).float() for values in (mu, z))
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        return float(
+            torch_mist.estimate_mi(data=pair, estimator="mine", hidden_dims=[128], verbose=False, logger=False)
+        )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing printed and no warnings inside."""
+    with warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere:
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            yield
+
+
+def of_pairs(
+    estimate: Callable[[np.ndarray, np.ndarray], float],
+) -> Callable[[torch.Tensor, torch.Tensor, int], np.ndarray]:
+    """The estimator of all factors that an estimator of one factor from means and draws gives."""
+
+    def run(mean: torch.Tensor, log_variance: torch.Tensor, rows: int) -> np.ndarray:
+        pairs = zip(*drawn(mean[:rows], log_variance[:rows]), strict=True)
+        return np.array([estimate(mu, z) for mu, z in pairs])
+
+    return run
+
+
+scikit_learn_ksg, infomeasure_ksg = of_pairs(scikit_learn_pair), of_pairs(infomeasure_pair)
+gmm_mi, mine = of_pairs(gmm_mi_pair), of_pairs(mine_pair)
 
 
 @dataclass(frozen=True)
@@ -186,7 +251,8 @@ class Estimator:
     """One contestant.
 
     `judged` are the factors on which it estimates I(X; Z_h). At most `factors(M)` factors and `rows(M)` samples are
-    measured, the rest is projected. `needs` is the module without which it is left out.
+    measured, the rest is projected. `needs` is the module without which it is left out. `slow` ones are measured on one
+    thread, on few samples and on one used factor, after no call but the import.
     """
 
     run: Callable[[torch.Tensor, torch.Tensor, int], np.ndarray]
@@ -194,6 +260,7 @@ class Estimator:
     factors: Callable[[int], int] = lambda m: H
     rows: Callable[[int], int] = lambda m: m
     needs: str = "vaemi"
+    slow: bool = False
 
 
 # Evaluations of a density on which log-sum-exp is measured, and pairs on which the KSG of infomeasure is.
@@ -215,12 +282,36 @@ ESTIMATORS = {
     "KSG, infomeasure": Estimator(
         infomeasure_ksg, FOLLOWING, factors=lambda m: max(4, min(H, INFOMEASURE_BUDGET // m)), needs="infomeasure"
     ),
+    # One used factor in five, as in the encoder: the others take GMM-MI a tenth of the time.
+    "GMM-MI": Estimator(gmm_mi, FOLLOWING, factors=lambda m: 5, rows=lambda m: min(m, 1000), needs="gmm_mi", slow=True),
+    "MINE, torch-mist": Estimator(mine, FOLLOWING, factors=lambda m: 2, needs="torch_mist", slow=True),
 }
+# Samples of the largest data on which slow ones are measured.
+SLOW_UP_TO = 10_000
+# What every run measures, for ratios within it.
+ANCHORS = (OURS, "the paper's Gaussian")
 
 
 def measured_factors(estimator: Estimator, m: int) -> list[int]:
     count = estimator.factors(m)
-    return EVERY if count >= H else subset(count, estimator.judged)
+    return EVERY if count >= H else subset(count, estimator.judged, 1 if estimator.slow else None)
+
+
+def takes_part(name: str, m: int, scale: float) -> bool:
+    """Whether an estimator is measured on a data set."""
+    return not ESTIMATORS[name].slow or (m <= SLOW_UP_TO and scale == 1)
+
+
+def missing(estimator: Estimator) -> str | None:
+    """What keeps an estimator from running here, if anything."""
+    if importlib.util.find_spec(estimator.needs) is None:
+        return f"{estimator.needs} is not installed"
+    if estimator.needs == "gmm_mi":
+        from sklearn.base import BaseEstimator
+
+        if not hasattr(BaseEstimator, "_validate_data"):
+            return "gmm_mi 0.8.2 needs scikit-learn 1.6"
+    return None
 
 
 # --- reference -------------------------------------------------------------------------------------------------------
@@ -273,9 +364,13 @@ def measure(task: Task) -> dict[str, Any]:
         mean, log_variance = mean[:, task.factors].contiguous(), log_variance[:, task.factors].contiguous()
     if task.estimator == "reference":
         return {"nats": reference(mean, log_variance).tolist()}
-    run = ESTIMATORS[task.estimator].run
+    estimator = ESTIMATORS[task.estimator]
+    run = estimator.run
     first = time.perf_counter()
-    run(mean[:FIRST_CALL], log_variance[:FIRST_CALL], min(task.rows, FIRST_CALL))
+    if estimator.slow:
+        importlib.import_module(estimator.needs)
+    else:
+        run(mean[:FIRST_CALL], log_variance[:FIRST_CALL], min(task.rows, FIRST_CALL))
     first = time.perf_counter() - first
     before = _resident_before()
     cpu, wall = time.process_time(), time.perf_counter()
@@ -339,7 +434,7 @@ def measure_all(
 ) -> dict[tuple[str, int, float], dict[int, list[dict[str, Any]]]]:
     """Measurements of every case (estimator, M, scale) on one and on all threads, in an order that goes round."""
     measured: dict[tuple[str, int, float], dict[int, list[dict[str, Any]]]] = {
-        case: {count: [] for count in sorted({1, threads})} for case in cases
+        case: {count: [] for count in ([1] if ESTIMATORS[case[0]].slow else sorted({1, threads}))} for case in cases
     }
     for turn in range(rounds):
         for position in range(len(cases)):
@@ -347,8 +442,8 @@ def measure_all(
             name, m, scale = case
             estimator = ESTIMATORS[name]
             for count, results in measured[case].items():
-                if importlib.util.find_spec(estimator.needs) is None:
-                    results[:] = [{"failed": f"{estimator.needs} is not installed"}]
+                if reason := missing(estimator):
+                    results[:] = [{"failed": reason}]
                 if results and ("failed" in results[0] or results[0]["wall"] > REPEAT_BELOW):
                     continue
                 task = Task(name, m, scale, measured_factors(estimator, m), estimator.rows(m), count)
@@ -370,11 +465,12 @@ def make_row(
     failed = [result["failed"] for results in measured.values() for result in results if "failed" in result]
     row["failed"] = failed[0] if failed else None
     one, every = (measured[count] for count in (min(measured), max(measured)))
+    on_every_thread = [] if estimator.slow else every
     projection = (H / len(factors)) * (m / rows)
     for key, results, quantity, factor in (
         ("cpu_seconds_one_thread", one, "cpu", projection),
-        ("wall_seconds_all_threads", every, "wall", projection),
-        ("cpu_seconds_all_threads", every, "cpu", projection),
+        ("wall_seconds_all_threads", on_every_thread, "wall", projection),
+        ("cpu_seconds_all_threads", on_every_thread, "cpu", projection),
         ("peak_megabytes", one, "peak_megabytes", 1),
         ("first_call_seconds", one, "first_call", 1),
     ):
@@ -396,7 +492,7 @@ def make_row(
 def machine(threads: int) -> dict[str, Any]:
     """Where this was measured and with which versions."""
     versions: dict[str, str | None] = {}
-    for package in ("torch", "numpy", "scipy", "scikit-learn", "numba", "infomeasure"):
+    for package in ("torch", "numpy", "scipy", "scikit-learn", "numba", "infomeasure", "gmm-mi", "torch-mist"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -454,14 +550,46 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=900, help="seconds after which a measurement is stopped")
     parser.add_argument("--json", type=Path, help="write rows, ratios and the machine to this file")
+    parser.add_argument(
+        "--add",
+        type=Path,
+        metavar="FILE",
+        help="measure only estimators without rows in FILE, with vaemi and the paper's formula, as a later run in it",
+    )
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.task:
         print(json.dumps(measure(Task(**json.loads(options.task)))))
         return
-    shared, own = QUICK if options.quick else FULL
-    rounds = 1 if options.quick else options.rounds
     threads = 1 if options.quick else os.cpu_count() or 1
+    earlier = json.loads(options.add.read_text()) if options.add else None
+    names = [name for name in ESTIMATORS if name not in measured_in(earlier) or name in ANCHORS]
+    rows = measure_rows(names, options, threads, alone=earlier is None)
+    print(markdown(rows))
+    about = machine(threads)
+    print(f"\n{about['processor']}, {threads} threads")
+    if earlier is not None:
+        later = {"date": datetime.now(UTC).date().isoformat(), "machine": about, "rows": rows}
+        earlier["later_runs"] = [*earlier.get("later_runs", []), later]
+        options.add.write_text(json.dumps(earlier, indent=1) + "\n")
+    if options.json:
+        result = {"quick": options.quick, "machine": about, "factors": H, "factors_used": len(USED), "rows": rows}
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def measured_in(result: dict[str, Any] | None) -> set[str]:
+    """Estimators of which a file of results has rows that did not fail."""
+    runs = [] if result is None else [result, *result.get("later_runs", [])]
+    return {row["estimator"] for run in runs for row in run["rows"] if row["failed"] is None}
+
+
+def measure_rows(names: list[str], options: argparse.Namespace, threads: int, alone: bool) -> list[dict[str, Any]]:
+    """Rows of the named estimators; in a run that is not `alone` only on data sets on which a newcomer takes part."""
+    shared, own = QUICK if options.quick else FULL
+    if not alone:
+        newcomers = [name for name in names if name not in ANCHORS]
+        shared = [data for data in shared if any(takes_part(name, *data) for name in newcomers)]
+        own = []
 
     def run(task: Task) -> dict[str, Any]:
         return measure(task) if options.quick else measure_apart(task, options.limit)
@@ -475,15 +603,10 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(f"the reference for M = {m}, z x {scale:g} failed: {result['failed']}")
         truth[m, scale] = dict(zip(factors, result["nats"], strict=True))
         print(f"  reference, M = {m:,}, z x {scale:g}: {len(factors)} factors", file=sys.stderr, flush=True)
-    cases = [(name, m, scale) for m, scale in shared for name in ESTIMATORS] + [(OURS, *data) for data in own]
-    measured = measure_all(cases, run, rounds, threads)
-    rows = [make_row(case, measured[case], truth[case[1:]]) for case in cases]
-    result = {"quick": options.quick, "machine": machine(threads), "factors": H, "factors_used": len(USED)}
-    result |= {"rows": rows}
-    print(markdown(rows))
-    print(f"\n{result['machine']['processor']}, {threads} threads")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    cases = [(name, m, scale) for m, scale in shared for name in names if takes_part(name, m, scale)]
+    cases += [(OURS, *data) for data in own]
+    measured = measure_all(cases, run, 1 if options.quick else options.rounds, threads)
+    return [make_row(case, measured[case], truth[case[1:]]) for case in cases]
 
 
 if __name__ == "__main__":

@@ -55,12 +55,14 @@ def limits(mnist: Mapping[str, Any], generated: Path) -> dict[str, Any]:
     }
 
 
+_SHORT = {"fixed bins, 100 on [-4, 4]": "fixed bins", "Monte-Carlo log-sum-exp": "log-sum-exp"}
+
+
 def estimators(generated: Path) -> dict[str, Any]:
-    """Write the table and the figure of the committed benchmark of estimators."""
+    """Write the tables and the figure of the committed benchmarks of estimators."""
     measured = json.loads((_BENCHMARKS / "estimators.json").read_text())
-    short = {"fixed bins, 100 on [-4, 4]": "fixed bins", "Monte-Carlo log-sum-exp": "log-sum-exp"}
-    rows = pd.DataFrame(measured["rows"]).replace({"estimator": short})
-    rows = rows[rows.failed.isna()].rename(columns={"cpu_seconds_one_thread": "cpu_seconds"})
+    later = measured.get("later_runs", [])
+    rows = _rows_of_runs([measured, *later])
     as_given = rows[rows.scale == 1].sort_values(["m", "cpu_seconds"])
     _save(figures.cost_and_error(as_given[as_given.m == 10_000]), generated / "fig-estimators-cost.svg")
     columns = {
@@ -68,20 +70,105 @@ def estimators(generated: Path) -> dict[str, Any]:
         "samples": as_given.m.map("{:,}".format),
         "CPU seconds, one thread": as_given.cpu_seconds.map(lambda s: f"{s:.3g}" if s < 100 else f"{s:,.0f}")
         + as_given.projected.map({True: r"\*", False: ""}),
+        "times vaemi": as_given.times_ours.map(lambda times: f"{float(f'{times:.2g}'):,g}"),
         "peak memory (MB)": as_given.peak_megabytes.map("{:.0f}".format),
         "largest error (nats)": as_given.largest_error.map("{:.1g}".format),
     }
     (generated / "benchmark-estimators.md").write_text(markdown_table(pd.DataFrame(columns)))
+    (generated / "benchmark-later.md").write_text("".join(_later_run(run, measured) for run in later))
     seconds = as_given.set_index(["estimator", "m"]).cpu_seconds
     rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
     return {
         "machine": measured["machine"],
+        "estimators": as_given.estimator.nunique(),
         "cpu_seconds": {str(m): float(value) for m, value in seconds["vaemi"].items()},
         "fixed_bins_cpu_seconds": float(seconds["fixed bins", 50_000]),
         "times_faster_than_fixed_bins": float(seconds["fixed bins", 50_000] / seconds["vaemi", 50_000]),
         "times_faster_than_log_sum_exp": float(seconds["log-sum-exp", 50_000] / seconds["vaemi", 50_000]),
         "fixed_bins_error_when_rescaled": float(rescaled["fixed bins"]),
+        "robustness": _robustness(generated),
     }
+
+
+def _rows_of_runs(measured: list[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows that did not fail of several runs; of an estimator in more than one, those of the first.
+
+    The column `times_ours` is the CPU time over that of vaemi in the same run.
+    """
+    parts: list[pd.DataFrame] = []
+    for run in measured:
+        rows = pd.DataFrame(run["rows"]).rename(columns={"cpu_seconds_one_thread": "cpu_seconds"})
+        rows = rows[rows.failed.isna()].replace({"estimator": _SHORT})
+        ours = rows[rows.estimator == "vaemi"].set_index(["m", "scale"]).cpu_seconds
+        rows["times_ours"] = rows.cpu_seconds / ours.loc[list(zip(rows.m, rows.scale, strict=True))].to_numpy()
+        known = {name for part in parts for name in part.estimator}
+        parts.append(rows[~rows.estimator.isin(known)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """Return a paragraph on a run that added estimators: which, when, and how vaemi fared in both runs."""
+
+    def seconds_of_ours(of_run: Mapping[str, Any]) -> float:
+        rows = pd.DataFrame(of_run["rows"])
+        return float(
+            rows[(rows.estimator == "vaemi") & (rows.m == 10_000) & (rows.scale == 1)].iloc[0].cpu_seconds_one_thread
+        )
+
+    first_names = {row["estimator"] for row in first["rows"]}
+    added = dict.fromkeys(row["estimator"] for row in run["rows"] if row["estimator"] not in first_names)
+    times = seconds_of_ours(run) / seconds_of_ours(first)
+    return (
+        f"{' and '.join(added)} were measured in a later run, on {run['date']}, when other programs used the machine "
+        f"as well. In that run vaemi needed {times:.1f} times the CPU seconds that the table shows for 10,000 samples. "
+        "So compare the column *times vaemi*, which is a ratio within a run.\n\n"
+    )
+
+
+def _robustness(generated: Path) -> dict[str, Any]:
+    """Write the tables of negative values, repetitions and bias; return the numbers that the page names."""
+    measured = json.loads((_BENCHMARKS / "robustness.json").read_text())
+    rows = [row for row in measured["rows"] if not row["failed"]]
+    shown = [
+        {
+            "estimator": _SHORT.get(row["estimator"], row["estimator"]),
+            "negative values": f"{row['ignored']['negative']} of {row['ignored']['factors']}",
+            "lowest value (nats)": _signed(row["ignored"]["lowest"]),
+            "spread over seeds (nats)": _signed(row["seeds"]["spread"]),
+        }
+        for row in rows
+    ]
+    (generated / "robustness-values.md").write_text(markdown_table(pd.DataFrame(shown)))
+    tables: dict[str, list[dict[str, str]]] = {"levels": [], "dimensions": []}
+    for row in rows:
+        name = {"estimator": _SHORT.get(row["estimator"], row["estimator"])}
+        tables["levels"].append(name | {_nats(at["truth"]): _estimate(at) for at in row["levels"]})
+        if row["dimensions"]:
+            cells = {f"{_nats(at['truth'])} in {at['dimension']} factors": _estimate(at) for at in row["dimensions"]}
+            tables["dimensions"].append(name | cells)
+    for part, cells_of_rows in tables.items():
+        text = markdown_table(pd.DataFrame(cells_of_rows).fillna("-"))
+        (generated / f"robustness-{part}.md").write_text(text)
+    return {
+        "samples": measured["samples"],
+        "ceiling_nats": math.log(measured["samples"]),
+        "seeds": len(rows[0]["seeds"]["nats"]),
+        "seeds_truth_nats": rows[0]["seeds"]["truth"],
+        "estimators": len(rows),
+        "exactly_zero": {row["estimator"]: row["ignored"]["exactly_zero"] for row in rows},
+    }
+
+
+def _nats(amount: float) -> str:
+    return f"{amount:g} nat" if amount == 1 else f"{amount:g} nats"
+
+
+def _signed(nats: float) -> str:
+    return "0" if nats == 0 else f"{nats:.1g}" if abs(nats) < 0.01 else f"{nats:.2f}"
+
+
+def _estimate(at: Mapping[str, Any]) -> str:
+    return f"{at['estimate']:.2f}" + (f" to {at['upper']:.2f}" if "upper" in at else "")
 
 
 def scale(generated: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The comparison of estimators: a fair reference, all rows, ratios from the rows."""
 
-import importlib.util
 import json
 import math
 
@@ -101,8 +100,8 @@ def test_quick_run_measures_what_can_run(quick):
     assert {(row["estimator"], row["m"], row["scale"]) for row in result["rows"]} == expected
     assert sum(line.startswith("| ") for line in text.splitlines()) == 1 + len(expected)
     for row in result["rows"]:
-        if importlib.util.find_spec(bench.ESTIMATORS[row["estimator"]].needs) is None:
-            assert "is not installed" in row["failed"]
+        if bench.missing(bench.ESTIMATORS[row["estimator"]]):
+            assert "is not installed" in row["failed"] or "needs" in row["failed"]
             assert row["cpu_seconds_one_thread"] is None
             continue
         assert row["failed"] is None
@@ -132,6 +131,65 @@ def test_a_measurement_in_a_process_of_its_own():
     assert len(result["nats"]) == bench.H
     assert 0 < result["cpu"] < 60
     assert result["peak_megabytes"] is None or 10 < result["peak_megabytes"] < 150
+
+
+def test_slow_peers_are_measured_on_one_thread_and_one_used_factor(monkeypatch):
+    slow = bench.Estimator(bench.ours, bench.FOLLOWING, factors=lambda m: 5, slow=True)
+    monkeypatch.setitem(bench.ESTIMATORS, "slow", slow)
+    factors = bench.measured_factors(slow, 1000)
+    assert [h < len(bench.USED) for h in factors] == [True] + 4 * [False]
+    assert bench.takes_part("slow", 10_000, 1.0)
+    assert not bench.takes_part("slow", 10_000, 10.0)
+    assert not bench.takes_part("slow", 50_000, 1.0)
+    assert bench.takes_part(bench.OURS, 50_000, 1.0)
+    tasks = []
+    measured = bench.measure_all([("slow", 1000, 1.0)], lambda task: tasks.append(task) or result_of(task), 1, 2)
+    assert [(task.threads, task.factors) for task in tasks] == [(1, factors)]
+    row = bench.make_row(("slow", 1000, 1.0), measured["slow", 1000, 1.0], dict.fromkeys(factors, 1.5))
+    assert row["cpu_seconds_one_thread"] == 2 * 128 / 5
+    assert row["wall_seconds_all_threads"] is row["cpu_seconds_all_threads"] is None
+    assert row["largest_error"] == 0.5
+
+
+def result_of(task):
+    return {"nats": [1.0] * len(task.factors), "cpu": 2.0, "wall": 3.0, "first_call": 0.1, "peak_megabytes": 7.0}
+
+
+def test_estimators_of_pairs_see_the_first_rows_and_their_draws():
+    mean, log_variance = (values[:, :2] for values in bench.simulate(30))
+    seen = []
+    nats = bench.of_pairs(lambda mu, z: seen.append((mu, z)) or len(seen))(mean, log_variance, 20)
+    assert nats.tolist() == [1, 2]
+    for h, (mu, z) in enumerate(seen):
+        np.testing.assert_allclose(mu, mean[:20, h])
+        sigma = (0.5 * log_variance[:20, h]).exp()
+        assert 0 < np.abs((z - mu) / sigma.numpy()).max() < 5
+
+
+def test_a_peer_that_is_missing_says_why(monkeypatch):
+    absent = bench.Estimator(bench.ours, bench.EVERY, needs="no_such_module")
+    assert bench.missing(absent) == "no_such_module is not installed"
+    assert bench.missing(bench.ESTIMATORS[bench.OURS]) is None
+    monkeypatch.setitem(bench.ESTIMATORS, "absent", absent)
+    results = bench.measure_all([("absent", 10, 1.0)], None, 2, 1)["absent", 10, 1.0]
+    assert results == {1: [{"failed": "no_such_module is not installed"}]}
+
+
+def test_later_runs_hold_what_is_new_and_ours(quick, tmp_path, capsys):
+    _, result = quick
+    added = "KSG, scikit-learn"
+    before = [row for row in result["rows"] if row["estimator"] != added and row["failed"] is None]
+    path = tmp_path / "estimators.json"
+    path.write_text(json.dumps(result | {"rows": before}))
+    bench.main(["--quick", "--add", str(path)])
+    after = json.loads(path.read_text())
+    assert after["rows"] == before
+    (later,) = after["later_runs"]
+    worked = {row["estimator"] for row in later["rows"] if row["failed"] is None}
+    assert worked == {added, *bench.ANCHORS}
+    assert later["machine"]["torch"] == torch.__version__
+    assert bench.measured_in(after) == {row["estimator"] for row in before} | {added}
+    assert added in capsys.readouterr().out
 
 
 def test_failures_become_rows(monkeypatch):
