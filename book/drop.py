@@ -54,7 +54,9 @@ def settings() -> dict[str, Any]:
 
 def _lines() -> dict[str, Any]:
     """Return the line of each criterion, a number or what `makeAudit` reads instead."""
-    lines: dict[str, Any] = {name: criterion.threshold for name, criterion in criteria.CRITERIA.items()}
+    lines: dict[str, Any] = {
+        name: criterion.threshold for name, criterion in criteria.CRITERIA.items() if name != "effect"
+    }
     near_one, widest = lines["mean_variance"], lines["marginal_std"]
     settled = criteria.SETTLED
     lines["mean_variance"] = {"steady": settled, "passive": [1 - near_one, 1 + near_one], "active": settled}
