@@ -1,5 +1,7 @@
 """The comparison of estimators: a fair reference, all rows, ratios from the rows."""
 
+import contextlib
+import io
 import json
 import math
 
@@ -16,11 +18,9 @@ import vaemi
 def quick(tmp_path_factory):
     """Standard output and JSON of a quick run."""
     path = tmp_path_factory.mktemp("benchmark") / "estimators.json"
-    with pytest.MonkeyPatch.context() as patch:
-        printed = []
-        patch.setattr("builtins.print", lambda *values, file=None, **_: file or printed.append(" ".join(values)))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
         bench.main(["--quick", "--json", str(path)])
-    return "\n".join(printed), json.loads(path.read_text())
+    return printed.getvalue(), json.loads(path.read_text())
 
 
 def test_reference_of_a_gaussian_channel():
