@@ -103,8 +103,8 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "kl": Criterion(
         "KL to the prior", "nats", 0.1, "common practice; no published line, that of the information is taken",
-        "Use it for a VAE that was trained to the end with a N(0, 1) prior and a KL weight not far below 1: it takes one "
-        "line of code.",
+        "Use it for a VAE that was trained to the end with a N(0, 1) prior and a KL weight not far below 1: it takes "
+        "one line of code.",
         "It also counts the distance of the aggregated posterior from the prior: a constant mean off zero or another "
         "scale of z looks like information.",
     ),
