@@ -82,9 +82,8 @@ class Criterion:
     def used_if(self, line: float | None = None) -> str:
         """Return in words when a factor is used, at the line of the source or another one."""
         line = self.threshold if line is None else line
-        return self.rule.format(
-            line=line, inverse=1 / line if line else 0.0, percent=100 * line, unit=self.unit
-        ).strip()
+        unit = "nat" if line == 1 and self.unit == "nats" else self.unit
+        return self.rule.format(line=line, inverse=1 / line if line else 0.0, percent=100 * line, unit=unit).strip()
 
 
 #: All criteria by name, in the order of tables.
@@ -306,7 +305,7 @@ class CriteriaSketch:
     def __init__(self, n_factors: int, max_kept_bytes: int = _KEPT_BYTES) -> None:
         self.information = InformationSketch(n_factors)
         self.moments = Moments.none(n_factors)
-        self.kept = KeptPosteriors(max_kept_bytes)
+        self.kept = KeptPosteriors(n_factors, max_kept_bytes)
 
     @property
     def n_samples(self) -> int:
@@ -371,9 +370,8 @@ class CriteriaSketch:
         lines = {name: criterion.threshold for name, criterion in CRITERIA.items()} | dict(thresholds or {})
         if unknown := lines.keys() - CRITERIA.keys():
             raise ValueError(f"thresholds has {', '.join(sorted(unknown))}: choose among {', '.join(CRITERIA)}.")
-        information = self.information.compute()
         mean, log_variance, number = self.kept.rows()
-        divergence = self.information.divergences(mean, log_variance)
+        information, divergence = self.information.compute_with_divergences(mean, log_variance)
         if clusters is not None:
             labels = checked_clusters(clusters, divergence)
             information.stderr = standard_error(divergence, clusters=labels)
@@ -461,11 +459,12 @@ class Moments:
 class KeptPosteriors:
     """Posteriors of the inputs, or of every 2nd, 4th, ... where they would exceed `most_bytes`."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, n_factors: int, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self.stride = 1
         self.nbytes = 0
-        self.parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        nothing = torch.empty(0, n_factors)
+        self.parts = [(nothing, nothing, torch.empty(0, dtype=torch.int64))]
 
     def add(self, mean: Tensor, log_variance: Tensor, first: int) -> None:
         """Add a batch (M, H) whose first input has this number."""
@@ -484,7 +483,8 @@ class KeptPosteriors:
     def rows(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the means and log-variances, (N, H), and the numbers of the inputs, (N,)."""
         if len(self.parts) > 1:
-            self.parts = [tuple(map(torch.cat, zip(*self.parts, strict=True)))]  # type: ignore[list-item]
+            mean, log_variance, number = (torch.cat(part) for part in zip(*self.parts, strict=True))
+            self.parts = [(mean, log_variance, number)]
         return self.parts[0]
 
     def _append(self, mean: Tensor, log_variance: Tensor, number: Tensor) -> None:
@@ -495,6 +495,6 @@ class KeptPosteriors:
 
     def _thin(self, stride: int) -> None:
         step, self.stride = stride // self.stride, stride
-        if step > 1 and self.parts:
-            self.parts = [tuple(part[::step].clone() for part in self.rows())]  # type: ignore[list-item]
-            self.nbytes = self.parts[0][0].nbytes + self.parts[0][1].nbytes
+        if step > 1:
+            mean, log_variance, number = (part[::step].clone() for part in self.rows())
+            self.parts, self.nbytes = [(mean, log_variance, number)], mean.nbytes + log_variance.nbytes

@@ -131,6 +131,11 @@ def test_a_sketch_keeps_an_even_sample_of_very_many_inputs(posteriors):
     torch.testing.assert_close(found.values["kl"], compare_criteria(*posteriors).values["kl"])
 
 
+def test_a_sketch_without_inputs_says_so():
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        CriteriaSketch(4).compute()
+
+
 def test_a_variance_far_from_zero_keeps_its_digits():
     mean = 1e6 + 0.01 * torch.randn(1000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = compare_criteria(mean, torch.full((1000, 1), -9.0, dtype=torch.float64))

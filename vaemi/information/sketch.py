@@ -16,7 +16,7 @@ from torch import Tensor
 from .checks import checked_choice, checked_posterior, checked_weight
 from .distributed import gathered
 from .lattice import LATTICES, MOST_FACTORS, Lattice
-from .mixture import evaluate_in_parts
+from .mixture import Evaluation, evaluate_in_parts
 from .result import FactorInformation
 from .spreading import Blocks, factor_groups, gather, joined, rows_of_factors, spread
 
@@ -146,12 +146,29 @@ class InformationSketch:
         ValueError
             If there were fewer than two samples.
         """
-        if self.n_samples < 2:
-            raise ValueError(f"The sketch holds {self.n_samples} sample(s): call update with two or more.")
-        parts = [found for _, found in evaluate_in_parts(self.blocks, self._lattice)]
-        names = ("nats", "stderr", "marginal_std", "leave_one_out")
-        found = {name: torch.cat([getattr(part, name) for part in parts]).cpu() for name in names}
-        return FactorInformation(**found, n_samples=self.n_samples, method="mixture")
+        self._refuse_too_few()
+        return self._information([part for _, part in evaluate_in_parts(self.blocks, self._lattice)])
+
+    def compute_with_divergences(self, mean: Any, log_variance: Any) -> tuple[FactorInformation, Tensor]:
+        """Return `compute()`, and `divergences` of posteriors that are among the samples, from one evaluation.
+
+        Parameters
+        ----------
+        mean, log_variance : array or tensor, shape (N, H)
+            Posteriors that were passed to `update`, here or in a sketch that was merged.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `compute` and `update`.
+        """
+        self._refuse_too_few()
+        mean, log_variance = self._checked(mean, log_variance)
+        parts, found = [], []
+        for first, part in evaluate_in_parts(self.blocks, self._lattice):
+            parts.append(part)
+            found.append(self._gathered(first, part, mean, log_variance))
+        return self._information(parts), torch.cat(found).T
 
     def divergences(self, mean: Any, log_variance: Any) -> Tensor:
         """Return KL(q(z_h|x) || q(z_h)) of any posteriors from the aggregated posteriors so far.
@@ -178,12 +195,8 @@ class InformationSketch:
             raise ValueError("The sketch holds no samples: call update first.")
         asked = self._spread(mean, log_variance, None)
         blocks = self.blocks + Blocks(asked.keys, torch.zeros_like(asked.values))
-        found = []
-        for first, part in evaluate_in_parts(blocks, self._lattice):
-            columns = slice(first, first + len(part.nats))
-            rows = rows_of_factors(mean[:, columns]), rows_of_factors(log_variance[:, columns])
-            found.append(gather(part.divergence, part.keys, *rows, self._lattice))
-        return torch.cat(found).T
+        parts = evaluate_in_parts(blocks, self._lattice)
+        return torch.cat([self._gathered(first, part, mean, log_variance) for first, part in parts]).T
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to a safetensors file, atomically."""
@@ -226,6 +239,21 @@ class InformationSketch:
             f"InformationSketch({self.n_factors} factors, {self.n_samples} samples, precision {self.precision!r}, "
             f"{self.nbytes / 2**20:.1f} MiB)"
         )
+
+    def _refuse_too_few(self) -> None:
+        if self.n_samples < 2:
+            raise ValueError(f"The sketch holds {self.n_samples} sample(s): call update with two or more.")
+
+    def _information(self, parts: list[Evaluation]) -> FactorInformation:
+        names = ("nats", "stderr", "marginal_std", "leave_one_out")
+        found = {name: torch.cat([getattr(part, name) for part in parts]).cpu() for name in names}
+        return FactorInformation(**found, n_samples=self.n_samples, method="mixture")
+
+    def _gathered(self, first: int, part: Evaluation, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """Return the divergences of posteriors (N, H) for the factors of a part, from the first of them, (h, N)."""
+        columns = slice(first, first + len(part.nats))
+        rows = rows_of_factors(mean[:, columns]), rows_of_factors(log_variance[:, columns])
+        return gather(part.divergence, part.keys, *rows, self._lattice)
 
     def _checked(self, mean: Any, log_variance: Any) -> tuple[Tensor, Tensor]:
         mean, log_variance = checked_posterior(mean, log_variance, least=1)

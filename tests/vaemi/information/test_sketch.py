@@ -128,6 +128,17 @@ def test_divergences_of_the_gathered_samples_average_to_the_information():
     torch.testing.assert_close(standard_error(kl), found.stderr, atol=1e-6, rtol=0)
 
 
+def test_one_evaluation_gives_the_information_and_the_divergences_of_some_samples():
+    mean, log_variance = samples()
+    sketch = InformationSketch(3)
+    sketch.update(mean, log_variance)
+    found, kl = sketch.compute_with_divergences(mean[::7], log_variance[::7])
+    assert_same(found, sketch.compute(), tolerance=0)
+    torch.testing.assert_close(kl, sketch.divergences(mean[::7], log_variance[::7]), atol=0, rtol=0)
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        InformationSketch(3).compute_with_divergences(mean, log_variance)
+
+
 def test_divergences_of_other_samples_are_those_of_a_known_density():
     # 20,000 quantiles of N(0, 1 - s^2) with sigma s make q(z) all but N(0, 1).
     sigma = 0.3
