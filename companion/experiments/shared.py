@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from companion import claims
+from vaemi.auditing import Audit
 from vaemi.criteria import CRITERIA, Criteria
 from vaemi.information import InformationSketch, standard_error
 
@@ -116,10 +117,7 @@ def line_in_words(name: str, line: float) -> str:
         return rf"unless $\mathbb{{E}}\,\sigma^2$ is {1 - line:g} to {1 + line:g} and {spread} below {line:g}"
     if name == "max_mean":
         return f"at {line:g} or more"
-    if name == "effect":
-        return f"above {100 * line:g} % of the effect of all"
-    unit = CRITERIA[name].unit
-    return f"above {line:g} {'nat' if line == 1 and unit == 'nats' else unit}".strip()
+    return CRITERIA[name].used_if(line)
 
 
 @dataclass(frozen=True)
@@ -156,24 +154,24 @@ class CriteriaComparison:
         """Factors that each other criterion judges otherwise than the information."""
         return {name: factors.tolist() for name, factors in self.all_criteria.disagreements().items()}
 
+    @cached_property
+    def _audit(self) -> Audit:
+        return Audit(self.criteria, self.latent_shape or (len(self.criteria.information),), effects=self.effects)
+
     @property
     def informative(self) -> Tensor:
         """True for each factor with information, or channel with information at one place or more."""
-        return self.criteria.used("information").view(len(self.effects.effect), -1).any(1)
+        return self._audit.informative
 
     @property
     def effective(self) -> Tensor:
         """True for each factor or channel with an effect above the line."""
-        return self.effects.share > CRITERIA["effect"].threshold
+        return self._audit.effective
 
     @property
     def effect_correlation(self) -> float | None:
         """Rank correlation of information and effect over the factors or channels with either; None below three."""
-        chosen = self.informative | self.effective
-        if chosen.sum() < 3:
-            return None
-        nats = self.criteria.values["information"].view(len(chosen), -1).sum(1)
-        correlation = float(spearmanr(nats[chosen], self.effects.effect[chosen]).statistic)
+        correlation = self._audit.effect_correlation
         return None if math.isnan(correlation) else correlation
 
     def values(self) -> dict[str, Any]:

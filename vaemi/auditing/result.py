@@ -90,7 +90,7 @@ class Audit:
         """
         if self.effects is None:
             raise AuditError("The audit had no decoder: pass decode=.")
-        return self.effects.share > CRITERIA["effect"].threshold
+        return self.effects.share > self.criteria.thresholds["effect"]
 
     @property
     def effect_correlation(self) -> float:
@@ -105,9 +105,7 @@ class Audit:
         assert self.effects is not None
         if chosen.sum() < 3:
             return math.nan
-        ranks = torch.stack(
-            [part[chosen].argsort().argsort().double() for part in (self.by_channel, self.effects.effect)]
-        )
+        ranks = torch.stack([_ranks(part[chosen]) for part in (self.by_channel, self.effects.effect)])
         return float(torch.corrcoef(ranks)[0, 1])
 
     @cached_property
@@ -344,6 +342,12 @@ class Audit:
             f"{self.information.total:.2f} nats together."
             + (f" Too close to the threshold to call: {listed}." if names else "")
         )
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Return the ranks of some values, the mean rank for equal ones."""
+    _, place, counts = values.unique(return_inverse=True, return_counts=True)
+    return (counts.cumsum(0) - (counts - 1) / 2)[place].double()
 
 
 def _joined(names: list[str], count: int) -> str:

@@ -337,9 +337,11 @@ def test_information_and_effect_are_correlated_over_the_factors_that_have_either
     # Factor 0 carries most information and has least effect, factor 2 the other way round.
     reverse = torch.tensor([0.1, 1.0, 9.0, 0.0, 0.0, 0.0])
     assert audit(encode, x, decode=lambda z: reverse * z).effect_correlation == pytest.approx(-1.0)
+    # The effects of factors that the decoder ignores are equal: they share a rank.
+    assert audit(encode, x, decode=lambda z: z[:, 2:3]).effect_correlation == pytest.approx(-math.sqrt(0.75))
     assert math.isnan(audit(encode, x, decode=lambda z: z[:, :1], threshold=0.9).effect_correlation)
     with pytest.raises(vaemi.AuditError, match="had no decoder"):
-        audit(encode, x).effective  # noqa: B018
+        _ = audit(encode, x).effective
 
 
 def test_the_decoder_of_the_books_own_model_is_found(tiny_model, tiny_images):
