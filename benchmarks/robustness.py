@@ -12,7 +12,7 @@ Each part answers a question that issues of public packages ask again and again:
 - `seeds`: does a repetition on the same data give the same number? One Gaussian factor, three seeds of the estimator;
   the draws of z that peers without densities need stay the same. (rdevon/DIM #40, Linear95/CLUB #16)
 - `levels`: does the estimate keep up as information grows? One Gaussian factor whose aggregated posterior is N(0, 1).
-  (wgao9/knnie #3; M samples show at most log M nats to anyone who has no density of the marginal)
+  (wgao9/knnie #3; an estimate from M samples without the density of the marginal is at most log M nats)
 - `dimensions`: does it keep up as dimensions are added? All factors together of a linear-Gaussian encoder: the means
   are correlated Gaussians and the posteriors have equal variances, so that
   I(X; Z) = 1/2 (log det(C + s^2) - log det s^2) with C the covariance of the means.

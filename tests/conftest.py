@@ -47,6 +47,19 @@ def data_root(tmp_path_factory):
         yield root
 
 
+@pytest.fixture
+def figure_style():
+    """The style of the companion's figures, which are closed afterwards."""
+    from matplotlib import pyplot as plt
+
+    from companion import figures
+
+    with plt.rc_context():
+        figures.use_style()
+        yield
+    plt.close("all")
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """A test that tries to leave the machine fails."""

@@ -250,12 +250,10 @@ def total_nats(criteria: Criteria) -> dict[str, float]:
 
 def with_moved_lines(criteria: Criteria, by: float) -> Criteria:
     """Return the criteria with every line multiplied by a number; that of sigma* is moved in its distance from 1."""
-    moved = {name: 1 + by * (line - 1) if name == "marginal_std" else by * line for name, line in _lines().items()}
-    return replace(criteria, thresholds={name: moved[name] for name in criteria.values})
-
-
-def _lines() -> dict[str, float]:
-    return {name: criterion.threshold for name, criterion in CRITERIA.items()}
+    moved = {
+        name: 1 + by * (line - 1) if name == "marginal_std" else by * line for name, line in criteria.thresholds.items()
+    }
+    return replace(criteria, thresholds=moved)
 
 
 def count_used(criteria: Criteria, moved_by: Sequence[float] = (1.0,)) -> pd.DataFrame:

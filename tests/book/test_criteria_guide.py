@@ -19,7 +19,7 @@ PAGE = (ROOT / "book" / "criteria_guide.md").read_text()
 
 
 def walk(*yes):
-    """The answers that somebody collects who says yes to the questions about these things."""
+    """Return the answers that a reader collects by saying yes to the questions about these things."""
     collected = []
     for step, choice in zip(criteria_guide.STEPS, criteria_guide.choices(), strict=True):
         if step.asks in yes or not step.question:

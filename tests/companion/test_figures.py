@@ -16,13 +16,7 @@ from vaemi import factor_information
 from vaemi.information import FactorInformation, pairwise_information
 from vaemi.models import as_float
 
-
-@pytest.fixture(autouse=True)
-def style():
-    with plt.rc_context():
-        figures.use_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figure_style")
 
 
 def as_matplotlib_stores_it(figure):
