@@ -23,8 +23,9 @@ Sampler = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
 #: What decides, by the name of the question.
 QUESTIONS = {
-    "input": "Used if somebody who sees one draw of z, and is told that its input is as likely in a stated group as "
-    "outside, guesses right with a probability of 75 % or more. A blind guess is right in 50 %.",
+    "input": "Used if one draw of z is enough to guess whether its input is from a stated group or not, and the guess is "
+    "right with a probability of 75 % or more. Inputs come from the group and from outside with equal chances, so that "
+    "a blind guess is right in 50 %.",
     "output": "Used if the output of the decoder changes when z is replaced by a draw for another input.",
     "others": "Used if this guess is right at least 1 % more often with z and the other factor than with the other "
     "factor alone.",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import vaemi
 from companion.data.trials import Trial, few_recordings
+from companion.experiments.shared import SIMPLEST_FIRST
 from vaemi.criteria import CRITERIA, Criteria
 from vaemi.influence import decoder_effects
 from vaemi.models import VAE, posterior
@@ -21,11 +22,6 @@ from vaemi.models import VAE, posterior
 IN_NATS = ("information", "gaussian_information", "kl")
 #: A value in nats is wrong if it is off by more than this and by more than this share of the known information.
 NATS_OFF, SHARE_OFF = 0.1, 0.1
-#: Criteria from the simplest to compute to the one that needs most: means; widths; both; densities; the decoder.
-SIMPLEST_FIRST = (
-    *("max_mean", "active_units", "mean_variance", "mean_precision", "marginal_std"),
-    *("kl", "gaussian_information", "information", "upper_divergence", "effect"),
-)
 
 # Means (with either sign) and standard deviations of the posteriors of `smallest_disagreements`.
 _MEANS = (0.0, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0)
@@ -293,8 +289,11 @@ def agreement(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def simplest_that_agrees(shares: pd.DataFrame, enough: float) -> pd.Series:
-    """Return for each weight the first of `SIMPLEST_FIRST` whose share in `agreement` is at least `enough` percent."""
-    ordered = shares[[name for name in SIMPLEST_FIRST if name in shares]]
+    """Return for each weight the first of `SIMPLEST_FIRST` whose share in `agreement` is at least `enough` percent.
+
+    It is the information itself where there is none.
+    """
+    ordered = shares[[name for name in (*SIMPLEST_FIRST, "information") if name in shares]]
     return (ordered >= enough).idxmax(axis=1)
 
 

@@ -97,7 +97,7 @@ def sigma_star_ranking(information: FactorInformation, threshold: float) -> Sigm
     return SigmaStarRanking(auc, distance_auc, correlation)
 
 
-#: The other criteria, those with the shortest code first; the last one needs a decoder.
+#: All criteria but the information, those with the shortest code first; the last one needs a decoder.
 SIMPLEST_FIRST = (
     "kl", "active_units", "mean_precision", "max_mean", "mean_variance", "gaussian_information", "marginal_std",
     "upper_divergence", "effect",

@@ -186,14 +186,14 @@ def counts_of(agrees):
 
 def test_the_simplest_criterion_that_agrees():
     everybody = {"information": 100, "kl": 100, "max_mean": 100, "active_units": 97}
-    counts = counts_of({0.1: everybody, 1.0: everybody, 4.0: everybody | {"max_mean": 40, "active_units": 94}})
+    counts = counts_of({0.1: everybody, 1.0: everybody, 4.0: everybody | {"kl": 40, "active_units": 94}})
     shares = steps.agreement(counts)
-    assert shares.loc[4.0, "max_mean"] == 40
+    assert shares.loc[4.0, "kl"] == 40
     assert list(shares.columns) == ["information", "kl", "active_units", "max_mean"]
-    assert steps.simplest_that_agrees(shares, 95).to_dict() == {0.1: "max_mean", 1.0: "max_mean", 4.0: "kl"}
+    assert steps.simplest_that_agrees(shares, 95).to_dict() == {0.1: "kl", 1.0: "kl", 4.0: "max_mean"}
     first, second = steps.agreement_in_words(counts, 95, dict(zip(CRITERIA, CRITERIA, strict=True))).splitlines()
-    assert first == ("- Weight 0.1 to 1: all agree. The simplest is **max_mean**. Those that agree count 5.0 factors.")
+    assert first == ("- Weight 0.1 to 1: all agree. The simplest is **kl**. Those that agree count 5.0 factors.")
     assert second == (
-        "- Weight 4: only information and kl agree. The simplest is **kl**. Those that agree "
+        "- Weight 4: only information and max_mean agree. The simplest is **max_mean**. Those that agree "
         "count 5.0 factors, the others 8.0."
     )
