@@ -23,7 +23,7 @@ Sampler = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
 #: What decides, by the name of the question.
 QUESTIONS = {
-    "input": "Used if one draw of z is enough to guess whether its input is from a stated group or not, and the guess is "
+    "input": "Used if one draw of z is enough to guess whether its input is in a stated group or not, and the guess is "
     "right with a probability of 75 % or more. Inputs come from the group and from outside with equal chances, so that "
     "a blind guess is right in 50 %.",
     "output": "Used if the output of the decoder changes when z is replaced by a draw for another input.",
