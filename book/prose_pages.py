@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -309,13 +310,13 @@ def published_among_runs(table: Path) -> tuple[str, dict[str, Any]]:
     # The authors' number is the negative of ours.
     objective = -notebook["objective_on_validation_at_epoch_100"]
     numbers["objective on all validation digits"] = ("objective_on_validation", objective, 1)
-    rows, outside = [], 0
+    rows, outside, inside = [], 0, Counter()
     for label, (column, published, digits) in numbers.items():
         values = found[column]
-        of_start = {
-            f"{start} start": range_in_words(values[own].tolist(), digits)
-            for start, own in found.groupby("start").groups.items()
-        }
+        of_start = {}
+        for start, own in values.groupby(found.start):
+            of_start[f"{start} start"] = range_in_words(own.tolist(), digits)
+            inside[start] += bool(own.min() <= published <= own.max())
         below, equal = (values < published).sum(), (values == published).sum()
         outside += below + equal == 0 or below == len(values)
         rows.append(
@@ -331,8 +332,9 @@ def published_among_runs(table: Path) -> tuple[str, dict[str, Any]]:
         "runs": len(found),
         "starts": ", ".join(f"{number} with the {start} start" for start, number in starts.items()),
         "numbers": len(rows),
+        "inside": dict(inside),
         "outside": int(outside),
-        "outside_by_chance_percent": 200 / (len(found) + 1),
+        "outside_by_chance": 2 * len(rows) / (len(found) + 1),
     }
 
 

@@ -247,7 +247,8 @@ def test_the_published_run_is_placed_among_runs_of_both_starts(tmp_path):
         "starts": "2 with the torch start, 1 with the keras start",
         "numbers": 12,
         "outside": 1,
-        "outside_by_chance_percent": 50,
+        "inside": {"keras": 0, "torch": 11},
+        "outside_by_chance": 6,
     }
 
 
