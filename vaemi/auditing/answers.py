@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaemi.auditing.posteriors import gaussian_marginals, is_code_alone, without_noise
 from vaemi.errors import AuditError
 
 #: What the second output of an encoder can be, and how to turn it into a log-variance.
@@ -42,12 +43,15 @@ class Answer:
     named : bool
         True if the encoder's own name for `second` says what it is. The scale of a torch Normal does not count:
         whatever is passed to a Normal becomes its scale.
+    scale_tril : Tensor, shape (B, H, H), optional
+        Cholesky factor of the covariance of each posterior, if the factors of one are correlated.
     """
 
     mean: Tensor
     second: Tensor
     scale: str
     named: bool = False
+    scale_tril: Tensor | None = None
 
     @property
     def log_variance(self) -> Tensor:
@@ -66,10 +70,8 @@ def read_answer(output: Any, scale: str | None, encoder: str) -> Answer:
     if isinstance(output, torch.distributions.Normal):
         return Answer(output.loc, output.scale, scale or "std")
     if isinstance(output, torch.distributions.Distribution):
-        raise AuditError(
-            f"{encoder} returns a {type(output).__name__}: only normal posteriors with independent factors can be "
-            "audited; return a torch Normal, or an Independent of it."
-        )
+        center, deviation, scale_tril = gaussian_marginals(output, encoder)
+        return Answer(center, deviation, "std", named=True, scale_tril=scale_tril)
     if isinstance(output, tuple | list) and not hasattr(output, "_fields"):
         if len(output) == 1:
             return read_answer(output[0], scale, encoder)
@@ -82,6 +84,8 @@ def read_answer(output: Any, scale: str | None, encoder: str) -> Answer:
     for kind, names in _SECOND_NAMES.items():
         if mean is not None and (second := _first_tensor(output, names)) is not None:
             return Answer(mean, second, scale or kind, named=scale is None)
+    if is_code_alone(output):
+        raise AuditError(without_noise(encoder))
     keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
     raise AuditError(
         f"{encoder} returns a {type(output).__name__}{keys}, in which no mean and log-variance are found: pass a "
