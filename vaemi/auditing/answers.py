@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaemi.auditing.posteriors import gaussian_marginals, is_code_alone, without_noise
 from vaemi.errors import AuditError
 
 #: What the second output of an encoder can be, and how to turn it into a log-variance.
@@ -70,8 +69,10 @@ def read_answer(output: Any, scale: str | None, encoder: str) -> Answer:
     if isinstance(output, torch.distributions.Normal):
         return Answer(output.loc, output.scale, scale or "std")
     if isinstance(output, torch.distributions.Distribution):
-        center, deviation, scale_tril = gaussian_marginals(output, encoder)
-        return Answer(center, deviation, "std", named=True, scale_tril=scale_tril)
+        raise AuditError(
+            f"{encoder} returns a {type(output).__name__}: only normal posteriors with independent factors can be "
+            "audited; return a torch Normal, or an Independent of it."
+        )
     if isinstance(output, tuple | list) and not hasattr(output, "_fields"):
         if len(output) == 1:
             return read_answer(output[0], scale, encoder)
@@ -84,8 +85,6 @@ def read_answer(output: Any, scale: str | None, encoder: str) -> Answer:
     for kind, names in _SECOND_NAMES.items():
         if mean is not None and (second := _first_tensor(output, names)) is not None:
             return Answer(mean, second, scale or kind, named=scale is None)
-    if is_code_alone(output):
-        raise AuditError(without_noise(encoder))
     keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
     raise AuditError(
         f"{encoder} returns a {type(output).__name__}{keys}, in which no mean and log-variance are found: pass a "

@@ -18,7 +18,7 @@ from vaemi._progress import progress_bar
 from vaemi.auditing.answers import SCALES, Answer, check_answer, read_answer
 from vaemi.auditing.decoder import find_decoder, is_from
 from vaemi.auditing.families import check_decoded, refuse_other_codes, returns_decoded
-from vaemi.auditing.posteriors import code_of
+from vaemi.auditing.posteriors import read_other_posterior
 from vaemi.auditing.result import Audit
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError
@@ -175,12 +175,10 @@ class _Encoder:
 
     def __call__(self, inputs: Any, number: int) -> Answer:
         output = self.output(inputs, number)
-        code = None if self.noise is None else code_of(output)
-        if code is None:
-            answer = read_answer(output, self.scale, self.name)
+        if other := read_other_posterior(output, self.name, self.noise):
+            answer = Answer(other.mean, other.std, "std", named=True, scale_tril=other.scale_tril)
         else:
-            assert self.noise is not None
-            answer = Answer(code, torch.full_like(code, self.noise), "std", named=True)
+            answer = read_answer(output, self.scale, self.name)
         check_answer(answer, f"{self.name} returned in batch {number}")
         if isinstance(inputs, Tensor) and len(inputs) != len(answer.mean):
             raise AuditError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from torch.distributions import (
     Bernoulli,
     Categorical,
     Distribution,
+    Independent,
     LowRankMultivariateNormal,
     MultivariateNormal,
+    Normal,
     OneHotCategorical,
     RelaxedBernoulli,
     RelaxedOneHotCategorical,
@@ -27,25 +29,77 @@ DISCRETE = (Bernoulli, Categorical, OneHotCategorical, RelaxedBernoulli, Relaxed
 _CODE_NAMES = ("latents", "latent", "embedding", "mean", "mu", "loc", "z")
 
 
-def gaussian_marginals(posterior: Distribution, encoder: str) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return means, standard deviations and, if factors are correlated, the Cholesky factor of Gaussian posteriors.
+class Marginals(NamedTuple):
+    """Gaussian marginals of the factors, and the Cholesky factor of the covariance if factors are correlated."""
+
+    mean: Tensor
+    std: Tensor
+    scale_tril: Tensor | None
+
+
+def read_other_posterior(output: Any, encoder: str, noise: float | None) -> Marginals | None:
+    """Read answers that are not independent Gaussian factors: those with a covariance, and codes with a given noise.
+
+    Returns None for every other answer, which may be one of independent Gaussian factors.
 
     Raises
     ------
     AuditError
-        If the posteriors are not Gaussian; the message names the function that measures them.
+        If the posteriors are a torch distribution of another family, or a code without noise, and `noise` is None; the
+        message names what measures them.
     """
-    name = type(posterior).__name__
+    if noise is not None:
+        code = code_of(output)
+        return None if code is None else Marginals(code, torch.full_like(code, noise), None)
+    if advice := _several(output):
+        raise AuditError(f"{encoder} returns {advice}")
+    if is_code_alone(output):
+        raise AuditError(without_noise(encoder))
+    posterior = _distribution_in(output)
+    if posterior is None or isinstance(posterior, Normal):
+        return None
     if isinstance(posterior, MultivariateNormal | LowRankMultivariateNormal):
         covariance = posterior.covariance_matrix
         independent = torch.equal(covariance, covariance.diagonal(dim1=-2, dim2=-1).diag_embed())
-        return posterior.mean, posterior.stddev, None if independent else torch.linalg.cholesky(covariance)
+        scale_tril = None if independent else torch.linalg.cholesky(covariance)
+        return Marginals(posterior.mean, posterior.stddev, scale_tril)
+    name = type(posterior).__name__
     if isinstance(posterior, DISCRETE):
         raise AuditError(f"{encoder} returns a {name}, whose latents are classes: use vaemi.auditing.audit_codes.")
     raise AuditError(
         f"{encoder} returns a {name}: only normal posteriors can be audited. vaemi.information.density_information "
         "measures the latents of any torch distribution with a density."
     )
+
+
+def _several(output: Any) -> str:
+    """Return what an answer with several kinds or layers of latents is, and what to do; empty for others."""
+    if isinstance(output, Mapping) and "disc" in output:
+        return "discrete latents (disc): use vaemi.auditing.audit_codes."
+    if isinstance(output, Tensor | np.ndarray) and not torch.as_tensor(output).is_floating_point():
+        return "whole numbers: if they are entries of a codebook, use vaemi.auditing.audit_codes."
+    if not isinstance(output, tuple | list) or len(output) < 2:
+        return ""
+    if all(isinstance(part, Distribution) for part in output):
+        return (
+            f"{len(output)} distributions: return the posterior alone, or use vaemi.auditing.audit_codes if all are "
+            "latents of one code."
+        )
+    if all(isinstance(part, tuple | list) and len(part) in (2, 4) for part in output):
+        return (
+            f"{len(output)} layers: use vaemi.information.hierarchical_information, or return the mean and the second "
+            "of one layer."
+        )
+    return ""
+
+
+def _distribution_in(output: Any) -> Distribution | None:
+    for name in ("latent_dist", "qz"):
+        part = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        output = output if part is None else part
+    while isinstance(output, Independent):
+        output = output.base_dist
+    return output if isinstance(output, Distribution) else None
 
 
 def code_of(output: Any) -> Tensor | None:
@@ -66,8 +120,11 @@ def is_code_alone(output: Any) -> bool:
     """Tell whether an encoder answers one tensor and nothing else, alone or as the only part of an object."""
     if isinstance(output, Tensor | np.ndarray):
         return code_of(output) is not None
-    parts = list(output.values()) if isinstance(output, Mapping) else list(getattr(output, "__dict__", {}).values())
-    return len(parts) == 1 and isinstance(parts[0], Tensor) and is_code_alone(parts[0])
+    if isinstance(output, tuple | list):
+        parts = list(output)
+    else:
+        parts = list((output if isinstance(output, Mapping) else getattr(output, "__dict__", {})).values())
+    return len(parts) == 1 and is_code_alone(parts[0])
 
 
 def without_noise(encoder: str) -> str:

@@ -1,6 +1,7 @@
 """Audits of discrete, mixed, quantized, correlated and noiseless codes."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,6 +112,20 @@ def test_the_audit_of_gaussian_factors_names_the_other_functions(x):
         vaemi.audit(lambda x: distributions.Laplace(x, 1.0), x, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("encode", "says"),
+    [
+        (lambda x: {"cont": [x, x], "disc": [x.softmax(1)]}, r"discrete latents \(disc\): use .*audit_codes"),
+        (lambda x: (x > 0).long(), "whole numbers: .*audit_codes"),
+        (lambda x: [distributions.Normal(x, 1.0), distributions.Categorical(logits=x)], "2 distributions: .*codes if"),
+        (lambda x: [(x, x), (x, x, x, x)], "2 layers: use .*hierarchical_information"),
+    ],
+)
+def test_several_kinds_or_layers_of_latents_are_named(encode, says, x):
+    with pytest.raises(AuditError, match=says):
+        vaemi.audit(encode, x, progress=False)
+
+
 # Gaussians with a covariance
 
 COVARIANCE = torch.tensor([[0.5, 0.4, 0.0], [0.4, 0.5, 0.0], [0.0, 0.0, 0.9]])
@@ -164,8 +179,13 @@ class Autoencoder(nn.Module):
         return z * torch.tensor([1.0, 0.0])
 
 
+def identity(x):
+    return {"latent_dist": SimpleNamespace(parameters=x)}
+
+
 def test_a_code_without_noise_needs_a_noise(x):
-    for encode in (Autoencoder(), lambda x: {"z": x}, lambda x: x.numpy()):
+    for encode in (Autoencoder(), lambda x: {"z": x}, lambda x: x.numpy(), identity):
+        # The last is diffusers' IdentityDistribution, in its usual place.
         with pytest.raises(AuditError, match=r"carries infinite information\. Pass noise="):
             vaemi.audit(encode, x, progress=False)
 
@@ -176,5 +196,7 @@ def test_the_information_at_a_noise_and_the_effect(x):
     assert found.information.nats.tolist() == pytest.approx(expected, abs=0.06)
     assert found.effects.share.tolist() == pytest.approx([1, 0])
     assert (found.remarks, found.scale) == ([], "noise of 0.2")
+    same = vaemi.audit(identity, x, noise=0.2, progress=False)
+    torch.testing.assert_close(same.information.nats[:1], found.information.nats[:1])
     with pytest.raises(AuditError, match="noise is 0: give a standard deviation greater than 0"):
         vaemi.audit(Autoencoder(), x, noise=0, progress=False)
