@@ -58,8 +58,9 @@ def draws_information(z: Any) -> FactorInformation:
 
     References
     ----------
-    Poole et al., On Variational Bounds of Mutual Information, ICML 2019. Beirlant et al., Nonparametric Entropy
-    Estimation: An Overview, Int. J. Math. Stat. Sci. 6 (1997) 17-39, for entropies from spacings.
+    Poole et al., On Variational Bounds of Mutual Information, ICML 2019.
+    Beirlant et al., Nonparametric Entropy Estimation: An Overview, International Journal of Mathematical and
+    Statistical Sciences 6 (1997) 17-39, for entropies from spacings.
     """
     given = torch.as_tensor(z)
     if given.ndim != 3 or len(given) < 2 or given.shape[1] < _LEAST_DRAWS:
