@@ -50,9 +50,10 @@ def audit(
     encode : callable or model
         A function of a batch, a torch module or Lightning module with `encode` (or `model.encode`), an encoder network,
         a model of pythae, diffusers' `AutoencoderKL`, or a model of scvi-tools such as `SCVI`. It returns a pair
-        (mean, second), see `scale`; a `torch.distributions.Normal`, or an `Independent` of one; a
-        `MultivariateNormal` or `LowRankMultivariateNormal`, read by its marginals; or a dictionary or object in which the parts have one of the usual names (mean, mu, loc, embedding; log_variance, logvar,
-        log_covariance, std, scale, variance; qz or latent_dist for a distribution). Shapes are (B, H), or
+        (mean, second), see `scale`; a `torch.distributions.Normal`, or an `Independent` of one; a `MultivariateNormal`
+        or `LowRankMultivariateNormal`, read by its marginals; or a dictionary or object in which the parts have one of
+        the usual names (mean, mu, loc, embedding; log_variance, logvar, log_covariance, std, scale, variance; qz or
+        latent_dist for a distribution). Discrete and quantized codes are for `audit_codes`. Shapes are (B, H), or
         (B, channels, ...) for spatial latents. A module is put into eval mode and back afterwards; modules that a
         function calls are left as they are.
     batches : iterable, DataLoader, Dataset, tensor or array
