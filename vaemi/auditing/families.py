@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from vaemi.auditing.decoder import is_from
-from vaemi.auditing.posteriors import without_noise
 from vaemi.errors import AuditError
 
 _PASS_DRAWS = "pass them to vaemi.information.draws_information"
@@ -43,7 +42,10 @@ def refuse_other_codes(given: Any, noise: float | None) -> None:
                 f"decoded codes several times per input, as model({{'data': x}}).z, and {_PASS_DRAWS}."
             )
     if getattr(given, "deterministic_posterior", False) and noise is None:
-        raise AuditError(f"{name} with deterministic_posterior decodes the mean. {without_noise('It')}")
+        raise AuditError(
+            f"{name} with deterministic_posterior decodes the mean without noise, which carries infinite information: "
+            "pass noise=, a standard deviation in units of the code."
+        )
 
 
 def check_decoded(given: Any, function: Any, inputs: Any) -> None:

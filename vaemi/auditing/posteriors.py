@@ -132,7 +132,8 @@ def without_noise(encoder: str) -> str:
     return (
         f"{encoder} returns a code without a variance, and a continuous code without noise carries infinite "
         "information. Pass noise=, a standard deviation in units of the code, to measure what is left of it if the "
-        "code is known up to this noise, and decode= for the effect of each factor; or return a mean and a variance."
+        "code is known up to this noise, and decode= for the effect of each factor. If its halves are mean and "
+        "log-variance, return output.chunk(2, 1)."
     )
 
 
