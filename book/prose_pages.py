@@ -171,6 +171,41 @@ def _estimate(at: Mapping[str, Any]) -> str:
     return f"{at['estimate']:.2f}" + (f" to {at['upper']:.2f}" if "upper" in at else "")
 
 
+def families(generated: Path) -> dict[str, Any]:
+    """Write the tables of posterior families and of other libraries' models, from the committed benchmark."""
+    measured = json.loads((_BENCHMARKS / "families.json").read_text())
+    truths = [
+        {
+            "posterior": row["family"],
+            "measured": row["measured"],
+            "truth": f"{row['truth']:.3f} ({row['known_by']})",
+            "vaemi": f"{row['nats']:.3f}",
+            "standard error": f"{row['stderr']:.3f}",
+            "upper value": f"{row['upper']:.3f}",
+            "error": f"{row['nats'] - row['truth']:+.3f}".replace("-0.000", "0.000").replace("+0.000", "0.000"),
+        }
+        for row in measured["truths"]
+    ]
+    models = [
+        {
+            "library": row["library"],
+            "model": f"`{row['model']}`",
+            "outcome": row["outcome"],
+            "codes of its decoder, mean": "-" if row["mean"] is None else f"{row['mean']:.2f}",
+            "mean square": "-" if row["mean_square"] is None else f"{row['mean_square']:.2f}",
+        }
+        for row in measured["models"]
+    ]
+    said = [
+        {"model": f"`{row['model']}`", "what `vaemi.audit` says": row["says"].replace("{", r"\{").replace("*", r"\*")}
+        for row in measured["models"]
+        if row["says"]
+    ]
+    for name, rows in (("truths", truths), ("models", models), ("sentences", said)):
+        (generated / f"families-{name}.md").write_text(markdown_table(pd.DataFrame(rows)), encoding="utf-8")
+    return {"samples": measured["samples"], "inputs": measured["inputs"]}
+
+
 def scale(generated: Path) -> dict[str, Any]:
     """Draw the committed benchmark of large data."""
     measured = json.loads((_BENCHMARKS / "scale.json").read_text())

@@ -42,12 +42,15 @@ class Answer:
     named : bool
         True if the encoder's own name for `second` says what it is. The scale of a torch Normal does not count:
         whatever is passed to a Normal becomes its scale.
+    scale_tril : Tensor, shape (B, H, H), optional
+        Cholesky factor of the covariance of each posterior, if the factors of one are correlated.
     """
 
     mean: Tensor
     second: Tensor
     scale: str
     named: bool = False
+    scale_tril: Tensor | None = None
 
     @property
     def log_variance(self) -> Tensor:

@@ -37,6 +37,7 @@ class Decoder:
         self.found = found
         self.of_inputs = of_inputs
         self.collected: list[tuple[Any, Tensor, Tensor]] = []
+        self.scale_tril: list[Tensor] = []
 
     def collect(self, inputs: Any, answer: Answer) -> None:
         """Keep the inputs of a batch with their posteriors while there are too few."""
@@ -46,12 +47,16 @@ class Decoder:
         rows = slice(None) if self.of_inputs else slice(missing)
         kept = inputs if self.of_inputs else None
         self.collected.append((kept, answer.mean[rows].detach(), answer.log_variance[rows].detach()))
+        if answer.scale_tril is not None:
+            self.scale_tril.append(answer.scale_tril[rows].detach())
 
     def effects(self, source: str, progress: bool) -> DecoderEffects:
         """Return the effects of the factors, or of the channels of spatial latents, over the collected inputs."""
         inputs, means, log_variances = zip(*self.collected, strict=True)
         sizes = [len(mean) for mean in means]
-        codes = (part.split(sizes) for part in draws(torch.cat(means), torch.cat(log_variances), seed=0))
+        scale_tril = torch.cat(self.scale_tril) if self.scale_tril else None
+        drawn = draws(torch.cat(means), torch.cat(log_variances), seed=0, scale_tril=scale_tril)
+        codes = (part.split(sizes) for part in drawn)
         changes = OutputChanges(means[0].shape[1])
         ticks = changes.ticks(len(sizes), progress)
         for batch, z, others in zip(inputs, *codes, strict=True):

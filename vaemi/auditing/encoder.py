@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from vaemi._progress import progress_bar
 from vaemi.auditing.answers import SCALES, Answer, check_answer, read_answer
 from vaemi.auditing.decoder import find_decoder, is_from
+from vaemi.auditing.families import check_decoded, refuse_other_codes, returns_decoded
+from vaemi.auditing.posteriors import read_other_posterior
 from vaemi.auditing.result import Audit
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError
@@ -34,6 +36,7 @@ def audit(
     device: torch.device | str | None = None,
     decode: Any = None,
     decoded_inputs: int = 100,
+    noise: float | None = None,
     progress: bool = True,
 ) -> Audit:
     """Measure which latent factors of any VAE matter, from its encoder and some (held-out) inputs.
@@ -47,9 +50,10 @@ def audit(
     encode : callable or model
         A function of a batch, a torch module or Lightning module with `encode` (or `model.encode`), an encoder network,
         a model of pythae, diffusers' `AutoencoderKL`, or a model of scvi-tools such as `SCVI`. It returns a pair
-        (mean, second), see `scale`; a `torch.distributions.Normal`, or an `Independent` of one; or a dictionary or
-        object in which the parts have one of the usual names (mean, mu, loc, embedding; log_variance, logvar,
-        log_covariance, std, scale, variance; qz or latent_dist for a distribution). Shapes are (B, H), or
+        (mean, second), see `scale`; a `torch.distributions.Normal`, or an `Independent` of one; a `MultivariateNormal`
+        or `LowRankMultivariateNormal`, read by its marginals; or a dictionary or object in which the parts have one of
+        the usual names (mean, mu, loc, embedding; log_variance, logvar, log_covariance, std, scale, variance; qz or
+        latent_dist for a distribution). Discrete and quantized codes are for `audit_codes`. Shapes are (B, H), or
         (B, channels, ...) for spatial latents. A module is put into eval mode and back afterwards; modules that a
         function calls are left as they are.
     batches : iterable, DataLoader, Dataset, tensor or array
@@ -70,6 +74,9 @@ def audit(
         decoder of a model of this package, pythae, diffusers or scvi-tools is used; False uses none.
     decoded_inputs : int
         Number of inputs, the first ones, for which every factor is replaced and decoded.
+    noise : float, optional
+        For encoders without noise, whose continuous codes carry infinite information: measure that of the code plus
+        N(0, noise^2), with `noise` in units of the code. `encode` may then return the code alone.
     progress : bool
         Show progress bars on standard error, if tqdm is installed.
 
@@ -106,7 +113,10 @@ def audit(
         raise AuditError(f"decoded_inputs is {decoded_inputs}: give 2 or more, or decode=False.")
     if scale is not None and scale not in SCALES:
         raise AuditError(f"scale is {scale!r}: choose one of {', '.join(map(repr, SCALES))}.")
-    encoder = _Encoder(encode, scale, whole_batch, device)
+    if noise is not None and not noise > 0:
+        raise AuditError(f"noise is {noise}: give a standard deviation greater than 0, in units of the code.")
+    refuse_other_codes(encode, noise)
+    encoder = _Encoder(encode, scale, whole_batch, device, noise)
     decoder = find_decoder(encode, decode, decoded_inputs)
     sums: Sums | None = None
     remarks: list[str] = []
@@ -117,7 +127,9 @@ def audit(
             inputs = encoder.inputs(batch)
             answer = encoder(inputs, number)
             if sums is None:
-                sums = Sums(tuple(answer.mean.shape[1:]), answer.scale, answer.named)
+                if noise is None and returns_decoded(encode):
+                    check_decoded(encode, encoder.function, inputs)
+                sums = Sums(tuple(answer.mean.shape[1:]), answer.scale, answer.named, noise)
                 remarks = _remarks_on_repetition(encoder, inputs, answer)
             sums.update(answer, f"Batch {number}")
             if decoder:
@@ -134,8 +146,16 @@ def audit(
 class _Encoder:
     """Whatever was passed as `encode`, as a function from inputs to an `Answer`."""
 
-    def __init__(self, given: Any, scale: str | None, whole_batch: bool, device: torch.device | str | None) -> None:
+    def __init__(
+        self,
+        given: Any,
+        scale: str | None,
+        whole_batch: bool,
+        device: torch.device | str | None,
+        noise: float | None = None,
+    ) -> None:
         self.scale = scale
+        self.noise = noise
         self.whole_batch = whole_batch
         self.function, self.module = _function_and_module(given)
         self.name = getattr(given, "__qualname__", type(given).__name__).rsplit("<locals>.", 1)[-1]
@@ -143,16 +163,23 @@ class _Encoder:
         self.device = device if device is not None or weights is None else weights.device
         self.dtype = None if weights is None else weights.dtype
 
-    def __call__(self, inputs: Any, number: int) -> Answer:
+    def output(self, inputs: Any, number: int) -> Any:
+        """Return what the encoder answers, or raise an AuditError with the number of the batch."""
         try:
-            output = self.function(inputs)
+            return self.function(inputs)
         except Exception as error:
             shape = f" of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else ""
             raise AuditError(
                 f"{self.name} failed in batch {number}{shape}: {type(error).__name__}: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
-        answer = read_answer(output, self.scale, self.name)
+
+    def __call__(self, inputs: Any, number: int) -> Answer:
+        output = self.output(inputs, number)
+        if other := read_other_posterior(output, self.name, self.noise):
+            answer = Answer(other.mean, other.std, "std", named=True, scale_tril=other.scale_tril)
+        else:
+            answer = read_answer(output, self.scale, self.name)
         check_answer(answer, f"{self.name} returned in batch {number}")
         if isinstance(inputs, Tensor) and len(inputs) != len(answer.mean):
             raise AuditError(

@@ -38,7 +38,7 @@ class Audit:
     remarks : list of str
         One entry for each thing that may make the numbers wrong; empty if nothing was noticed.
     scale : str
-        How the second output was read: log_variance, variance, std or log_std.
+        How the second output was read: log_variance, variance, std or log_std; or the noise that was given.
     n_batches : int
         Number of batches encoded, or of files counted.
     device : str
@@ -50,7 +50,8 @@ class Audit:
     effects : DecoderEffects, optional
         Change of the decoder's output by each factor, or by each channel of spatial latents.
     posteriors : tuple of two Tensors, shape (N, H)
-        Means and log-variances of the inputs that were kept, all of them or an even sample; see `CriteriaSketch`.
+        Means and log-variances of the inputs that were kept, all of them or an even sample; see `CriteriaSketch`. None
+        if the factors of one posterior are correlated.
     """
 
     criteria: Criteria
@@ -110,9 +111,10 @@ class Audit:
 
     @cached_property
     def redundancy(self) -> PairwiseInformation | None:
-        """Information that influential factors share in pairs, the 30 most informative ones; None if there are not two.
+        """Information that influential factors share in pairs, the 30 most informative ones.
 
-        Takes seconds. It rests on at most 5,000 inputs.
+        None if there are not two, or if the factors of one posterior are correlated. Takes seconds. It rests on at most
+        5,000 inputs.
         """
         factors = self.influential[:_MOST_PAIRED]
         if len(factors) < 2 or self.posteriors is None:

@@ -21,6 +21,11 @@ _UNUSED = 0.05
 # such as log_covariance is better evidence than a sigma* a little off, as it is before training has ended; hence the
 # second. Above the third (sigma* of 0.67 or 1.5) it is worth a warning even if no other reading does better.
 _NEAR_ONE, _FAR_FOR_A_NAME, _FAR_FROM_ONE = 0.1, 0.4, 0.8
+_CORRELATED = (
+    "The factors of one posterior are correlated. The nats of each factor are exact, but their sum is no upper bound "
+    "on the information of all factors together, and redundancy is not measured: pass the distribution to "
+    "vaemi.information.density_information for the information of all factors together."
+)
 
 
 class Sums:
@@ -35,10 +40,15 @@ class Sums:
         Sum over inputs of the variance under each reading of the second output.
     least, most : Tensor of float64, shape (2, H)
         Range of the mean and of the second output.
+    noise : float or None
+        Standard deviation that the user gave, if the encoder has none.
+    correlated : bool
+        True if the factors of some posterior are correlated.
     """
 
-    def __init__(self, shape: tuple[int, ...], scale: str, named: bool) -> None:
-        self.shape, self.scale, self.named = shape, scale, named
+    def __init__(self, shape: tuple[int, ...], scale: str, named: bool, noise: float | None = None) -> None:
+        self.shape, self.scale, self.named, self.noise = shape, scale, named, noise
+        self.correlated = False
         n_factors = math.prod(shape)
         self.criteria = CriteriaSketch(n_factors)
         self.readings = torch.zeros(len(SCALES), n_factors, dtype=torch.float64)
@@ -62,6 +72,7 @@ class Sums:
         self.readings += torch.stack([TO_LOG_VARIANCE[name](second).exp().sum(0) for name in SCALES]).cpu()
         self._widen(*(torch.stack([end(mean, 0), end(second, 0)]).cpu() for end in (torch.amin, torch.amax)))
         self.device = str(answer.mean.device)
+        self.correlated |= answer.scale_tril is not None
 
     def merge(self, other: Sums) -> None:
         """Add the sums of other inputs. Raises a ValueError if the sketches do not fit together."""
@@ -89,10 +100,11 @@ class Sums:
             *remarks,
             *filter(None, [self._remark_on_scale(), _remark_on_sample_size(criteria.information, threshold)]),
         ]
-        posteriors = self.criteria.kept.rows()[:2]
-        return Audit(
-            criteria, self.shape, remarks, self.scale, n_batches, self.device, seconds, source, effects, posteriors
-        )
+        posteriors: tuple[Tensor, Tensor] | None = self.criteria.kept.rows()[:2]
+        if self.correlated:  # what factors share in pairs rests on posteriors with independent factors
+            remarks, posteriors = [*remarks, _CORRELATED], None
+        scale = self.scale if self.noise is None else f"noise of {self.noise:g}"
+        return Audit(criteria, self.shape, remarks, scale, n_batches, self.device, seconds, source, effects, posteriors)
 
     def _remark_on_scale(self) -> str:
         """Return a warning if the posterior has collapsed, or if sigma* shows that the second output was misread.
@@ -104,6 +116,8 @@ class Sums:
                 "The answer is the same for every input, so no factor carries information: the posterior has "
                 "collapsed, the inputs are all the same, or they do not reach the network."
             )
+        if self.noise is not None:
+            return ""
         moments = self.criteria.moments
         second_moment = moments.mean.square() + moments.variance_of_mean
         variances = self.readings / self.criteria.n_samples

@@ -288,7 +288,7 @@ def test_spatial_latents_channel_by_channel_and_place_by_place(x):
         (encode, torch.zeros(4, 8), {"scale": "sigma"}, "scale is 'sigma': choose one of 'log_variance'"),
         (encode, torch.zeros(4, 2), {}, r"encode failed in batch 1 of shape \(4, 2\)"),
         (lambda x: (x, x, x), torch.zeros(4, 8), {}, "returns a tuple, in which no mean"),
-        (lambda x: {"z": x}, torch.zeros(4, 8), {}, "returns a dict with z, in which"),
+        (lambda x: {"z": x, "y": x}, torch.zeros(4, 8), {}, "returns a dict with z, y, in which"),
         (lambda x: Laplace(x, 1 + x), torch.zeros(4, 8), {}, "returns a Laplace: only normal"),
         (lambda x: (x, x[:, :2]), torch.zeros(4, 8), {}, r"shapes \(4, 8\) and \(4, 2\)"),
         (lambda x: (x.T, x.T), torch.zeros(4, 8), {}, "8 posteriors for 4 inputs"),
