@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _ENVIRONMENT = "VAEMI_RUN"
 _VERSIONS_OF = ("vaemi", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "numba", "papermill")
 _SUFFIXES = (".safetensors", ".ipynb", ".json")
+_STAND_INS = ("embedded", "drawn", "simulated")
 
 
 @dataclass(frozen=True)
@@ -279,6 +280,67 @@ def parameters_of(source: Path) -> dict[str, dict[str, str]]:
 def defaults_of(source: Path) -> dict[str, Any]:
     """Return the default value of each parameter of a notebook."""
     return {name: ast.literal_eval(about["default"]) for name, about in parameters_of(source).items()}
+
+
+def data_sources(source: Path, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return where a notebook takes each data set from, by data set, without stand-ins that are asked for by name.
+
+    The parameter `data_source` is about the data set that the notebook is named after; the others that end in
+    `_source` are about MNIST.
+
+    Parameters
+    ----------
+    source : Path
+        The notebook.
+    given : mapping
+        Parameters that differ from its own.
+    """
+    values = {**defaults_of(source), **given}
+    sources = {
+        source.stem if name == "data_source" else "mnist": str(value)
+        for name, value in values.items()
+        if name.endswith("_source")
+    }
+    return {data_set: wanted for data_set, wanted in sources.items() if wanted not in _STAND_INS}
+
+
+def data_marks(root: Path, notebook: str, profile: str) -> list[str]:
+    """Return a file for each data set of a notebook, with the signature of the files that the last run used.
+
+    A mark is written, and then newer than the result, if its data are others now: the user's files have changed, or
+    there were none and a stand-in was used.
+
+    Parameters
+    ----------
+    root : Path
+        The clone.
+    notebook, profile : str
+    """
+    from companion.data import DataError, reader  # imports torch
+
+    folder = root / "results" / profile
+    result = folder / f"{notebook}.json"
+    given = read_profile(root, profile).parameters.get(notebook, {})
+    marks = []
+    for data_set, wanted in data_sources(find_notebook(root, notebook), given).items():
+        mark = folder / ".data" / f"{data_set}-{wanted}"
+        try:
+            signature = reader(data_set).signature(wanted)
+        except DataError as error:
+            signature = str(error)  # the run will say it
+        if mark.exists():
+            changed = mark.read_text(encoding="utf-8").strip() != signature
+        else:
+            changed = bool(signature) and result.exists() and _is_on_a_stand_in(result)
+        if changed:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text(signature, encoding="utf-8")
+        marks.append(str(mark))
+    return marks
+
+
+def _is_on_a_stand_in(result: Path) -> bool:
+    return json.loads(result.read_text(encoding="utf-8"))["data"]["stand_in"]
 
 
 def _truth_value(text: str) -> bool:

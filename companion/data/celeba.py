@@ -152,10 +152,10 @@ def folder() -> Path:
 
 
 def signature(source: str = "auto") -> str:
-    """Return a text that changes when `load` would use other pictures or tables."""
-    found = layout.find(folder()) if source != "drawn" else None
-    if not (found and (found.pictures or found.tables)):
-        return "drawn"
+    """Return a text that changes when `load` would use other pictures or tables; empty for drawn faces."""
+    found = layout.find(folder())
+    if source == "drawn" or not (found.pictures or found.tables):
+        return ""
     digest = hashlib.blake2b(digest_size=16)
     for file in (*found.pictures, *found.tables.values()):
         digest.update(f"{file.name} {stamp(file)}\n".encode())

@@ -106,8 +106,8 @@ def unused_files() -> list[str]:
 
 
 def signature(source: str = "auto") -> str:
-    """Return a text that changes when other recordings would be used."""
-    return " ".join(f"{file.name} {stamp(file)}" for file in subject_files()) if source != "simulated" else ""
+    """Return a text that changes when other recordings would be used; empty for simulated ones."""
+    return "" if source == "simulated" else " ".join(f"{file.name} {stamp(file)}" for file in subject_files())
 
 
 def usable(problems: list[str]) -> Iterator[Recording]:

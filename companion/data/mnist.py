@@ -162,8 +162,11 @@ def missing_files() -> list[str]:
 
 
 def signature(source: str = "auto") -> str:
-    """Return a text that changes when `load` would use other digits, apart from what it can fetch."""
-    return "embedded" if source == "embedded" or missing_files() else "MNIST"
+    """Return a text that changes when `load` would use other digits; empty for the embedded ones.
+
+    The files are those of MNIST or none, so that their content is known. They count as missing until they are fetched.
+    """
+    return "" if source == "embedded" or missing_files() else "MNIST"
 
 
 def fetch() -> None:
