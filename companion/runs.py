@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -447,12 +448,17 @@ def _execute(source: Path, root: Path, told: dict[str, Any], failed: Path) -> No
     """Execute a notebook; its files go beside `told["result"]`."""
     import nbformat
     import papermill
+    from ipykernel.kernelspec import write_kernel_spec
     from nbclient.exceptions import DeadKernelError
 
     executed = Path(told["result"]).with_suffix(".ipynb")
+    # Else the "python3" of the user or of the system can be the kernel of another interpreter.
+    jupyter = executed.with_name("jupyter")
+    write_kernel_spec(str(jupyter / "kernels" / "python3"))
+    before = dict(os.environ)
     os.environ[_ENVIRONMENT] = json.dumps(told)
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # else the user's "python3" can be the kernel of another interpreter
-    if data := os.environ.get("VAEMI_DATA"):
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(jupyter), before.get("JUPYTER_PATH")]))
+    if data := before.get("VAEMI_DATA"):
         os.environ["VAEMI_DATA"] = str(Path(data).expanduser().absolute())  # the kernel has another working folder
     try:
         papermill.execute_notebook(
@@ -476,8 +482,14 @@ def _execute(source: Path, root: Path, told: dict[str, Any], failed: Path) -> No
             f"The notebook {source.stem} stopped because its Python process died, perhaps for lack of memory. Run it "
             "again: training resumes, and earlier results are unchanged."
         ) from None
+    except RuntimeError as error:
+        raise RunError(
+            f"The Python process of the notebook {source.stem} did not start ({error}): check that {sys.executable} -m "
+            "ipykernel_launcher starts one. Earlier results are unchanged."
+        ) from None
     finally:
-        del os.environ[_ENVIRONMENT]
+        os.environ.clear()
+        os.environ.update(before)
     if not executed.with_suffix(".json").exists():
         raise RunError(f"The notebook {source.stem} ended without a result: its last cell must call Run.finish.")
     notebook = _ready_for_the_book(nbformat.read(executed, as_version=4))

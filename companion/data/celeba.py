@@ -74,19 +74,37 @@ class Faces:
     provenance: Provenance
     remarks: tuple[str, ...]
 
-    def varying_attributes(self, least: float = 0.02) -> list[int]:
+    def varying_attributes(
+        self, least: float = 0.02, train: int | None = None, held_out: int | None = None, fewest: int = 0
+    ) -> list[int]:
         """Return the columns of the attributes that a classifier can learn and be tested on.
 
         Parameters
         ----------
         least : float
             Share of the training pictures that the rarer value must have; validation and test need both values.
+        train, held_out : int, optional
+            Number of pictures, the first ones, that are used of the training part and of the others. Default: all.
+        fewest : int
+            Number of attributes that are needed.
+
+        Raises
+        ------
+        DataError
+            If there are fewer.
         """
-        share = self.train.attributes.float().mean(0)
+        share = self.train.attributes[:train].float().mean(0)
         varies = torch.minimum(share, 1 - share) >= least
         for part in (self.validation, self.test):
-            varies &= part.attributes.any(0) & ~part.attributes.all(0)
-        return varies.nonzero()[:, 0].tolist()
+            varies &= part.attributes[:held_out].any(0) & ~part.attributes[:held_out].all(0)
+        columns = varies.nonzero()[:, 0].tolist()
+        if len(columns) < fewest:
+            raise DataError(
+                f"{len(columns)} of {len(self.attribute_names)} attributes vary among the pictures used, and {fewest} "
+                f"are needed: put {layout.ATTRIBUTES} with more of them beside the pictures, or use drawn faces "
+                "(data_source=drawn)."
+            )
+        return columns
 
 
 def load(

@@ -80,6 +80,26 @@ def test_what_a_run_leaves(project, monkeypatch):
     assert not tensors.exists()
 
 
+@pytest.mark.parametrize("interpreter", ["/usr/bin/env", "/no/such/python"])
+def test_another_kernel_called_python3_is_not_used(interpreter, project, tmp_path, monkeypatch):
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    argv = [interpreter, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    assert json.loads(runs.run("tiny").read_text())["values"]["python"] == sys.executable
+    assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
+
+
+def test_a_kernel_that_does_not_start_is_one_sentence(project, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(
+        runs.RunError, match=r"Python process of the notebook tiny did not start \(.*\): check that"
+    ) as told:
+        runs.run("tiny")
+    assert "\n" not in str(told.value)
+
+
 def test_a_failed_run_leaves_earlier_results(project):
     folder = project / "results" / "quick"
     folder.mkdir(parents=True)

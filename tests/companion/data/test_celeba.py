@@ -108,6 +108,11 @@ def test_pictures_labels_and_official_split(folder):
     assert faces.factor_names == ()
     assert faces.varying_attributes() == [0, 2]
     assert faces.varying_attributes(least=0.45) == [0]
+    # The first picture alone, or the first two of the test (4 and 9): both are male, one smiles.
+    assert faces.varying_attributes(train=1) == []
+    assert faces.varying_attributes(held_out=2) == [0]
+    with pytest.raises(DataError, match=r"2 of 3 attributes vary .* and 3 are needed: put list_attr_celeba\.txt"):
+        faces.varying_attributes(fewest=3)
     assert not faces.provenance.stand_in
     assert faces.provenance.source == "CelebA, a part of it: 30 of 202,599 pictures"
     assert faces.provenance.n == 30
@@ -227,6 +232,8 @@ def test_tables_may_be_missing(folder):
     assert all(name in words for name in TABLES)
     assert "split by position" in words
     assert faces.varying_attributes() == []
+    with pytest.raises(DataError, match="0 of 0 attributes vary"):
+        faces.varying_attributes(fewest=2)
 
 
 def test_a_part_of_the_split_that_would_be_empty(folder):
