@@ -131,7 +131,8 @@ ENCODE = "def encode(x):\n    return 0.5 * x, x * 0\n"
 
 
 def test_a_script_does_not_see_the_arguments_of_the_command(users_folder, capsys):
-    text = f"import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--epochs')\nparser.parse_args()\n{ENCODE}"
+    parsing = "parser = argparse.ArgumentParser()\nparser.add_argument('--epochs')\nparser.parse_args()\n"
+    text = f"import argparse\n{parsing}{ENCODE}"
     (users_folder / "parses.py").write_text(text)
     before = list(sys.argv)
     assert cli.main(["audit", "parses.py:encode", "x.npy"]) == 0
