@@ -26,7 +26,9 @@ CONFIDENCE = 0.95
 def place(target: Path) -> None:
     """Write the scripts and styles of the page, and their settings, to a folder."""
     shutil.copytree(ASSETS, target, dirs_exist_ok=True)
-    (target / "settings.js").write_text(f"window.vaemiDrop = {{ settings: {json.dumps(settings())} }};\n")
+    (target / "settings.js").write_text(
+        f"window.vaemiDrop = {{ settings: {json.dumps(settings())} }};\n", encoding="utf-8"
+    )
 
 
 def settings() -> dict[str, Any]:

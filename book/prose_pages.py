@@ -60,7 +60,7 @@ _SHORT = {"fixed bins, 100 on [-4, 4]": "fixed bins", "Monte-Carlo log-sum-exp":
 
 def estimators(generated: Path) -> dict[str, Any]:
     """Write the tables and the figure of the committed benchmarks of estimators."""
-    measured = json.loads((_BENCHMARKS / "estimators.json").read_text())
+    measured = json.loads((_BENCHMARKS / "estimators.json").read_text(encoding="utf-8"))
     later = measured.get("later_runs", [])
     rows = _rows_of_runs([measured, *later])
     as_given = rows[rows.scale == 1].sort_values(["m", "cpu_seconds"])
@@ -74,8 +74,8 @@ def estimators(generated: Path) -> dict[str, Any]:
         "peak memory (MB)": as_given.peak_megabytes.map("{:.0f}".format),
         "largest error (nats)": as_given.largest_error.map("{:.1g}".format),
     }
-    (generated / "benchmark-estimators.md").write_text(markdown_table(pd.DataFrame(columns)))
-    (generated / "benchmark-later.md").write_text("".join(_later_run(run, measured) for run in later))
+    (generated / "benchmark-estimators.md").write_text(markdown_table(pd.DataFrame(columns)), encoding="utf-8")
+    (generated / "benchmark-later.md").write_text("".join(_later_run(run, measured) for run in later), encoding="utf-8")
     seconds = as_given.set_index(["estimator", "m"]).cpu_seconds
     rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
     return {
@@ -127,7 +127,7 @@ def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> str:
 
 def _robustness(generated: Path) -> dict[str, Any]:
     """Write the tables of negative values, repetitions and bias; return the numbers that the page names."""
-    measured = json.loads((_BENCHMARKS / "robustness.json").read_text())
+    measured = json.loads((_BENCHMARKS / "robustness.json").read_text(encoding="utf-8"))
     rows = [row for row in measured["rows"] if not row["failed"]]
     shown = [
         {
@@ -138,7 +138,7 @@ def _robustness(generated: Path) -> dict[str, Any]:
         }
         for row in rows
     ]
-    (generated / "robustness-values.md").write_text(markdown_table(pd.DataFrame(shown)))
+    (generated / "robustness-values.md").write_text(markdown_table(pd.DataFrame(shown)), encoding="utf-8")
     tables: dict[str, list[dict[str, str]]] = {"levels": [], "dimensions": []}
     for row in rows:
         name = {"estimator": _SHORT.get(row["estimator"], row["estimator"])}
@@ -148,7 +148,7 @@ def _robustness(generated: Path) -> dict[str, Any]:
             tables["dimensions"].append(name | cells)
     for part, cells_of_rows in tables.items():
         text = markdown_table(pd.DataFrame(cells_of_rows).fillna("-"))
-        (generated / f"robustness-{part}.md").write_text(text)
+        (generated / f"robustness-{part}.md").write_text(text, encoding="utf-8")
     return {
         "samples": measured["samples"],
         "ceiling_nats": math.log(measured["samples"]),
@@ -208,7 +208,7 @@ def families(generated: Path) -> dict[str, Any]:
 
 def scale(generated: Path) -> dict[str, Any]:
     """Draw the committed benchmark of large data."""
-    measured = json.loads((_BENCHMARKS / "scale.json").read_text())
+    measured = json.loads((_BENCHMARKS / "scale.json").read_text(encoding="utf-8"))
     rows = pd.DataFrame(measured["rows"]).sort_values("samples")
     _save(figures.time_and_memory(rows, megabytes_of_a_sample=8e-6 * measured["factors"]), generated / "fig-scale.svg")
     in_files = rows[~rows.in_memory]
@@ -245,11 +245,11 @@ def many_runs(results: Path, generated: Path) -> dict[str, Any]:
     profile = paths[0].parent.parent.name
     for name, arguments in REFERENCE_SWEEPS.items():
         command = f".venv/bin/vaemi sweep {arguments} --name {name} --profile {results.name}"
-        (generated / f"{name}.md").write_text(f"```console\n$ {command}\n```\n")
+        (generated / f"{name}.md").write_text(f"```console\n$ {command}\n```\n", encoding="utf-8")
     seeds, path = map(pd.read_csv, paths)
     reference = results.parent / claims.REFERENCE / "sweeps" / f"{SEEDS}.csv"
     beside = pd.read_csv(reference) if profile != claims.REFERENCE and reference.exists() else None
-    (generated / "many-runs-seeds.md").write_text(_over_seeds(seeds, beside))
+    (generated / "many-runs-seeds.md").write_text(_over_seeds(seeds, beside), encoding="utf-8")
     both = pd.concat([seeds, path]).drop_duplicates(["beta", "seed"])
     _save(figures.beta_path(both, _PANELS), generated / "fig-many-runs-beta.svg")
     accuracies = seeds.filter(like=f"{_ACCURACY}[").rename(columns=lambda name: name.split("[")[1].rstrip("]"))

@@ -5,6 +5,7 @@ Modules are imported when a command runs: `vaemi --help` imports neither torch n
 
 import importlib
 import importlib.util
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0; 1 after an error that is explained on standard error; 2 after a malformed command; 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 lacks letters such as sigma
     try:
         app(arguments, prog_name="vaemi")
     except SystemExit as stop:

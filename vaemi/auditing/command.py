@@ -82,13 +82,21 @@ def load_encoder(target: str) -> Any:
             raise AuditError(f"There is no file {place}: give the path of the Python file with the encoder.")
         folder, module_name = Path(place).resolve().parent, Path(place).stem
         print(f"vaemi: running {place}, which may do anything you may do.", file=sys.stderr)
-    # As with `python FILE.py`, imports find the modules beside the file.
+    # As with `python FILE.py`, imports find the modules beside the file, and no arguments are for it.
     sys.path.insert(0, str(folder))
+    arguments, sys.argv = sys.argv, [place]
     try:
         module = importlib.import_module(module_name)
+    except SystemExit as stop:
+        raise AuditError(
+            f"{place} ended when it was run (exit status {stop.code or 0}): put what parses arguments or calls "
+            'sys.exit under `if __name__ == "__main__":`.'
+        ) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise AuditError(f"{place} cannot be run: {type(error).__name__}: {reason}") from error
+    finally:
+        sys.argv = arguments
     if not hasattr(module, name):
         names = [word for word, thing in vars(module).items() if not word.startswith("_") and callable(thing)]
         raise AuditError(f"{place} has no {name}: it has {', '.join(names[:10]) or 'nothing that can be called'}.")

@@ -127,6 +127,28 @@ def test_everything_is_written_as_json_and_csv(users_folder, capsys):
     assert frame["active_units_used"].tolist() == [True, True, False]
 
 
+ENCODE = "def encode(x):\n    return 0.5 * x, x * 0\n"
+
+
+def test_a_script_does_not_see_the_arguments_of_the_command(users_folder, capsys):
+    parsing = "parser = argparse.ArgumentParser()\nparser.add_argument('--epochs')\nparser.parse_args()\n"
+    text = f"import argparse\n{parsing}{ENCODE}"
+    (users_folder / "parses.py").write_text(text)
+    before = list(sys.argv)
+    assert cli.main(["audit", "parses.py:encode", "x.npy"]) == 0
+    (users_folder / "needs.py").write_text(text.replace("'--epochs'", "'data'"))
+    assert cli.main(["audit", "needs.py:encode", "x.npy"]) == 1
+    assert "needs.py ended when it was run (exit status 2): put what parses arguments" in capsys.readouterr().err
+    assert sys.argv == before
+
+
+def test_a_script_that_ends_itself_is_no_audit(users_folder, capsys):
+    (users_folder / "ends.py").write_text(f"import sys\n{ENCODE}sys.exit()\n")
+    assert cli.main(["audit", "ends.py:encode", "x.npy", "--html", "r.html"]) == 1
+    assert "ends.py ended when it was run (exit status 0)" in capsys.readouterr().err
+    assert not (users_folder / "r.html").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_dask_scheduler_is_named_by_its_address(users_folder, capsys):
