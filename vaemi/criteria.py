@@ -368,6 +368,8 @@ class CriteriaSketch:
             raise ValueError(f"thresholds has {', '.join(sorted(unknown))}: choose among {', '.join(CRITERIA)}.")
         mean, log_variance, number = self.kept.rows()
         information, divergence = self.information.compute_with_divergences(mean, log_variance)
+        # Each input is part of the aggregated posterior, also one that the sketch left out.
+        divergence = divergence.clamp_max(math.log(self.n_samples))
         if clusters is not None:
             labels = checked_clusters(clusters, divergence)
             information.stderr = standard_error(divergence, clusters=labels)

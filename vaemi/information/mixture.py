@@ -29,7 +29,7 @@ _ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 # Weight of the heavy-tailed reference in the density without a sample, in units of a sample.
 _DEFENCE = 0.1
 # Blocks that are worked on at a time: of whole factors and within, for the sake of memory, and for that of speed.
-_BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 15, 1 << 12, 1 << 6
+_BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 13, 1 << 12, 1 << 6
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from .spreading import Blocks, Samples, joined, spread_in_groups
 _FORMAT = "vaemi.InformationSketch/2"
 # Bytes of samples that wait: before they are first spread, and at most.
 _LEAST_WAITING, _MOST_WAITING = 1 << 20, 1 << 27
+_FIELDS = ("nats", "stderr", "marginal_std", "leave_one_out")
 
 
 class InformationSketch:
@@ -185,7 +186,7 @@ class InformationSketch:
             If there were fewer than two samples.
         """
         self._refuse_too_few()
-        return self._information([part for _, part in self._evaluations()])
+        return self._information([_fields(part) for _, part in self._evaluations()])
 
     def compute_with_divergences(self, mean: Any, log_variance: Any) -> tuple[FactorInformation, Tensor]:
         """Return `compute()`, and `divergences` of posteriors that are among the samples, from one evaluation.
@@ -203,8 +204,10 @@ class InformationSketch:
         self._refuse_too_few()
         mean, log_variance = self._checked(mean, log_variance)
         parts, found = [], []
-        for first, part in self._evaluations():
-            parts.append(part)
+        # What was left out may lie where no block is.
+        asked = None if self.n_kept == self.n_samples else Samples.nothing_at(mean, log_variance)
+        for first, part in self._evaluations(asked):
+            parts.append(_fields(part))
             found.append(part.divergence_of(first, mean, log_variance, self._lattice))
         return self._information(parts), torch.cat(found, 1)
 
@@ -231,11 +234,10 @@ class InformationSketch:
         mean, log_variance = self._checked(mean, log_variance)
         if not self.n_samples:
             raise ValueError("The sketch holds no samples: call update first.")
-        nothing = Samples.of(mean, log_variance, mean.new_zeros(len(mean)).double())
-        parts = [
-            part.divergence_of(first, mean, log_variance, self._lattice) for first, part in self._evaluations(nothing)
-        ]
-        return torch.cat(parts, 1)
+        evaluations = self._evaluations(Samples.nothing_at(mean, log_variance))
+        return torch.cat(
+            [part.divergence_of(first, mean, log_variance, self._lattice) for first, part in evaluations], 1
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to a safetensors file, atomically."""
@@ -281,9 +283,8 @@ class InformationSketch:
         if self.n_samples < 2:
             raise ValueError(f"The sketch holds {self.n_samples} sample(s): call update with two or more.")
 
-    def _information(self, parts: list[Evaluation]) -> FactorInformation:
-        names = ("nats", "stderr", "marginal_std", "leave_one_out")
-        found = {name: torch.cat([getattr(part, name) for part in parts]).cpu() for name in names}
+    def _information(self, parts: list[tuple[Tensor, ...]]) -> FactorInformation:
+        found = dict(zip(_FIELDS, (torch.cat(part).cpu() for part in zip(*parts, strict=True)), strict=True))
         return FactorInformation(**found, n_samples=self.n_kept, method="mixture")
 
     def _evaluations(self, asked: Samples | None = None) -> Iterator[tuple[int, Evaluation]]:
@@ -367,6 +368,11 @@ class InformationSketch:
         if not self.n_kept:
             return None
         return self.blocks.keys.device if len(self.blocks.keys) else self._parts[0].mean.device
+
+
+def _fields(evaluation: Evaluation) -> tuple[Tensor, ...]:
+    """Return what is kept of an evaluation, whose divergences are as large as the blocks."""
+    return tuple(getattr(evaluation, name) for name in _FIELDS)
 
 
 @contextmanager

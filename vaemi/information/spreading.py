@@ -26,7 +26,7 @@ from .lattice import Lattice, Places, chebyshev_values, lagrange_weights, pack, 
 # Components per torch operation: their intermediate results stay in a CPU's cache, or in a GPU's memory.
 _AT_A_TIME = {"cpu": 1 << 13, "cuda": 1 << 18}
 # Components spread at a time. Each makes a block at most, of 2.5 to 12 kB, so this bounds memory.
-_COMPONENTS = {"cpu": 1 << 15, "cuda": 1 << 19}
+_COMPONENTS = {"cpu": 1 << 13, "cuda": 1 << 19}
 # Samples transposed at a time, which stay in a CPU's cache.
 _TRANSPOSED = 1 << 12
 
@@ -43,6 +43,11 @@ class Samples(NamedTuple):
         """Return samples of weight one, if none is given."""
         ones = torch.ones(len(mean), dtype=torch.float64, device=mean.device)
         return cls(mean, log_variance, ones if weight is None else weight)
+
+    @classmethod
+    def nothing_at(cls, mean: Tensor, log_variance: Tensor) -> Samples:
+        """Return samples of weight zero, which make blocks."""
+        return cls(mean, log_variance, torch.zeros(len(mean), dtype=torch.float64, device=mean.device))
 
     @property
     def nbytes(self) -> int:
@@ -134,7 +139,7 @@ def spread_in_groups(
 
 def factor_groups(sizes: list[int], device: torch.device) -> Iterator[tuple[int, int]]:
     """Yield first and last factor of groups that are spread at a time; `sizes` counts the components of each factor."""
-    most, threads = _COMPONENTS.get(device.type, 1 << 15), torch.get_num_threads()
+    most, threads = _COMPONENTS.get(device.type, 1 << 13), torch.get_num_threads()
     first = 0
     while first < len(sizes):
         last, total = first + 1, sizes[first]
