@@ -246,5 +246,5 @@ def _removals(
 
 
 def _single(of_point: Tensor) -> Tensor:
-    """Return (B, points) in single precision, to be combined with every component of a block."""
-    return of_point.clamp_max(1e30).float()[:, None]
+    """Return (B, points) in single precision, in its range, to be combined with every component of a block."""
+    return of_point.clamp(1e-37, 1e30).float()[:, None]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .checks import checked_choice, checked_posterior, checked_weight
 from .distributed import gathered
-from .lattice import LATTICES, MOST_FACTORS, Lattice
+from .lattice import LATTICES, MOST_FACTORS, Lattice, unpack
 from .mixture import Evaluation, evaluate_in_parts
 from .result import FactorInformation
 from .spreading import Blocks, Samples, joined, spread_in_groups
@@ -60,7 +60,7 @@ class InformationSketch:
     Raises
     ------
     ValueError
-        If there are no factors or more than two million, or the precision is unknown.
+        If there are no factors or more than a million, or the precision is unknown.
 
     Examples
     --------
@@ -265,12 +265,21 @@ class InformationSketch:
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
-                if about.get("format") != _FORMAT:
-                    raise ValueError(f"{path} is not a saved InformationSketch of this version.")
-                sketch = cls(int(about["n_factors"]), about["precision"])
-                sketch.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except safetensors.SafetensorError as error:
             raise ValueError(f"{path} is not a safetensors file, or damaged: {error}.") from None
+        if about.get("format") != _FORMAT:
+            raise ValueError(f"{path} is not a saved InformationSketch of this version.")
+        try:
+            sketch = cls(int(about["n_factors"]), about["precision"])
+            sketch.load_state_dict(state)
+            factors, _, _ = unpack(sketch.blocks.keys)
+            whole = {sketch.n_factors, *factors.unique_consecutive().tolist()} == {*range(sketch.n_factors + 1)}
+            fits = sketch.waiting.mean.shape[1:] == (sketch.n_factors,) and (whole or not len(factors))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: {error}.") from None
+        if not fits:
+            raise ValueError(f"{path} is damaged: its samples do not have {sketch.n_factors} factors.")
         return sketch
 
     def __repr__(self) -> str:

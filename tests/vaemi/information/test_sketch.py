@@ -188,6 +188,23 @@ def test_a_truncated_file_is_refused(tmp_path):
         InformationSketch.load(path)
 
 
+@pytest.mark.parametrize("count", [3, 30_000])
+@pytest.mark.parametrize(("name", "value"), [("n_factors", "2"), ("n_factors", "x"), ("precision", "best")])
+def test_a_file_whose_parts_do_not_fit_is_refused(tmp_path, count, name, value):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "shard.safetensors"
+    sketch = InformationSketch(3)
+    sketch.update(*samples(count))
+    sketch.save(path)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    save_file(load_file(path), path, {**about, name: value})
+    with pytest.raises(ValueError, match=r"shard\.safetensors is damaged: "):
+        InformationSketch.load(path)
+
+
 def test_a_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
     sketch = InformationSketch(3)
     sketch.update(*samples())
