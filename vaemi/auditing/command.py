@@ -164,4 +164,5 @@ def _inputs(path: Path) -> Tensor:
         if len(arrays) != 1 and name not in _INPUT_NAMES:
             raise AuditError(f"{path} holds {', '.join(arrays)}: name the inputs {' or '.join(_INPUT_NAMES)}.")
         arrays = arrays[name]
-    return torch.as_tensor(arrays)
+    with _readable(path):
+        return torch.as_tensor(arrays)

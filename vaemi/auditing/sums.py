@@ -98,7 +98,14 @@ class Sums:
             criteria = criteria.with_effect(effects.share)
         remarks = [
             *remarks,
-            *filter(None, [self._remark_on_scale(), _remark_on_sample_size(criteria.information, threshold)]),
+            *filter(
+                None,
+                [
+                    self._remark_on_scale(),
+                    self._remark_on_left_out_inputs(),
+                    _remark_on_sample_size(criteria.information, threshold),
+                ],
+            ),
         ]
         posteriors: tuple[Tensor, Tensor] | None = self.criteria.kept.rows()[:2]
         if self.correlated:  # what factors share in pairs rests on posteriors with independent factors
@@ -164,6 +171,16 @@ class Sums:
                 "otherwise than in training, or training was too short."
             )
         return ""
+
+    def _remark_on_left_out_inputs(self) -> str:
+        sketch = self.criteria.information
+        if sketch.n_kept == sketch.n_samples:
+            return ""
+        return (
+            f"The information rests on {sketch.n_kept:,} of the {sketch.n_samples:,} inputs, an even sample: the "
+            f"posteriors of all would take more than {sketch.max_bytes / 2**30:.2g} GiB, as they are far narrower than "
+            "the distances between them."
+        )
 
 
 def _flat_in_double(values: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ from torch.distributions import Independent, Laplace, Normal
 
 import vaemi
 from vaemi import AuditError
-from vaemi.auditing.answers import SCALES
+from vaemi.auditing.answers import SCALES, Answer
+from vaemi.auditing.sums import Sums
+from vaemi.criteria import CriteriaSketch
 
 N, H = 4000, 6
 # Variances of the posteriors of the three factors that are used; the means have what is left to 1.
@@ -415,3 +417,20 @@ def test_factors_that_repeat_each_other_are_found(x):
 def test_a_decoder_that_cannot_be_used_is_refused_in_a_sentence(x, settings, words):
     with pytest.raises(vaemi.AuditError, match=re.escape(words)):
         audit(encode, x, **settings)
+
+
+def test_posteriors_too_narrow_for_memory_are_measured_on_an_even_sample():
+    sums = Sums((4,), "log_variance", named=True)
+    sums.criteria = CriteriaSketch(4, max_kept_bytes=2**16)
+    sums.criteria.information = vaemi.InformationSketch(4, max_bytes=2**17)
+    order = torch.arange(3000.0)[:, None].expand(-1, 4)
+    for part in order.split(100):
+        sums.update(Answer(part, torch.full_like(part, -18.0), "log_variance"), "Batch 1")
+    found = sums.audit([], 0.1, 30, 0.0, "far apart")
+    kept = found.information.n_samples
+    assert 700 < kept < 2000
+    assert f"rests on {kept:,} of the 3,000 inputs" in found.remarks[1]
+    torch.testing.assert_close(found.information.nats, torch.full((4,), math.log(kept)).double(), atol=0.01, rtol=0)
+    # An input alone in its place carries the logarithm of their number, whether it was kept or not.
+    assert torch.all(found.criteria.largest_divergence <= math.log(3000))
+    assert torch.all(found.criteria.largest_divergence > math.log(700))

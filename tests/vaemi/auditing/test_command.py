@@ -172,6 +172,7 @@ def test_a_dask_scheduler_is_named_by_its_address(users_folder, capsys):
         (["my_vae.py:encode", "my_vae.py"], "my_vae.py cannot be read as inputs: use .npy"),
         (["my_vae.py:encode", "empty"], "empty holds or matches no .npy"),
         (["my_vae.py:encode", "damaged.npz"], "damaged.npz cannot be read"),
+        (["my_vae.py:encode", "list.pt"], "list.pt cannot be read as arrays of numbers"),
         (["my_vae.py:encode", "two.npz"], "two.npz holds a, b: name the inputs x or data"),
         (["my_vae.py:encode", "x.npy", "--device", "nowhere"], "The audit of my_vae.py:encode failed"),
         (["my_vae.py:encode", "x.npy", "--decode", "my_vae.py:decoder"], "my_vae.py has no decoder"),
@@ -189,6 +190,7 @@ def test_a_users_mistake_is_one_sentence(users_folder, arguments, words, capsys)
     (users_folder / "empty").mkdir()
     (users_folder / "damaged.npz").write_bytes(b"PK\x03\x04 nonsense")
     np.savez("two.npz", a=np.zeros((4, 5)), b=np.zeros((4, 5)))
+    torch.save([torch.zeros(2, 3)], "list.pt")
     assert cli.main(["audit", *arguments]) == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vaemi: ")]
     assert words in error[-1]
