@@ -3,5 +3,6 @@
 from vaemi.auditing.encoder import audit
 from vaemi.auditing.files import audit_files
 from vaemi.auditing.result import Audit
+from vaemi.auditing.single_cell import annotate
 
-__all__ = ["Audit", "audit", "audit_files"]
+__all__ = ["Audit", "annotate", "audit", "audit_files"]
