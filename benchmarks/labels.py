@@ -98,7 +98,8 @@ def ours(mean: torch.Tensor, log_variance: torch.Tensor, label: torch.Tensor) ->
 
 def pair(mean: torch.Tensor, log_variance: torch.Tensor, label: torch.Tensor, seed: int) -> tuple[np.ndarray, ...]:
     noise = np.random.default_rng(1000 + seed).standard_normal(len(mean))
-    return (mean + (0.5 * log_variance).exp() * noise[:, None])[:, 0].numpy(), label[:, 0].numpy()
+    z = mean[:, 0].numpy() + np.exp(0.5 * log_variance[:, 0].numpy()) * noise
+    return z, label[:, 0].numpy()
 
 
 def measure(case: Case, m: int, data_sets: int, peers: int, gmm: int) -> dict[str, Any]:

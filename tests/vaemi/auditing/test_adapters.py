@@ -169,7 +169,7 @@ def test_other_models_of_cells(name, tmp_path, monkeypatch):
         found = vaemi.audit(model, data, progress=False)
         mean, variance = model.get_latent_representation(data, return_dist=True)
     expected = vaemi.factor_information(mean, np.log(variance))
-    assert expected.total > 0.1
+    assert expected.total > 0.01  # a thousand times the tolerance below
     torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-5, rtol=0)
     assert found.source == name
     assert found.effects.of_all > 0
