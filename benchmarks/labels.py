@@ -34,8 +34,8 @@ from scipy.stats import norm
 from vaemi.influence import LabelInformation, discretized, label_information
 
 M = 1000
-DATA_SETS = 40
-PEER_DATA_SETS = 10
+DATA_SETS = 12
+PEER_DATA_SETS = 3
 GMM_DATA_SETS = 2
 
 
