@@ -70,6 +70,7 @@ rule site:
         "results/paper/sweeps/mnist-start.csv",
         claims=MARKS + "/claims.txt",
         benchmark="benchmarks/estimators.json",
+        benchmark_of_labels="benchmarks/labels.json",
         benchmark_of_robustness="benchmarks/robustness.json",
         benchmark_of_scale="benchmarks/scale.json",
         changelog="CHANGELOG.md",

@@ -87,6 +87,7 @@ def estimators(generated: Path) -> dict[str, Any]:
         "times_faster_than_log_sum_exp": float(seconds["log-sum-exp", 50_000] / seconds["vaemi", 50_000]),
         "fixed_bins_error_when_rescaled": float(rescaled["fixed bins"]),
         "robustness": _robustness(generated),
+        "labels": _labels(generated),
     }
 
 
@@ -123,6 +124,26 @@ def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> str:
         f"as well. In that run vaemi needed {times:.1f} times the CPU seconds that the table shows for 10,000 samples. "
         "So compare the column *times vaemi*, which is a ratio within a run.\n\n"
     )
+
+
+def _labels(generated: Path) -> dict[str, Any]:
+    """Write the table of information about numbers; return the numbers that the page names."""
+    measured = json.loads((_BENCHMARKS / "labels.json").read_text(encoding="utf-8"))
+    peers = [peer for peer in ("ten classes", "scikit-learn", "GMM-MI") if peer in measured["rows"][0]]
+    shown = [
+        {
+            "case": row["case"],
+            "truth (nats)": f"{row['truth']:.3f}",
+            "vaemi": f"{row['vaemi']['mean']:.3f}",
+            "its standard error": f"{row['stderr']:.3f}",
+            "root mean square error": f"{row['vaemi']['error']:.3f}",
+            "intervals that hold the truth": f"{row['covered']} of {row['data_sets']}",
+            **{peer: f"{row[peer]['mean']:.3f}" for peer in peers},
+        }
+        for row in measured["rows"]
+    ]
+    (generated / "labels.md").write_text(markdown_table(pd.DataFrame(shown)), encoding="utf-8")
+    return {"samples": measured["samples"]}
 
 
 def _robustness(generated: Path) -> dict[str, Any]:

@@ -21,10 +21,10 @@ TO_LOG_VARIANCE: dict[str, Callable[[Tensor], Tensor]] = {
 }
 SCALES = tuple(TO_LOG_VARIANCE)
 
-_MEAN_NAMES = ("mean", "mu", "loc", "embedding", "z_mean", "qz_m")
+_MEAN_NAMES = ("mean", "mu", "loc", "embedding", "z_mean", "qz_m", "qzm")
 _SECOND_NAMES = {
     "log_variance": ("log_variance", "logvar", "log_var", "log_covariance", "z_log_var"),
-    "variance": ("variance", "var", "qz_v"),
+    "variance": ("variance", "var", "qz_v", "qzv"),
     "std": ("std", "scale", "sigma", "stddev"),
     "log_std": ("log_std", "log_scale", "log_sigma"),
 }

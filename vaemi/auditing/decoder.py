@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaemi.auditing.answers import Answer
+from vaemi.auditing.single_cell import is_from, scvi_decoder
 from vaemi.errors import AuditError
 from vaemi.influence.effects import DecoderEffects, OutputChanges, draws
 from vaemi.models import VAE
@@ -86,17 +87,5 @@ def find_decoder(given: Any, decode: Any, n_inputs: int) -> Decoder | None:
     if is_from("pythae.models", given):
         return Decoder(given.decoder, n_inputs, found=True)
     if is_from("scvi.model", given):
-        return Decoder(partial(_scvi_decoder, given.module), n_inputs, found=True, of_inputs=True)
+        return Decoder(partial(scvi_decoder, given.module), n_inputs, found=True, of_inputs=True)
     return None
-
-
-def _scvi_decoder(module: Any, inputs: Any) -> Callable[[Tensor], Any]:
-    """Return the decoder for a batch of scvi-tools, whose library sizes and covariates stay as they are."""
-    inferred = module.inference(**module._get_inference_input(inputs))
-    generative_input = module._get_generative_input(inputs, inferred)
-    return lambda z: module.generative(**{**generative_input, "z": z})["px"]
-
-
-def is_from(package: str, thing: Any) -> bool:
-    """Recognize a model by the module of its class, so that no library is imported here."""
-    return any(f"{base.__module__}.".startswith(f"{package}.") for base in type(thing).__mro__)

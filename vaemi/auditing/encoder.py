@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from vaemi._progress import progress_bar
 from vaemi.auditing.answers import SCALES, Answer, check_answer, read_answer
-from vaemi.auditing.decoder import find_decoder, is_from
+from vaemi.auditing.decoder import find_decoder
 from vaemi.auditing.families import check_decoded, refuse_other_codes, returns_decoded
 from vaemi.auditing.posteriors import read_other_posterior
 from vaemi.auditing.result import Audit
+from vaemi.auditing.single_cell import is_from, scvi_batches, scvi_encoder
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError
 from vaemi.models import VAE, as_float
@@ -49,7 +50,7 @@ def audit(
     ----------
     encode : callable or model
         A function of a batch, a torch module or Lightning module with `encode` (or `model.encode`), an encoder network,
-        a model of pythae, diffusers' `AutoencoderKL`, or a model of scvi-tools such as `SCVI`. It returns a pair
+        a model of pythae, diffusers' `AutoencoderKL`, or a model of scvi-tools or DRVI. It returns a pair
         (mean, second), see `scale`; a `torch.distributions.Normal`, or an `Independent` of one; a `MultivariateNormal`
         or `LowRankMultivariateNormal`, read by its marginals; or a dictionary or object in which the parts have one of
         the usual names (mean, mu, loc, embedding; log_variance, logvar, log_covariance, std, scale, variance; qz or
@@ -57,7 +58,8 @@ def audit(
         (B, channels, ...) for spatial latents. A module is put into eval mode and back afterwards; modules that a
         function calls are left as they are.
     batches : iterable, DataLoader, Dataset, tensor or array
-        Inputs in batches; a tensor, an array or a Dataset is cut into batches. For scvi-tools also an AnnData.
+        Inputs in batches; a tensor, an array or a Dataset is cut into batches. For scvi-tools also an AnnData or
+        a MuData.
     scale : {"log_variance", "variance", "std", "log_std"}, optional
         What the second of a pair is; ``"log_variance"`` if left out. Answers with names need none; if given, it
         overrides the names.
@@ -251,8 +253,7 @@ def _function_and_module(given: Any) -> tuple[Callable[[Any], Any], nn.Module]:
         # pythae's datasets make batches {"data": inputs, "labels": ...}.
         return lambda batch: given.encoder(batch["data"] if isinstance(batch, Mapping) else batch), given
     if is_from("scvi.model", given):
-        module = given.module
-        return lambda batch: module.inference(**module._get_inference_input(batch)), module
+        return scvi_encoder(given), given.module
     owners = [given, getattr(given, "model", None), getattr(given, "__self__", None)]
     module = next((owner for owner in owners if isinstance(owner, nn.Module)), nn.Module())
     for owner in owners[:2]:
@@ -266,8 +267,8 @@ def _function_and_module(given: Any) -> tuple[Callable[[Any], Any], nn.Module]:
 
 
 def _batches(given: Any, batches: Any, batch_size: int) -> Iterable[Any]:
-    if is_from("scvi.model", given) and is_from("anndata", batches):
-        return given._make_data_loader(adata=given._validate_anndata(batches), batch_size=batch_size)
+    if is_from("scvi.model", given) and (is_from("anndata", batches) or is_from("mudata", batches)):
+        return scvi_batches(given, batches, batch_size)
     if isinstance(batches, Tensor | np.ndarray):
         return torch.as_tensor(batches).split(batch_size)
     if isinstance(batches, torch.utils.data.Dataset) and hasattr(batches, "__getitem__"):

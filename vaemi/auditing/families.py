@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaemi.auditing.decoder import is_from
+from vaemi.auditing.single_cell import is_from
 from vaemi.errors import AuditError
 
 _PASS_DRAWS = "pass them to vaemi.information.draws_information"
