@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaemi.auditing.answers import Answer
 from vaemi.errors import AuditError
 from vaemi.influence.effects import DecoderEffects, OutputChanges, draws
+from vaemi.information.answers import Answer
 from vaemi.models import VAE
 
 
@@ -29,13 +29,23 @@ class Decoder:
     of_inputs : bool
         True if `decode` takes inputs and returns the function that decodes their codes: the decoders of scvi-tools need
         more of an input than its code. Batches of inputs are then decoded as a whole.
+    channel_axis : int
+        Axis of the codes that counts the channels.
     """
 
-    def __init__(self, decode: Callable[[Any], Any], n_inputs: int, found: bool, of_inputs: bool = False) -> None:
+    def __init__(
+        self,
+        decode: Callable[[Any], Any],
+        n_inputs: int,
+        found: bool,
+        of_inputs: bool = False,
+        channel_axis: int = 1,
+    ) -> None:
         self.decode = decode
         self.n_inputs = n_inputs
         self.found = found
         self.of_inputs = of_inputs
+        self.channel_axis = channel_axis
         self.collected: list[tuple[Any, Tensor, Tensor]] = []
 
     def collect(self, inputs: Any, answer: Answer) -> None:
@@ -56,7 +66,8 @@ class Decoder:
         ticks = changes.ticks(len(sizes), progress)
         for batch, z, others in zip(inputs, *codes, strict=True):
             try:
-                changes.add(self.decode(batch) if self.of_inputs else self.decode, z, others, ticks)
+                decode = self.decode(batch) if self.of_inputs else self.decode
+                changes.add(lambda z, decode=decode: decode(z.movedim(1, self.channel_axis)), z, others, ticks)
             except Exception as error:
                 advice = "pass decode=False to leave it out" if self.found else "look at the function passed as decode"
                 raise AuditError(
@@ -66,14 +77,14 @@ class Decoder:
         return changes.effects()
 
 
-def find_decoder(given: Any, decode: Any, n_inputs: int) -> Decoder | None:
+def find_decoder(given: Any, decode: Any, n_inputs: int, channel_axis: int = 1) -> Decoder | None:
     """Return the decoder that was given, or that of a model of a known library; None if there is none."""
     if decode is False:
         return None
     if decode is not None:
         if not callable(decode):
             raise AuditError(f"decode is a {type(decode).__name__}: pass a function of codes, or False for none.")
-        return Decoder(decode, n_inputs, found=False)
+        return Decoder(decode, n_inputs, found=False, channel_axis=channel_axis)
     owners: tuple[Any, ...] = (given, getattr(given, "model", None), getattr(given, "__self__", None))
     for owner in owners:
         if isinstance(owner, VAE) or is_from("diffusers", owner):

@@ -13,7 +13,7 @@ from torch.distributions import Independent, Laplace, Normal
 
 import vaemi
 from vaemi import AuditError
-from vaemi.auditing.answers import SCALES
+from vaemi.information.answers import SCALES
 
 N, H = 4000, 6
 # Variances of the posteriors of the three factors that are used; the means have what is left to 1.

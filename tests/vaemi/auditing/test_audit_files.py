@@ -159,7 +159,7 @@ def test_a_malformed_file_is_named_before_anything_is_counted(shards, arrays, wo
     ("given", "settings", "words"),
     [
         (["no.safetensors"], {}, r"There is no no\.safetensors"),
-        (["x.txt"], {}, r"x\.txt cannot be read as posteriors: use .npy or .safetensors files"),
+        (["x.txt"], {}, r"x\.txt cannot be read as posteriors: use .npy, .npz, .safetensors files"),
         (["shards/3.safetensors"], {}, "fewer than two inputs"),
         (["shards/0.safetensors"], {"scale": "std"}, "names its second array log_variance, and scale says std"),
         (["shards/0.safetensors"], {"state": "shards/1.safetensors"}, r"1\.safetensors is not the state of an audit"),
