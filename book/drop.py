@@ -16,8 +16,7 @@ from typing import Any
 from templates import ROOT
 
 from vaemi import criteria
-from vaemi.information import answers
-from vaemi.information import checks, lattice, mixture
+from vaemi.information import answers, checks, lattice, mixture
 
 ASSETS = ROOT / "book" / "_drop"
 CONFIDENCE = 0.95

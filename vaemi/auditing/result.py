@@ -164,11 +164,11 @@ class Audit:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on what is undecided, and on factors on which the criteria differ.
+        """Sentences on factors on which the criteria differ, and on what is undecided.
 
-        These are decisive for few inputs, informative but unused, or used but uninformative.
+        The factors are decisive for few inputs, informative but unused, or used but uninformative.
         """
-        return [*self.undecided, *self._notes_on_rare_factors(), *self._notes_on_decoder()]
+        return [*self._notes_on_rare_factors(), *self._notes_on_decoder(), *self.undecided]
 
     def _notes_on_rare_factors(self) -> list[str]:
         rare = self.criteria.decisive_for_few.tolist()

@@ -149,7 +149,8 @@ class Sums:
             ), ""
         read = f"The second output was read as {self.scale}"
         least, most = float(self.least[1].min()), float(self.most[1].max())
-        if self.scale.startswith("log_") and least >= 0 and most > 0.5:
+        # Collapsed posteriors have logarithms near 0 on either side.
+        if self.scale.startswith("log_") and least >= 0 and most > (0 if used.any() else 0.5):
             likely = {True: ["std"], False: ["variance"], None: ["variance", "std"]}[self._is_root("variance", used)]
             return (
                 f"{read} and is never negative (from {least:.3g} to {most:.3g}), so no posterior would be narrower "
@@ -229,12 +230,11 @@ class Sums:
         return bool(slope > 0.5)
 
     def _remark_on_sample_size(self, information: FactorInformation, threshold: float) -> str:
-        """Return a warning if some information is known to a tenth only, or not whether it is above the threshold."""
+        """Return a warning if the bracket of some information is wider than its error and than a tenth of it."""
         nats, highest = information.nats, information.leave_one_out
         assert highest is not None
         gap = highest - nats
-        decides = (nats <= threshold) & (highest > threshold) & (gap > 0.01)
-        unsettled = (gap > information.stderr) & (highest > threshold) & (decides | (gap > 0.1 * highest))
+        unsettled = (gap > information.stderr) & (gap > 0.1 * highest) & (highest > threshold)
         if not unsettled.any():
             return ""
         worst = int((gap * unsettled).argmax())
