@@ -73,6 +73,7 @@ rule site:
         benchmark_of_labels="benchmarks/labels.json",
         benchmark_of_robustness="benchmarks/robustness.json",
         benchmark_of_scale="benchmarks/scale.json",
+        benchmark_of_remarks="benchmarks/remarks.json",
         changelog="CHANGELOG.md",
         config="_config.yml",
         contents="_toc.yml",

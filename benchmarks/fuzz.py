@@ -43,9 +43,9 @@ from companion.data import celeba, deap, mnist
 from companion.data._celeba_layout import read_tables
 from companion.errors import CompanionError
 from vaemi import _checkpoints
-from vaemi.auditing.answers import SCALES
 from vaemi.cli import main as command
 from vaemi.errors import VaemiError
+from vaemi.information.answers import SCALES
 
 _SECONDS = 20
 _LONGEST_MESSAGE = 700

@@ -113,6 +113,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "limits": prose_pages.limits(numbers["mnist"], generated),
         "scale": prose_pages.scale(generated),
         "families": prose_pages.families(generated),
+        "remarks": prose_pages.remarks(generated),
     }
     criteria_guide.write(numbers, generated)
     sweeps = results / claims.REFERENCE / "sweeps"

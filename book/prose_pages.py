@@ -240,6 +240,37 @@ def scale(generated: Path) -> dict[str, Any]:
     }
 
 
+def remarks(generated: Path) -> dict[str, Any]:
+    """Write the table of wrong and missing remarks on the scale; return the numbers that the page names."""
+    measured = json.loads((_BENCHMARKS / "remarks.json").read_text())
+    misread = ("log_std", "variance", "std")
+
+    def misses(of: Mapping[str, Any], kind: str) -> int:
+        return sum(of[name][kind] for name in misread)
+
+    rows = [
+        {
+            "epochs": epochs,
+            "trainings": of["trainings"],
+            "false alarms": of["false_alarms"],
+            "misreadings": misses(of, "matter"),
+            "remarked": misses(of, "remarked"),
+            "cannot tell": misses(of, "undecided"),
+            "no word": misses(of, "silent"),
+        }
+        for epochs, of in (*measured["by_epochs"].items(), ("all", measured["all"]))
+    ]
+    (generated / "remarks.md").write_text(markdown_table(pd.DataFrame(rows)))
+    every = measured["all"]
+    return {
+        "trainings": every["trainings"],
+        "matters": measured["matters"],
+        "false_alarms": every["false_alarms"],
+        "false_alarms_with_kl": every["false_alarms_with_kl"],
+        **{kind: misses(every, kind) for kind in ("matter", "silent", "silent_with_kl")},
+    }
+
+
 # --- many runs of MNIST -----------------------------------------------------------------------------------------------
 
 _ACCURACY = "accuracy_percent_by_ratio_kept"

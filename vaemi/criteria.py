@@ -36,6 +36,7 @@ from torch import Tensor
 from vaemi.errors import import_extra
 from vaemi.information import FactorInformation, InformationSketch, standard_error
 from vaemi.information.checks import checked_clusters, checked_posterior
+from vaemi.information.sketch import MAX_BYTES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -293,6 +294,8 @@ class CriteriaSketch:
         Number of latent factors, H.
     max_kept_bytes : int
         Largest size of the posteriors that are kept.
+    max_bytes : int
+        Largest size of the sums; see `InformationSketch`.
 
     Attributes
     ----------
@@ -301,8 +304,8 @@ class CriteriaSketch:
     kept : KeptPosteriors
     """
 
-    def __init__(self, n_factors: int, max_kept_bytes: int = _KEPT_BYTES) -> None:
-        self.information = InformationSketch(n_factors)
+    def __init__(self, n_factors: int, max_kept_bytes: int = _KEPT_BYTES, max_bytes: int = MAX_BYTES) -> None:
+        self.information = InformationSketch(n_factors, max_bytes=max_bytes)
         self.moments = Moments.none(n_factors)
         self.kept = KeptPosteriors(n_factors, max_kept_bytes)
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from vaemi._progress import progress_bar
-from vaemi.auditing.encoder import _batches, _Encoder, _in_eval_mode
+from vaemi.auditing.encoder import _batches, _Encoder, _in_eval_mode, unwrapped
 from vaemi.auditing.families import has_codebook, n_codebook_entries, quantized
-from vaemi.auditing.posteriors import DISCRETE, class_probabilities
+from vaemi.auditing.posteriors import class_probabilities
 from vaemi.errors import AuditError, import_extra
 from vaemi.information import (
     CodebookUsage,
@@ -23,6 +23,7 @@ from vaemi.information import (
     discrete_information,
     factor_information,
 )
+from vaemi.information.answers import DISCRETE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +143,7 @@ def audit_codes(
     (0.799, ['4 classes'])
     """
     started = time.monotonic()
+    encode = unwrapped(encode)
     encoder = _Encoder(encode, None, whole_batch, device)
     parts: list[list[tuple[str, Tensor]]] = []
     remarks: list[str] = []

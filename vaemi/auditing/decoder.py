@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaemi.auditing.answers import Answer
 from vaemi.auditing.single_cell import is_from, scvi_decoder
 from vaemi.errors import AuditError
 from vaemi.influence.effects import DecoderEffects, OutputChanges, draws
+from vaemi.information.answers import Answer
 from vaemi.models import VAE
 
 
@@ -30,13 +30,23 @@ class Decoder:
     of_inputs : bool
         True if `decode` takes inputs and returns the function that decodes their codes: the decoders of scvi-tools need
         more of an input than its code. Batches of inputs are then decoded as a whole.
+    channel_axis : int
+        Axis of the codes that counts the channels.
     """
 
-    def __init__(self, decode: Callable[[Any], Any], n_inputs: int, found: bool, of_inputs: bool = False) -> None:
+    def __init__(
+        self,
+        decode: Callable[[Any], Any],
+        n_inputs: int,
+        found: bool,
+        of_inputs: bool = False,
+        channel_axis: int = 1,
+    ) -> None:
         self.decode = decode
         self.n_inputs = n_inputs
         self.found = found
         self.of_inputs = of_inputs
+        self.channel_axis = channel_axis
         self.collected: list[tuple[Any, Tensor, Tensor]] = []
         self.scale_tril: list[Tensor] = []
 
@@ -62,7 +72,8 @@ class Decoder:
         ticks = changes.ticks(len(sizes), progress)
         for batch, z, others in zip(inputs, *codes, strict=True):
             try:
-                changes.add(self.decode(batch) if self.of_inputs else self.decode, z, others, ticks)
+                decode = self.decode(batch) if self.of_inputs else self.decode
+                changes.add(partial(self._decoded, decode), z, others, ticks)
             except Exception as error:
                 advice = "pass decode=False to leave it out" if self.found else "look at the function passed as decode"
                 raise AuditError(
@@ -71,15 +82,18 @@ class Decoder:
                 ) from error
         return changes.effects()
 
+    def _decoded(self, decode: Callable[[Tensor], Any], codes: Tensor) -> Any:
+        return decode(codes.movedim(1, self.channel_axis))
 
-def find_decoder(given: Any, decode: Any, n_inputs: int) -> Decoder | None:
+
+def find_decoder(given: Any, decode: Any, n_inputs: int, channel_axis: int = 1) -> Decoder | None:
     """Return the decoder that was given, or that of a model of a known library; None if there is none."""
     if decode is False:
         return None
     if decode is not None:
         if not callable(decode):
             raise AuditError(f"decode is a {type(decode).__name__}: pass a function of codes, or False for none.")
-        return Decoder(decode, n_inputs, found=False)
+        return Decoder(decode, n_inputs, found=False, channel_axis=channel_axis)
     owners: tuple[Any, ...] = (given, getattr(given, "model", None), getattr(given, "__self__", None))
     for owner in owners:
         if isinstance(owner, VAE) or is_from("diffusers", owner):

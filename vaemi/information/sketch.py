@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .answers import check_answer, read_answer
 from .checks import checked_choice, checked_posterior, checked_weight
 from .distributed import gathered
 from .lattice import LATTICES, MOST_FACTORS, Lattice, unpack
@@ -21,6 +22,8 @@ from .result import FactorInformation
 from .spreading import Blocks, Samples, joined, spread_in_groups
 
 _FORMAT = "vaemi.InformationSketch/2"
+#: Default of `max_bytes`.
+MAX_BYTES = 2**31
 # Bytes of samples that wait: before they are first spread, and at most.
 _LEAST_WAITING, _MOST_WAITING = 1 << 20, 1 << 27
 _FIELDS = ("nats", "stderr", "marginal_std", "leave_one_out")
@@ -70,7 +73,7 @@ class InformationSketch:
     0.6931
     """
 
-    def __init__(self, n_factors: int, precision: str = "default", max_bytes: int = 2**31) -> None:
+    def __init__(self, n_factors: int, precision: str = "default", max_bytes: int = MAX_BYTES) -> None:
         if not 1 <= n_factors <= MOST_FACTORS:
             raise ValueError(f"n_factors is {n_factors}: give a number from 1 to {MOST_FACTORS}.")
         self.n_factors = n_factors
@@ -102,22 +105,32 @@ class InformationSketch:
     def _most_waiting(self) -> int:
         return min(_MOST_WAITING, self.max_bytes // 2)
 
-    def update(self, mean: Any, log_variance: Any, weight: Any = None) -> None:
+    def update(self, mean: Any, log_variance: Any = None, weight: Any = None, *, scale: str | None = None) -> None:
         """Add a batch.
 
         Parameters
         ----------
         mean, log_variance : array or tensor, shape (M, H)
             Posterior means and log-variances, in any floating type, on any device; the state stays on the device of the
-            first batch.
+            first batch. Without `log_variance`, `mean` is whatever the encoder returned; see `vaemi.audit` for what is
+            read. Every channel of a map at every place is then a factor.
         weight : array or tensor, shape (M,), optional
             Weight of each sample, 0 or more; one by default.
+        scale : {"log_variance", "variance", "std", "log_std"}, optional
+            What the second output is where `mean` is an encoder's answer.
 
         Raises
         ------
         ValueError, TypeError
-            As in `factor_information`, except that one sample is enough. The sketch is then unchanged.
+            As in `factor_information`, except that one sample is enough; or if an answer is not understood. The sketch
+            is then unchanged.
         """
+        if log_variance is None:
+            answer = read_answer(mean, scale)
+            check_answer(answer, "The encoder returned")
+            mean, log_variance = answer.flat()
+        elif scale is not None:
+            raise ValueError("scale is for an encoder's answer: pass update(answer, scale=...), not two arguments.")
         mean, log_variance = self._checked(mean, log_variance)
         samples = Samples.of(mean, log_variance, checked_weight(weight, mean))
         if self._stride > 1:
@@ -243,18 +256,22 @@ class InformationSketch:
         """Write the state to a safetensors file, atomically."""
         save_file = _safetensors("safetensors.torch").save_file
         path = Path(path)
-        about = {
+        state = self.state_dict()
+        with _atomic_write(path) as scratch:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, scratch, self.file_metadata)
+
+    @property
+    def file_metadata(self) -> dict[str, str]:
+        """What a file says about the tensors of `state_dict`. It may hold more than a sketch."""
+        return {
             "format": _FORMAT,
             "n_factors": str(self.n_factors),
             "precision": self.precision,
         }
-        state = self.state_dict()
-        with _atomic_write(path) as scratch:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, scratch, about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InformationSketch:
-        """Return the sketch that `save` wrote.
+        """Return the sketch that `save` wrote, or that in a state of `vaemi.audit_files`.
 
         Raises
         ------

@@ -153,6 +153,12 @@ def test_correlated_factors_are_read_by_their_marginals(encode, x):
     assert found.redundancy is None
 
 
+def test_the_kl_term_does_not_judge_correlated_factors(x):
+    # Their KL term exceeds the sum over factors by their total correlation, here 0.51 nats.
+    kl = distributions.kl_divergence(correlated(x), distributions.MultivariateNormal(torch.zeros(3), torch.eye(3)))
+    assert len(vaemi.audit(correlated, x, kl=float(kl.mean()), progress=False).remarks) == 1
+
+
 def test_a_diagonal_covariance_is_independent(x):
     found = vaemi.audit(
         lambda x: distributions.MultivariateNormal(0.8 * x[:, :2], 0.36 * torch.eye(2)), x, progress=False
