@@ -74,7 +74,8 @@ def evaluate(blocks: Blocks, n_factors: int, lattice: Lattice) -> Evaluation:
         return of_block.new_zeros(n_factors).index_add_(0, factor, of_block)
 
     weight_sum = total(first.sum(1))
-    one = total(squares.sum(1)) / weight_sum.square()  # 1 / M for equal weights
+    # 1 / M for equal weights; below 1, also where a single sample has all the weight.
+    one = (total(squares.sum(1)) / weight_sum.square()).clamp_max(1 - 2**-40)
     share = first / weight_sum[factor, None]
     octaves = _densities(factor, band, block, share, n_factors, lattice)
     divergence = _divergences(octaves, share, lattice)

@@ -154,7 +154,8 @@ def standard_error(influence: Tensor, weight: Any = None, clusters: Any = None) 
     share = share / share.sum()
     deviation = share * (influence - (share * influence).sum(0))
     if labels is None:
-        return (deviation.square().sum(0) / (1 - share.square().sum())).sqrt()
+        # Where a single sample has all the weight, there is no deviation.
+        return (deviation.square().sum(0) / (1 - share.square().sum()).clamp_min(2**-40)).sqrt()
     groups = int(labels.max()) + 1
     sums = deviation.new_zeros(groups, influence.shape[1]).index_add_(0, labels, deviation)
     return (sums.square().sum(0) * groups / (groups - 1)).sqrt()

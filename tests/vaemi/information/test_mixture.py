@@ -174,6 +174,16 @@ def test_leave_one_out_is_finite_where_scales_differ_beyond_single_precision():
     assert 10 < float(found.leave_one_out - found.nats) < 100
 
 
+@pytest.mark.parametrize("method", ["mixture", "gaussian", "dense"])
+@pytest.mark.parametrize("weight", [[1.0, 0.0, 0.0], [1e30, 1.0, 1.0]])
+def test_a_sample_with_all_the_weight_carries_nothing(method, weight):
+    mean = torch.tensor([[0.0], [1.0], [5.0]], dtype=torch.float64)
+    found = factor_information(mean, torch.zeros(3, 1), method, weight=torch.tensor(weight).double())
+    assert float(found.nats[0]) == pytest.approx(0, abs=1e-6)
+    assert float(found.stderr[0]) == pytest.approx(0, abs=1e-3)
+    assert found.leave_one_out is None or method == "dense" or float(found.leave_one_out[0]) >= 0
+
+
 @pytest.mark.parametrize("precision", ["default", "high"])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_means_just_inside_a_power_of_two_beside_the_narrowest_sigma(precision, sign):
@@ -306,6 +316,7 @@ def test_intervals_cover_the_truth(truth):
     assert 0.93 <= covered <= 0.97
 
 
-def test_the_dense_quadrature_refuses_an_endless_grid():
+@pytest.mark.parametrize("mean", [[0.0, 1.0], [1e60, 1e60], [-1e60, 1e60]])
+def test_the_dense_quadrature_refuses_an_endless_grid(mean):
     with pytest.raises(ValueError, match="use 'mixture'"):
-        factor_information([[0.0], [1.0]], [[-40.0], [-40.0]], "dense")
+        factor_information(torch.tensor(mean, dtype=torch.float64)[:, None], [[-40.0], [-40.0]], "dense")
