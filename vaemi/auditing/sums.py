@@ -175,8 +175,8 @@ class Sums:
             ), ""
         read = f"The second output was read as {self.scale}"
         least, most = float(self.least[1].min()), float(self.most[1].max())
-        # Collapsed posteriors have logarithms near 0 on either side.
-        if self.scale.startswith("log_") and least >= 0 and most > (0 if used.any() else 0.5):
+        # Where no factor is used yet, logarithms can be a little above 0, but variances are near 1.
+        if self.scale.startswith("log_") and most > 0 and least >= (0 if used.any() else 0.5):
             likely = {True: ["std"], False: ["variance"], None: ["variance", "std"]}[self._is_root("variance", used)]
             return (
                 f"{read} and is never negative (from {least:.3g} to {most:.3g}), so no posterior would be narrower "
@@ -213,15 +213,15 @@ class Sums:
             if term.isfinite() and (name.startswith("log_") or self.least[1].min() > 0)
         }
         off = {name: abs(value - kl) for name, value in kl_of.items()}
+        best = min(off, key=off.__getitem__)
         # The terms of training and held-out inputs differ, and so do the mean over an epoch and that at its end.
-        most = 0.2 * kl + 0.1
-        if off[self.scale] <= most:
+        fits = off[best] <= 0.2 * kl + 0.1
+        if (fits and best == self.scale) or off[self.scale] <= 0.05:
             return ""
         terms_in_words = ", ".join(f"{value:.3g} as {name}" for name, value in kl_of.items())
-        best = min(off, key=off.__getitem__)
         advice = (
             f"say scale={best!r}"
-            if off[best] <= most
+            if fits
             else "give nats per input, summed over factors and not multiplied by beta, of inputs like these"
         )
         return (
