@@ -47,7 +47,6 @@ from vaemi.cli import main as command
 from vaemi.errors import VaemiError
 from vaemi.information.answers import SCALES
 
-SCALES = ("log_variance", "variance", "std", "log_std")
 _SECONDS = 20
 _LONGEST_MESSAGE = 700
 # Share of the cases.
@@ -284,7 +283,7 @@ def case(target: str, number: int, seed: int) -> str:
     np.random.seed(pick.randrange(2**31))
     signal.setitimer(signal.ITIMER_PROF, _SECONDS)
     try:
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), warnings.catch_warnings():
             warnings.simplefilter("error")
             TARGETS[target](pick, Path(folder))
     except NonsenseError:
