@@ -15,6 +15,7 @@ from vaemi import AuditError
 from vaemi._torchvision import declare_missing_operators
 from vaemi.auditing import audit_codes
 from vaemi.auditing.families import check_decoded
+from vaemi.auditing.single_cell import scvi_batches
 from vaemi.information import draws_information
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -211,10 +212,13 @@ def test_scvi_with_a_logistic_normal_code():
         scvi.model.SCVI.setup_anndata(adata)
         settings = {"n_latent": 4, "n_hidden": 16}
         assert vaemi.audit(scvi.model.SCVI(adata, **settings), adata, progress=False).latent_shape == (4,)
+        model = scvi.model.SCVI(adata, latent_distribution="ln", **settings)
+        with pytest.raises(AuditError, match="SCVI has latent_distribution='ln'"):
+            vaemi.audit(model, adata, decode=False, progress=False)
+        # The codes show it, too, as in a class that does not name it.
+        module, (batch, *_) = model.module, scvi_batches(model, adata, 200)
         with pytest.raises(AuditError, match="SCVI decodes other codes than draws"):
-            vaemi.audit(
-                scvi.model.SCVI(adata, latent_distribution="ln", **settings), adata, decode=False, progress=False
-            )
+            check_decoded(model, lambda batch: module.inference(**module._get_inference_input(batch)), batch)
 
 
 def test_the_check_leaves_the_random_numbers_alone(models, x):
