@@ -30,6 +30,9 @@ MARKS = f"_build/marks/{PROFILE}"
 REFERENCE_TABLES = [f"results/paper/sweeps/{name}.csv" for name in REFERENCE_SWEEPS]
 # Those that `vaemi sweep` made at this profile, if any.
 OWN_TABLES = [path for name in REFERENCE_SWEEPS if Path(path := f"results/{PROFILE}/sweeps/{name}.csv").exists()]
+
+# By experiment: a mark for each data set that it reads. It is newer than the result if the user's files have changed.
+DATA_MARKS = {name: runs.data_marks(Path(), name, PROFILE) for name in EXPERIMENTS}
 # Modules that a chapter uses, beside those of all chapters.
 CHAPTER = {
     "celeba": ["celeba", "faces"],
@@ -52,10 +55,10 @@ def inputs_of(wildcards):
     name = wildcards.experiment
     if name in SETTINGS.as_run:
         return [f"results/{EXTENDED}/{name}.json"]
-    data = [f"_build/marks/data/{name}"] if name in ON_DATA else []
     # Its page compares counts with those of the longer run.
     longer = ["results/paper/objectives.json"] if name == "objectives" and PROFILE != "paper" else []
-    return [f"notebooks/{name}.ipynb", f"notebooks/profiles/{PROFILE}.yaml", *code_of(name), *data, *WEIGHTS, *longer]
+    own = [f"notebooks/{name}.ipynb", f"notebooks/profiles/{PROFILE}.yaml", *code_of(name)]
+    return [*own, *DATA_MARKS[name], *WEIGHTS, *longer]
 
 
 rule site:
@@ -67,8 +70,10 @@ rule site:
         "results/paper/sweeps/mnist-start.csv",
         claims=MARKS + "/claims.txt",
         benchmark="benchmarks/estimators.json",
+        benchmark_of_labels="benchmarks/labels.json",
         benchmark_of_robustness="benchmarks/robustness.json",
         benchmark_of_scale="benchmarks/scale.json",
+        benchmark_of_remarks="benchmarks/remarks.json",
         changelog="CHANGELOG.md",
         config="_config.yml",
         contents="_toc.yml",
@@ -90,12 +95,13 @@ rule measured:
 
 rule data:
     output:
-        touch("_build/marks/data/{data_set}"),
+        f"results/{PROFILE}/.data/{{data_set}}-{{source}}",
     wildcard_constraints:
         data_set="|".join(ON_DATA),
     priority: 2
     shell:
-        "vaemi data get {wildcards.data_set:q}"
+        "vaemi data get {wildcards.data_set:q} --source {wildcards.source:q} && "
+        "python -m companion.data {wildcards.data_set:q} {wildcards.source:q} > {output:q}"
 
 
 rule run:

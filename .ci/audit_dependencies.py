@@ -25,7 +25,7 @@ ACCEPTED: dict[str, str] = {}
 
 def main(service: str = SERVICE) -> int:
     """Entry point; returns the exit status."""
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock, re.MULTILINE)
     asked = [{"package": {"name": name, "ecosystem": "PyPI"}, "version": version} for name, version in pins]
     request = urllib.request.Request(

@@ -35,18 +35,18 @@ def main() -> int:
         print(f"licences: {error.name} of requirements.lock is not installed: run make test once.", file=sys.stderr)
         return 1
     if "--check" in sys.argv[1:]:
-        current = TARGET.exists() and TARGET.read_text() == text
+        current = TARGET.exists() and TARGET.read_text(encoding="utf-8") == text
         if not current:
             print(f"licences: {TARGET.name} is not current: run make licences.", file=sys.stderr)
         return int(not current)
-    TARGET.write_text(text)
+    TARGET.write_text(text, encoding="utf-8")
     print(f"The licences are in {TARGET}.")
     return 0
 
 
 def table() -> str:
     """Return the whole file: a row per pinned package that this system needs."""
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     needed = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
     rows = [f"| {pin.name} | {licence(metadata.metadata(pin.name))} |\n" for pin in needed]
@@ -73,7 +73,7 @@ def first_line_of_the_file(name: str) -> str:
     """Of the licence that a package carries, which is its name in most."""
     for file in metadata.files(name) or []:
         if re.match(r"(?i)licen[cs]e|copying", file.name):
-            return next((short(line) for line in file.read_text().splitlines() if line.strip()), "")
+            return next((short(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()), "")
     return ""
 
 

@@ -54,8 +54,10 @@ def renew() -> int:
     if done.returncode:
         print(done.stderr, file=sys.stderr)
         return 1
-    lines = LOCK.read_text().splitlines(keepends=True)
-    LOCK.write_text(HEAD + "".join(line for line in lines if not line.startswith(("#", *GPU_LIBRARIES))))
+    lines = LOCK.read_text(encoding="utf-8").splitlines(keepends=True)
+    LOCK.write_text(
+        HEAD + "".join(line for line in lines if not line.startswith(("#", *GPU_LIBRARIES))), encoding="utf-8"
+    )
     print(f"{LOCK.name} is renewed; run make licences.")
     return 0
 

@@ -100,7 +100,7 @@ class EncoderTask:
         """Write the metadata and one file for each number of samples and each seed to a subfolder named as the task."""
         own = folder / self.task_id
         own.mkdir(parents=True, exist_ok=True)
-        (own / "metadata.yaml").write_text(yaml.safe_dump(self.metadata, allow_unicode=True))
+        (own / "metadata.yaml").write_text(yaml.safe_dump(self.metadata, allow_unicode=True), encoding="utf-8")
         for n_points in samples:
             for seed in seeds:
                 x, y = self.sampler.sample(n_points, seed)

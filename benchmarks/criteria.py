@@ -80,7 +80,7 @@ def main() -> None:
             "inputs": options.inputs, "factors": n_factors, "rounds": options.rounds, "rows": rows,
             "processor": platform.processor() or platform.machine(), "torch": torch.__version__,
         }  # fmt: skip
-        options.output.write_text(json.dumps(found, indent=1) + "\n")
+        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -395,7 +395,7 @@ def _resident_before() -> float | None:
     with contextlib.suppress(AttributeError):  # other C libraries than glibc
         ctypes.CDLL(None).malloc_trim(0)
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
         return None
     return _highest_resident()
@@ -404,7 +404,7 @@ def _resident_before() -> float | None:
 def _highest_resident() -> float:
     """High-water mark of the resident set in bytes."""
     if sys.platform.startswith("linux"):
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     import resource  # not on Windows
 
@@ -509,7 +509,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
@@ -562,7 +562,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(json.dumps(measure(Task(**json.loads(options.task)))))
         return
     threads = 1 if options.quick else os.cpu_count() or 1
-    earlier = json.loads(options.add.read_text()) if options.add else None
+    earlier = json.loads(options.add.read_text(encoding="utf-8")) if options.add else None
     names = [name for name in ESTIMATORS if name not in measured_in(earlier) or name in ANCHORS]
     rows = measure_rows(names, options, threads, alone=earlier is None)
     print(markdown(rows))
@@ -571,10 +571,10 @@ def main(arguments: list[str] | None = None) -> None:
     if earlier is not None:
         later = {"date": datetime.now(UTC).date().isoformat(), "machine": about, "rows": rows}
         earlier["later_runs"] = [*earlier.get("later_runs", []), later]
-        options.add.write_text(json.dumps(earlier, indent=1) + "\n")
+        options.add.write_text(json.dumps(earlier, indent=1) + "\n", encoding="utf-8")
     if options.json:
         result = {"quick": options.quick, "machine": about, "factors": H, "factors_used": len(USED), "rows": rows}
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def measured_in(result: dict[str, Any] | None) -> set[str]:

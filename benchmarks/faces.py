@@ -202,7 +202,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"{result['threads']} threads, {result['precision']}"
     )
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -250,14 +250,16 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     result: dict[str, Any] = {"quick": options.quick, "date": datetime.now(UTC).date().isoformat()}
     result |= {"machine": bench.machine(1), "samples": m, "rows": []}
-    kept = json.loads(options.json.read_text())["rows"] if options.keep and options.json.exists() else []
+    kept = (
+        json.loads(options.json.read_text(encoding="utf-8"))["rows"] if options.keep and options.json.exists() else []
+    )
     known = {row["estimator"]: row for row in kept if not row["failed"]}
     for name in CONTESTANTS:
         row = known.get(name) or measure(name, m)
         result["rows"].append(row)
         print(f"  {name}: {row['failed'] or format(row['cpu_seconds'], '.1f') + ' s'}", file=sys.stderr, flush=True)
         if options.json:  # after each, since the last ones take minutes
-            options.json.write_text(json.dumps(result, indent=1) + "\n")
+            options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(markdown(result["rows"]))
 
 

@@ -204,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     text = json.dumps(result, indent=1)
     print(text)
     if options.json:
-        options.json.write_text(text + "\n")
+        options.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def main() -> None:
         print(f"vaemi is {median(ratios):.2f} times as fast as {name} ({min(ratios):.2f} to {max(ratios):.2f})")
     print(f"{result['processor']}, {result['threads']} threads, {result['precision']}")
     if options.output:
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

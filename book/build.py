@@ -90,7 +90,7 @@ def build(profile: str, results: Path, target: Path, student: bool = False) -> P
 
 def stage(profile: str, results: Path, source: Path, student: bool = False) -> None:
     """Write everything that Jupyter Book reads to one folder."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     notebooks = [page.removeprefix("notebooks/") for page in pages(ROOT) if page.startswith("notebooks/")]
     generated = source / "book" / "_generated"
     shutil.copytree(ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "_templates", "__pycache__"))
@@ -112,6 +112,8 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "benchmark": prose_pages.estimators(generated),
         "limits": prose_pages.limits(numbers["mnist"], generated),
         "scale": prose_pages.scale(generated),
+        "families": prose_pages.families(generated),
+        "remarks": prose_pages.remarks(generated),
     }
     criteria_guide.write(numbers, generated)
     sweeps = results / claims.REFERENCE / "sweeps"
@@ -128,14 +130,14 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "factor-counts": prose_pages.factor_counts(numbers["mnist"], of_seeds),
         "published-among-runs": among_runs,
         # Without its title, as the page has its own.
-        "changelog": (ROOT / "CHANGELOG.md").read_text().partition("\n")[2].lstrip(),
+        "changelog": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n")[2].lstrip(),
     }
     for name, text in parts.items():
-        (generated / f"{name}.md").write_text(text)
+        (generated / f"{name}.md").write_text(text, encoding="utf-8")
     numbers |= {"verdicts": claims.summary(rows), "checks": page_tables.checks_in_words(rows)}
     numbers["exercises"] = exercises.stage(source, student)  # last: it strips all staged pages
     config["sphinx"]["config"]["myst_substitutions"] = without_missing(numbers)
-    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True))
+    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
 
 
 def without_missing(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def without_missing(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 def pages(root: Path) -> list[str]:
     """Return every page of the table of contents in a folder, in order, without suffixes."""
-    contents = yaml.safe_load((root / "_toc.yml").read_text())
+    contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
     return [contents["root"], *(page["file"] for one in chapters for page in [one, *one.get("sections", [])])]
 
@@ -179,7 +181,7 @@ def _stage_notebook(name: str, results: Path, source: Path, repository: Mapping[
     """Stage an executed notebook and what other pages show of it; return the numbers that pages may name."""
     try:
         notebook = nbformat.read(results / f"{name}.ipynb", as_version=4)
-        result = json.loads((results / f"{name}.json").read_text())
+        result = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
     except OSError:
         raise CompanionError(
             f"{results} has no run of {name}: run `vaemi run {name} --profile {results.name}` first."
@@ -194,7 +196,7 @@ def _stage_notebook(name: str, results: Path, source: Path, repository: Mapping[
     nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
     drawn = {about["figure"].get("name"): svg for about, svg in figures_of(notebook)}
     for figure in SHARED_FIGURES.get(name, []):
-        (source / "book" / "_generated" / f"{figure}.svg").write_text(drawn[figure])
+        (source / "book" / "_generated" / f"{figure}.svg").write_text(drawn[figure], encoding="utf-8")
     return {
         **result["values"],
         **{part: result[part] for part in ("profile", "data", "manifest")},

@@ -98,7 +98,10 @@ def read(site: Path) -> dict[str, Page]:
     """Parse every page of a built site, by its path in it, without the theme's own snippets."""
     paths = sorted(path for path in site.rglob("*.html") if "_static" not in path.relative_to(site).parts)
     names = [path.relative_to(site).as_posix() for path in paths]
-    return {name: parse(path.read_text(), not _NAMES_ONLY.match(name)) for name, path in zip(names, paths, strict=True)}
+    return {
+        name: parse(path.read_text(encoding="utf-8"), not _NAMES_ONLY.match(name))
+        for name, path in zip(names, paths, strict=True)
+    }
 
 
 def parse(text: str, has_prose: bool = True) -> Page:
@@ -199,7 +202,7 @@ def dead_addresses(build: Path) -> list[str]:
     report = work / "_build" / "html" / "output.json"
     if not report.exists():
         return [f"{report} was not written: run make book first."]
-    answers = [json.loads(line) for line in report.read_text().splitlines()]
+    answers = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
     return [
         f"{one['filename']}: {one['uri']} does not answer ({one['info']}): open it in a browser, as some sites refuse "
         "programs, and fix or remove the link."
@@ -225,7 +228,7 @@ def jupyter_book(source: Path, work: Path, *options: str) -> subprocess.Complete
 def misspellings(pages: Mapping[str, Page]) -> list[str]:
     """Find words of the prose and the alt texts that are neither in the English dictionary nor in `book/words.txt`."""
     dictionary = SpellChecker(language="en", distance=1)  # a distance of two letters takes seconds per word
-    listed = set(WORDS.read_text().split())
+    listed = set(WORDS.read_text(encoding="utf-8").split())
     places: dict[str, list[str]] = {}
     for name, page in pages.items():
         for word in _words(" ".join([*page.prose, *page.images.values()])):

@@ -70,7 +70,7 @@ def write(values: Mapping[str, Mapping[str, Any]], generated: Path) -> None:
     figures.decision_list(choices()).savefig(generated / "fig-criteria-guide.svg", metadata={"Date": None})
     parts = {"criteria-steps": steps_in_words(), "criteria-models": on_models(values), "criteria-all": all_criteria()}
     for name, text in parts.items():
-        (generated / f"{name}.md").write_text(text)
+        (generated / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 # --- the questions ----------------------------------------------------------------------------------------------------

@@ -16,8 +16,7 @@ from typing import Any
 from templates import ROOT
 
 from vaemi import criteria
-from vaemi.auditing import answers
-from vaemi.information import checks, lattice, mixture
+from vaemi.information import answers, checks, lattice, mixture
 
 ASSETS = ROOT / "book" / "_drop"
 CONFIDENCE = 0.95
@@ -26,7 +25,9 @@ CONFIDENCE = 0.95
 def place(target: Path) -> None:
     """Write the scripts and styles of the page, and their settings, to a folder."""
     shutil.copytree(ASSETS, target, dirs_exist_ok=True)
-    (target / "settings.js").write_text(f"window.vaemiDrop = {{ settings: {json.dumps(settings())} }};\n")
+    (target / "settings.js").write_text(
+        f"window.vaemiDrop = {{ settings: {json.dumps(settings())} }};\n", encoding="utf-8"
+    )
 
 
 def settings() -> dict[str, Any]:
@@ -42,7 +43,7 @@ def settings() -> dict[str, Any]:
             "tiny": mixture._TINY,
             "defence": mixture._DEFENCE,
         },
-        "names": {"mean": answers._MEAN_NAMES, "second": answers._SECOND_NAMES},
+        "names": {"mean": answers.MEAN_NAMES, "second": answers.SECOND_NAMES},
         "limits": {"mean": checks._MEAN_LIMIT, "logVariance": checks._LOG_VARIANCE_LIMIT},
         "confidence": CONFIDENCE,
         "normalQuantile": NormalDist().inv_cdf((1 + CONFIDENCE) / 2),

@@ -87,7 +87,7 @@ def read(page: str) -> list[Exercise]:
     CompanionError
         If an exercise has no grade, is not numbered in order, or is not followed by its solution.
     """
-    directives = _DIRECTIVE.findall((FOLDER / f"{page}.md").read_text())
+    directives = _DIRECTIVE.findall((FOLDER / f"{page}.md").read_text(encoding="utf-8"))
     exercises = []
     for number, (kind, _, text) in enumerate(directives[::2], 1):
         name = f"{page}-{number}"
@@ -118,7 +118,7 @@ def numbers(exercise: Exercise, names: Mapping[str, Any]) -> dict[str, Any]:
 
 def checks() -> dict[str, dict[str, Any]]:
     """Return the entry in checks.yaml of every exercise that asks for a number."""
-    return yaml.safe_load(CHECKS.read_text())
+    return yaml.safe_load(CHECKS.read_text(encoding="utf-8"))
 
 
 def evaluated(expression: str, names: Mapping[str, Any]) -> float:
@@ -163,20 +163,24 @@ def stage(source: Path, student: bool) -> dict[str, Any]:
         (source / "book" / "exercises" / extra).unlink(missing_ok=True)
     for page in PAGES:
         path = source / "book" / "exercises" / f"{page}.md"
-        path.write_text(_DIRECTIVE.sub(lambda found: _with_check(found, about), path.read_text()))
+        path.write_text(
+            _DIRECTIVE.sub(lambda found: _with_check(found, about), path.read_text(encoding="utf-8")), encoding="utf-8"
+        )
     for chapter, page in CHAPTERS.items():
         if (source / chapter).exists():
             _append(source / chapter, f"To practise: {{doc}}`exercises on this chapter </book/exercises/{page}>`.")
     if student:
         for path in source.rglob("*.md"):
-            text = _DIRECTIVE.sub(lambda found: "" if found[1] == "solution" else found[0], path.read_text())
+            text = _DIRECTIVE.sub(
+                lambda found: "" if found[1] == "solution" else found[0], path.read_text(encoding="utf-8")
+            )
             if left := _SOLUTION_LEFT.search(text):
                 raise CompanionError(f"{path.name}: {left[0]} would stay in the student edition: use ::::{{solution}}.")
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
     # To the quarter of an hour.
     quarters = {page: round(sum(exercise.minutes for exercise in read(page)) / 15) for page in PAGES}
     minutes = {page: f"{15 * n} minutes" if n <= 4 else f"{n / 4:g} hours" for page, n in quarters.items()}
-    shown = {} if student else json.loads(NUMBERS.read_text())
+    shown = {} if student else json.loads(NUMBERS.read_text(encoding="utf-8"))
     return {"edition": EDITIONS[student], "minutes": minutes} | shown
 
 
@@ -206,7 +210,7 @@ def _append(chapter: Path, line: str) -> None:
         notebook.cells.append(nbformat.v4.new_markdown_cell(line, id="exercises"))
         nbformat.write(notebook, chapter)
     else:
-        chapter.write_text(chapter.read_text().rstrip("\n") + f"\n\n{line}\n")
+        chapter.write_text(chapter.read_text(encoding="utf-8").rstrip("\n") + f"\n\n{line}\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -221,7 +225,7 @@ def main() -> None:
                 float(names["answer"]), check["tolerance"], check["unit"], mistakes(check, names)
             )
     for path, content in ((NUMBERS, shown), (SEALED, kept)):
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(f"{len(shown)} solutions run, {len(kept)} answers written.")
 
 

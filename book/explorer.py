@@ -96,7 +96,7 @@ def place(name: str, notebook: Any, result: Mapping[str, Any], tensors: Path, ta
         return
     cell.source = text(name, result)
     shutil.copytree(_ASSETS, target, dirs_exist_ok=True)
-    (target / f"{name}.js").write_text(script(name, load(tensors), result["values"]))
+    (target / f"{name}.js").write_text(script(name, load(tensors), result["values"]), encoding="utf-8")
 
 
 def text(name: str, result: Mapping[str, Any]) -> str:

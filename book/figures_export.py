@@ -80,19 +80,19 @@ def export(profile: str, results: Path, target: Path) -> list[Picture]:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         source, whole = Path(scratch) / "source", Path(scratch) / "figures"
         build.stage(profile, results, source)
-        config = yaml.safe_load((source / "_config.yml").read_text())
+        config = yaml.safe_load((source / "_config.yml").read_text(encoding="utf-8"))
         pictures = list(pictures_of(source, config["sphinx"]["config"]["myst_substitutions"]))
         address = config["repository"]["url"] or "companion of doi.org/10.48550/arXiv.1809.01804"
         lines = {picture.name: licence(picture, results / profile, address) for picture in pictures}
         shutil.copytree(source / "extra" / "_static" / "mathjax", whole / "mathjax")
         for picture in pictures:
             svg = for_slides(picture, lines[picture.name])
-            (whole / f"{picture.name}.svg").write_text(svg)
+            (whole / f"{picture.name}.svg").write_text(svg, encoding="utf-8")
             (whole / f"{picture.name}.png").write_bytes(to_png(svg))
         sheet = render(
             "figures.html", pictures=pictures, lines=lines, profile=profile, pixels=PIXELS, to_html=caption_to_html
         )
-        (whole / "index.html").write_text(sheet)
+        (whole / "index.html").write_text(sheet, encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         whole.rename(target)
     return pictures
@@ -121,11 +121,11 @@ def _of_notebook(path: Path) -> Iterator[Picture]:
 
 def _of_page(path: Path, numbers: Mapping[str, Any]) -> Iterator[Picture]:
     shared = {f"{name}.svg" for names in build.SHARED_FIGURES.values() for name in names}
-    for file, body in _FIGURE.findall(path.read_text()):
+    for file, body in _FIGURE.findall(path.read_text(encoding="utf-8")):
         if Path(file).name not in shared:
             options = dict(_OPTION.findall(body))
             caption = jinja2.Template(_OPTION.sub("", body).strip()).render(numbers)
-            svg = (path.parent / file).read_text()
+            svg = (path.parent / file).read_text(encoding="utf-8")
             yield Picture(_file_name(path.stem, options["name"]), path.stem, svg, caption, options["alt"])
 
 
@@ -139,7 +139,7 @@ def licence(picture: Picture, results: Path, address: str) -> str:
     """Return the line below a picture: name, licence, address."""
     terms = "vaemi, MIT licence"
     if picture.page in NOT_TO_BE_PASSED_ON:
-        data = json.loads((results / f"{picture.page}.json").read_text())["data"]
+        data = json.loads((results / f"{picture.page}.json").read_text(encoding="utf-8"))["data"]
         if not data["stand_in"]:
             terms = f"vaemi - made from {NOT_TO_BE_PASSED_ON[picture.page]}; not to be redistributed"
     return f"{picture.name} - {terms} - {address}"

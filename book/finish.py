@@ -44,14 +44,14 @@ _ARROW = re.compile(
 def finish(site: Path) -> None:
     """Correct every page of a site, given by the folder of its pages."""
     for page in site.rglob("*.html"):
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         finished = _ARROW.sub(_name_arrow, _UNUSED.sub("", text))
         if page.name != "search.html":
             finished = _SEARCH_HIGHLIGHT.sub("", finished)
         for fault, correction in _ACCESSIBILITY:
             finished = fault.sub(correction, finished)
         if finished != text:
-            page.write_text(finished)
+            page.write_text(finished, encoding="utf-8")
 
 
 def _name_arrow(found: re.Match[str]) -> str:

@@ -212,7 +212,7 @@ def compare_with_reference(
     path = results / claims.REFERENCE / f"{result['experiment']}.json"
     if not path.exists():
         return
-    reference = json.loads(path.read_text())
+    reference = json.loads(path.read_text(encoding="utf-8"))
     # Profile reference shows some notebooks as they were run.
     if reference["manifest"]["date"] == result["manifest"]["date"]:
         return

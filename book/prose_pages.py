@@ -61,7 +61,7 @@ _SHORT = {"fixed bins, 100 on [-4, 4]": "fixed bins", "Monte-Carlo log-sum-exp":
 
 def estimators(generated: Path) -> dict[str, Any]:
     """Write the tables and the figure of the committed benchmarks of estimators."""
-    measured = json.loads((_BENCHMARKS / "estimators.json").read_text())
+    measured = json.loads((_BENCHMARKS / "estimators.json").read_text(encoding="utf-8"))
     later = measured.get("later_runs", [])
     rows = _rows_of_runs([measured, *later])
     as_given = rows[rows.scale == 1].sort_values(["m", "cpu_seconds"])
@@ -75,8 +75,8 @@ def estimators(generated: Path) -> dict[str, Any]:
         "peak memory (MB)": as_given.peak_megabytes.map("{:.0f}".format),
         "largest error (nats)": as_given.largest_error.map("{:.1g}".format),
     }
-    (generated / "benchmark-estimators.md").write_text(markdown_table(pd.DataFrame(columns)))
-    (generated / "benchmark-later.md").write_text("".join(_later_run(run, measured) for run in later))
+    (generated / "benchmark-estimators.md").write_text(markdown_table(pd.DataFrame(columns)), encoding="utf-8")
+    (generated / "benchmark-later.md").write_text("".join(_later_run(run, measured) for run in later), encoding="utf-8")
     seconds = as_given.set_index(["estimator", "m"]).cpu_seconds
     rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
     return {
@@ -88,6 +88,7 @@ def estimators(generated: Path) -> dict[str, Any]:
         "times_faster_than_log_sum_exp": float(seconds["log-sum-exp", 50_000] / seconds["vaemi", 50_000]),
         "fixed_bins_error_when_rescaled": float(rescaled["fixed bins"]),
         "robustness": _robustness(generated),
+        "labels": _labels(generated),
     }
 
 
@@ -126,9 +127,29 @@ def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     )
 
 
+def _labels(generated: Path) -> dict[str, Any]:
+    """Write the table of information about numbers; return the numbers that the page names."""
+    measured = json.loads((_BENCHMARKS / "labels.json").read_text(encoding="utf-8"))
+    peers = [peer for peer in ("ten classes", "scikit-learn", "GMM-MI") if peer in measured["rows"][0]]
+    shown = [
+        {
+            "case": row["case"],
+            "truth (nats)": f"{row['truth']:.3f}",
+            "vaemi": f"{row['vaemi']['mean']:.3f}",
+            "its standard error": f"{row['stderr']:.3f}",
+            "root mean square error": f"{row['vaemi']['error']:.3f}",
+            "intervals that hold the truth": f"{row['covered']} of {row['data_sets']}",
+            **{peer: f"{row[peer]['mean']:.3f}" for peer in peers},
+        }
+        for row in measured["rows"]
+    ]
+    (generated / "labels.md").write_text(markdown_table(pd.DataFrame(shown)), encoding="utf-8")
+    return {"samples": measured["samples"]}
+
+
 def _robustness(generated: Path) -> dict[str, Any]:
     """Write the tables of negative values, repetitions and bias; return the numbers that the page names."""
-    measured = json.loads((_BENCHMARKS / "robustness.json").read_text())
+    measured = json.loads((_BENCHMARKS / "robustness.json").read_text(encoding="utf-8"))
     rows = [row for row in measured["rows"] if not row["failed"]]
     shown = [
         {
@@ -139,7 +160,7 @@ def _robustness(generated: Path) -> dict[str, Any]:
         }
         for row in rows
     ]
-    (generated / "robustness-values.md").write_text(markdown_table(pd.DataFrame(shown)))
+    (generated / "robustness-values.md").write_text(markdown_table(pd.DataFrame(shown)), encoding="utf-8")
     tables: dict[str, list[dict[str, str]]] = {"levels": [], "dimensions": []}
     for row in rows:
         name = {"estimator": _SHORT.get(row["estimator"], row["estimator"])}
@@ -149,7 +170,7 @@ def _robustness(generated: Path) -> dict[str, Any]:
             tables["dimensions"].append(name | cells)
     for part, cells_of_rows in tables.items():
         text = markdown_table(pd.DataFrame(cells_of_rows).fillna("-"))
-        (generated / f"robustness-{part}.md").write_text(text)
+        (generated / f"robustness-{part}.md").write_text(text, encoding="utf-8")
     return {
         "samples": measured["samples"],
         "ceiling_nats": math.log(measured["samples"]),
@@ -172,9 +193,44 @@ def _estimate(at: Mapping[str, Any]) -> str:
     return f"{at['estimate']:.2f}" + (f" to {at['upper']:.2f}" if "upper" in at else "")
 
 
+def families(generated: Path) -> dict[str, Any]:
+    """Write the tables of posterior families and of other libraries' models, from the committed benchmark."""
+    measured = json.loads((_BENCHMARKS / "families.json").read_text())
+    truths = [
+        {
+            "posterior": row["family"],
+            "measured": row["measured"],
+            "truth": f"{row['truth']:.3f} ({row['known_by']})",
+            "vaemi": f"{row['nats']:.3f}",
+            "standard error": f"{row['stderr']:.3f}",
+            "upper value": f"{row['upper']:.3f}",
+            "error": f"{row['nats'] - row['truth']:+.3f}".replace("-0.000", "0.000").replace("+0.000", "0.000"),
+        }
+        for row in measured["truths"]
+    ]
+    models = [
+        {
+            "library": row["library"],
+            "model": f"`{row['model']}`",
+            "outcome": row["outcome"],
+            "codes of its decoder, mean": "-" if row["mean"] is None else f"{row['mean']:.2f}",
+            "mean square": "-" if row["mean_square"] is None else f"{row['mean_square']:.2f}",
+        }
+        for row in measured["models"]
+    ]
+    said = [
+        {"model": f"`{row['model']}`", "what `vaemi.audit` says": row["says"].replace("{", r"\{").replace("*", r"\*")}
+        for row in measured["models"]
+        if row["says"]
+    ]
+    for name, rows in (("truths", truths), ("models", models), ("sentences", said)):
+        (generated / f"families-{name}.md").write_text(markdown_table(pd.DataFrame(rows)), encoding="utf-8")
+    return {"samples": measured["samples"], "inputs": measured["inputs"]}
+
+
 def scale(generated: Path) -> dict[str, Any]:
     """Draw the committed benchmark of large data."""
-    measured = json.loads((_BENCHMARKS / "scale.json").read_text())
+    measured = json.loads((_BENCHMARKS / "scale.json").read_text(encoding="utf-8"))
     rows = pd.DataFrame(measured["rows"]).sort_values("samples")
     _save(figures.time_and_memory(rows, megabytes_of_a_sample=8e-6 * measured["factors"]), generated / "fig-scale.svg")
     in_files = rows[~rows.in_memory]
@@ -182,6 +238,37 @@ def scale(generated: Path) -> dict[str, Any]:
         "fewest": in_files.iloc[0].to_dict(),
         "most": in_files.iloc[-1].to_dict(),
         "in_memory": rows[rows.in_memory].iloc[-1].to_dict(),
+    }
+
+
+def remarks(generated: Path) -> dict[str, Any]:
+    """Write the table of wrong and missing remarks on the scale; return the numbers that the page names."""
+    measured = json.loads((_BENCHMARKS / "remarks.json").read_text())
+    misread = ("log_std", "variance", "std")
+
+    def misses(of: Mapping[str, Any], kind: str) -> int:
+        return sum(of[name][kind] for name in misread)
+
+    rows = [
+        {
+            "epochs": epochs,
+            "trainings": of["trainings"],
+            "false alarms": of["false_alarms"],
+            "misreadings": misses(of, "matter"),
+            "remarked": misses(of, "remarked"),
+            "cannot tell": misses(of, "undecided"),
+            "no word": misses(of, "silent"),
+        }
+        for epochs, of in (*measured["by_epochs"].items(), ("all", measured["all"]))
+    ]
+    (generated / "remarks.md").write_text(markdown_table(pd.DataFrame(rows)))
+    every = measured["all"]
+    return {
+        "trainings": every["trainings"],
+        "matters": measured["matters"],
+        "false_alarms": every["false_alarms"],
+        "false_alarms_with_kl": every["false_alarms_with_kl"],
+        **{kind: misses(every, kind) for kind in ("matter", "silent", "silent_with_kl")},
     }
 
 
@@ -211,11 +298,11 @@ def many_runs(results: Path, generated: Path) -> dict[str, Any]:
     profile = paths[0].parent.parent.name
     for name, arguments in REFERENCE_SWEEPS.items():
         command = f".venv/bin/vaemi sweep {arguments} --name {name} --profile {results.name}"
-        (generated / f"{name}.md").write_text(f"```console\n$ {command}\n```\n")
+        (generated / f"{name}.md").write_text(f"```console\n$ {command}\n```\n", encoding="utf-8")
     seeds, path = map(pd.read_csv, paths)
     reference = results.parent / claims.REFERENCE / "sweeps" / f"{SEEDS}.csv"
     beside = pd.read_csv(reference) if profile != claims.REFERENCE and reference.exists() else None
-    (generated / "many-runs-seeds.md").write_text(_over_seeds(seeds, beside))
+    (generated / "many-runs-seeds.md").write_text(_over_seeds(seeds, beside), encoding="utf-8")
     both = pd.concat([seeds, path]).drop_duplicates(["beta", "seed"])
     _save(figures.beta_path(both, _PANELS), generated / "fig-many-runs-beta.svg")
     accuracies = seeds.filter(like=f"{_ACCURACY}[").rename(columns=lambda name: name.split("[")[1].rstrip("]"))

@@ -67,7 +67,7 @@ def place(
     published = results / claims.REFERENCE / f"{source.stem}.json"
     measured = [result]
     if published.exists() and result["profile"] != claims.REFERENCE:
-        measured.append(json.loads(published.read_text()))
+        measured.append(json.loads(published.read_text(encoding="utf-8")))
     box = render(
         "run_box.md",
         name=source.stem,

@@ -3,16 +3,12 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from companion.errors import DataError, RunError
-
-# Each has load(source), status() and check().
-_DATA_SETS = {"mnist": "companion.data.mnist", "celeba": "companion.data.celeba", "deap": "companion.data.eeg_frames"}
 
 _Notebook = Annotated[str, typer.Argument(help="Name of a notebook in notebooks/, such as mnist.")]
 _Profile = Annotated[str, typer.Option(help="How long it may train: smoke, quick or paper.")]
@@ -99,20 +95,28 @@ def data(
     source: Annotated[str, typer.Option(help="Where to get it from, such as folder or embedded.")] = "auto",
 ) -> None:
     """Show which data are there, fetch them, or check them."""
-    from companion.data import data_root
+    from companion.data import DATA_SETS, data_root, reader
 
     print(f"Data root: {data_root()}")
     problems: list[str] = []
-    for name in [data_set] if data_set else _DATA_SETS:
-        module = import_module(_DATA_SETS[name])
+    for name in [data_set] if data_set else DATA_SETS:
+        module = reader(name)
         if action == "get":
             module.load(source)
+            for sentence in module.unused_files():
+                print(sentence)
             continue
-        sentences = module.status()
-        if action == "check":
-            found = module.check()
-            sentences.append(f"{len(found)} problem(s) found." if found else "The files are good.")
-            problems += found
+        try:
+            sentences, unused = module.status(), module.unused_files()
+            if action == "check":
+                found = unused + module.check()
+                sentences.append(f"{len(found)} problem(s) found." if found else "The files are good.")
+                problems += found
+            else:
+                sentences += unused
+        except DataError as error:
+            sentences = [str(error)]
+            problems += sentences
         print(f"{name}: {' '.join(sentences)}")
     if problems:
         raise DataError(" ".join(problems))

@@ -64,7 +64,7 @@ def load_reference(experiment: str, root: Path | str | None = None) -> Reference
     folder = (Path(root) if root is not None else runs.project_root()) / "results" / REFERENCE
     path = folder / f"{experiment}.json"
     try:
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         values, file = result["values"], result["manifest"]["weights"]
         information = FactorInformation(
             nats=torch.tensor(values["information_nats"], dtype=torch.float64),

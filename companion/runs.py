@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _ENVIRONMENT = "VAEMI_RUN"
 _VERSIONS_OF = ("vaemi", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "numba", "papermill")
 _SUFFIXES = (".safetensors", ".ipynb", ".json")
+_STAND_INS = ("embedded", "drawn", "simulated")
 
 
 @dataclass(frozen=True)
@@ -281,6 +283,67 @@ def defaults_of(source: Path) -> dict[str, Any]:
     return {name: ast.literal_eval(about["default"]) for name, about in parameters_of(source).items()}
 
 
+def data_sources(source: Path, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return where a notebook takes each data set from, by data set, without stand-ins that are asked for by name.
+
+    The parameter `data_source` is about the data set that the notebook is named after; the others that end in
+    `_source` are about MNIST.
+
+    Parameters
+    ----------
+    source : Path
+        The notebook.
+    given : mapping
+        Parameters that differ from its own.
+    """
+    values = {**defaults_of(source), **given}
+    sources = {
+        source.stem if name == "data_source" else "mnist": str(value)
+        for name, value in values.items()
+        if name.endswith("_source")
+    }
+    return {data_set: wanted for data_set, wanted in sources.items() if wanted not in _STAND_INS}
+
+
+def data_marks(root: Path, notebook: str, profile: str) -> list[str]:
+    """Return a file for each data set of a notebook, with the signature of the files that the last run used.
+
+    A mark is written, and then newer than the result, if its data are others now: the user's files have changed, or
+    there were none and a stand-in was used.
+
+    Parameters
+    ----------
+    root : Path
+        The clone.
+    notebook, profile : str
+    """
+    from companion.data import DataError, reader  # imports torch
+
+    folder = root / "results" / profile
+    result = folder / f"{notebook}.json"
+    given = read_profile(root, profile).parameters.get(notebook, {})
+    marks = []
+    for data_set, wanted in data_sources(find_notebook(root, notebook), given).items():
+        mark = folder / ".data" / f"{data_set}-{wanted}"
+        try:
+            signature = reader(data_set).signature(wanted)
+        except DataError as error:
+            signature = str(error)  # the run will say it
+        if mark.exists():
+            changed = mark.read_text(encoding="utf-8").strip() != signature
+        else:
+            changed = bool(signature) and result.exists() and _is_on_a_stand_in(result)
+        if changed:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text(signature, encoding="utf-8")
+        marks.append(str(mark))
+    return marks
+
+
+def _is_on_a_stand_in(result: Path) -> bool:
+    return json.loads(result.read_text(encoding="utf-8"))["data"]["stand_in"]
+
+
 def _truth_value(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
 
@@ -385,12 +448,17 @@ def _execute(source: Path, root: Path, told: dict[str, Any], failed: Path) -> No
     """Execute a notebook; its files go beside `told["result"]`."""
     import nbformat
     import papermill
+    from ipykernel.kernelspec import write_kernel_spec
     from nbclient.exceptions import DeadKernelError
 
     executed = Path(told["result"]).with_suffix(".ipynb")
+    # Else the "python3" of the user or of the system can be the kernel of another interpreter.
+    jupyter = executed.with_name("jupyter")
+    write_kernel_spec(str(jupyter / "kernels" / "python3"))
+    before = dict(os.environ)
     os.environ[_ENVIRONMENT] = json.dumps(told)
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # else the user's "python3" can be the kernel of another interpreter
-    if data := os.environ.get("VAEMI_DATA"):
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [str(jupyter), before.get("JUPYTER_PATH")]))
+    if data := before.get("VAEMI_DATA"):
         os.environ["VAEMI_DATA"] = str(Path(data).expanduser().absolute())  # the kernel has another working folder
     try:
         papermill.execute_notebook(
@@ -414,8 +482,14 @@ def _execute(source: Path, root: Path, told: dict[str, Any], failed: Path) -> No
             f"The notebook {source.stem} stopped because its Python process died, perhaps for lack of memory. Run it "
             "again: training resumes, and earlier results are unchanged."
         ) from None
+    except RuntimeError as error:
+        raise RunError(
+            f"The Python process of the notebook {source.stem} did not start ({error}): check that {sys.executable} -m "
+            "ipykernel_launcher starts one. Earlier results are unchanged."
+        ) from None
     finally:
-        del os.environ[_ENVIRONMENT]
+        os.environ.clear()
+        os.environ.update(before)
     if not executed.with_suffix(".json").exists():
         raise RunError(f"The notebook {source.stem} ended without a result: its last cell must call Run.finish.")
     notebook = _ready_for_the_book(nbformat.read(executed, as_version=4))

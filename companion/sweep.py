@@ -60,9 +60,35 @@ class Sweep:
         return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
 
     @property
+    def data_sources(self) -> set[tuple[str, str]]:
+        """Data set and source of the runs, without stand-ins that are asked for by name."""
+        notebook = runs.find_notebook(runs.project_root(), self.notebook)
+        varied = {name: values for name, values in self.grid.items() if name.endswith("_source")}
+        combinations = (dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values()))
+        return {pair for each in combinations for pair in runs.data_sources(notebook, self.settings | each).items()}
+
+    @property
+    def common(self) -> str:
+        """What all runs have in common, as `settings.json` keeps it: other settings or data make all runs again."""
+        from companion.data import reader  # imports torch
+
+        data = {f"{name} from {wanted}": reader(name).signature(wanted) for name, wanted in sorted(self.data_sources)}
+        common = {"notebook": self.notebook, "profile": self.profile, "parameters": self.settings, "data": data}
+        return json.dumps(common, indent=1)
+
+    @property
     def missing(self) -> list[dict[str, Any]]:
-        """Points of the grid that have no result."""
-        return [point for point in self.points if not self.result(point).is_file()]
+        """Points of the grid that have no result of these settings and data."""
+        kept = self.folder / "settings.json"
+        if kept.exists() and kept.read_text(encoding="utf-8") != self.common:
+            return self.points
+        since = kept.stat().st_mtime if kept.exists() else 0.0  # as Snakemake decides
+        results = [self.result(point) for point in self.points]
+        return [
+            point
+            for point, result in zip(self.points, results, strict=True)
+            if not (result.is_file() and result.stat().st_mtime >= since)
+        ]
 
     def file(self, ending: str) -> Path:
         """Return the path of a table: ".csv", "-summary.csv" or "-summary.md"."""
@@ -166,14 +192,18 @@ def make(
         If a file cannot be written.
     """
     settings, config = sweep.folder / "settings.json", sweep.folder / "grid.json"
-    told = json.dumps({"notebook": sweep.notebook, "profile": sweep.profile, "parameters": sweep.settings}, indent=1)
+    if ("mnist", "auto") in sweep.data_sources:
+        from companion.data import mnist
+
+        mnist.fetch()  # otherwise the first run would change the data of the others
+    common = sweep.common
     grid = {"settings": str(settings), "points": sweep.points, "threads": threads, "force": force}
     try:
         sweep.folder.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(sweep.folder / ".lock", f"vaemi: another process makes {sweep.folder}; waiting for it."):
             # Snakemake makes the runs again when this file is newer, so it is touched only by a change.
-            if not settings.exists() or settings.read_text(encoding="utf-8") != told:
-                settings.write_text(told, encoding="utf-8")
+            if not settings.exists() or settings.read_text(encoding="utf-8") != common:
+                settings.write_text(common, encoding="utf-8")
             config.write_text(json.dumps(grid, indent=1), encoding="utf-8")
             status = _snakemake(config, jobs, threads, force, cluster)
             write_tables(sweep)

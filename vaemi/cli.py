@@ -5,6 +5,7 @@ Modules are imported when a command runs: `vaemi --help` imports neither torch n
 
 import importlib
 import importlib.util
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -59,8 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 after an error that is explained on standard error; 2 after a malformed command; 130 after Ctrl-C.
+        0; 1 after an error that is explained on standard error; 2 after a malformed command; 3 after an audit with
+        remarks, if it is strict; 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 lacks letters such as sigma
     try:
         app(arguments, prog_name="vaemi")
     except SystemExit as stop:
@@ -128,12 +133,27 @@ def audit(
         ),
     ] = None,
     no_decode: Annotated[bool, typer.Option("--no-decode", help="Leave the decoder of the model out.")] = False,
+    channel_axis: Annotated[
+        int | None, typer.Option(help="Axis of the encoder's answers that counts the channels; 1 if left out.")
+    ] = None,
+    kl: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NATS",
+            min=0,
+            help="The KL term that the training logged, per input, not multiplied by beta: decides the scale.",
+        ),
+    ] = None,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Largest size of the sums in memory.")] = 2**31,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with status 3 if there are remarks.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="REPORT.html", help="Also write a report of one page.")] = None,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write everything as JSON, every criterion included.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write everything as JSON; - prints only that."),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the table as CSV, every criterion included.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write all criteria as CSV; - prints only that."),
     ] = None,
 ) -> None:
     """Measure which latent factors of a VAE matter.
@@ -141,10 +161,14 @@ def audit(
     Reads an encoder and inputs, or posteriors in files. The Python file with the encoder is run, and may do anything
     you may do.
 
-    Posteriors are arrays mean and log_variance (or variance, std, log_std) in .safetensors files, or pairs of .npy
-    files such as mean-0.npy and log_variance-0.npy. They are read in parts, and may be larger than memory.
+    Posteriors are arrays mean and log_variance (or variance, std, log_std) in .safetensors or .npz files, or pairs of
+    .npy files such as mean-0.npy and log_variance-0.npy. All but .npz are read in parts, and may be larger than memory.
     """
-    from vaemi.auditing.command import audit_target
+    from vaemi.auditing.command import STANDARD_OUTPUT, as_csv, as_json, audit_target, check_writable, write_text
+
+    if json == csv == STANDARD_OUTPUT:
+        raise VaemiError("--json - and --csv - both print to standard output: name a file for one of them.")
+    check_writable(html, json, csv, None if state is None else Path(state))
 
     found, about = audit_target(
         target,
@@ -157,21 +181,24 @@ def audit(
         dask=dask,
         decode=decode,
         no_decode=no_decode,
+        channel_axis=channel_axis,
+        kl=kl,
+        max_bytes=max_bytes,
     )
-    print(found.to_frame().to_string(index=False, float_format=lambda value: f"{value:.4f}"))
-    print(found)
+    # What one reads goes to standard error where standard output is for a program.
+    stream = sys.stderr if STANDARD_OUTPUT in (json, csv) else sys.stdout
+    print(found.to_frame().to_string(index=False, float_format=lambda value: f"{value:.4f}"), file=stream)
+    print(found, file=stream)
     if html:
         from vaemi.auditing import report  # imports matplotlib, which takes seconds
 
-        print(f"Report: {report.write(found, html, about)}")
+        print(f"Report: {report.write(found, html, about)}", file=stream)
     if json:
-        from vaemi.auditing.command import write_json
-
-        print(f"JSON: {write_json(found, json, about)}")
+        write_text(as_json(found, about), json)
     if csv:
-        from vaemi.auditing.command import write_csv
-
-        print(f"CSV: {write_csv(found, csv)}")
+        write_text(as_csv(found), csv)
+    if strict and found.remarks:
+        raise typer.Exit(3)
 
 
 def _needs_the_companion(ctx: typer.Context) -> None:

@@ -36,7 +36,7 @@ from torch import Tensor
 from vaemi.errors import import_extra
 from vaemi.information import FactorInformation, InformationSketch, standard_error
 from vaemi.information.checks import checked_clusters, checked_posterior
-from vaemi.information.spreading import Blocks
+from vaemi.information.sketch import MAX_BYTES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -294,6 +294,8 @@ class CriteriaSketch:
         Number of latent factors, H.
     max_kept_bytes : int
         Largest size of the posteriors that are kept.
+    max_bytes : int
+        Largest size of the sums; see `InformationSketch`.
 
     Attributes
     ----------
@@ -302,8 +304,8 @@ class CriteriaSketch:
     kept : KeptPosteriors
     """
 
-    def __init__(self, n_factors: int, max_kept_bytes: int = _KEPT_BYTES) -> None:
-        self.information = InformationSketch(n_factors)
+    def __init__(self, n_factors: int, max_kept_bytes: int = _KEPT_BYTES, max_bytes: int = MAX_BYTES) -> None:
+        self.information = InformationSketch(n_factors, max_bytes=max_bytes)
         self.moments = Moments.none(n_factors)
         self.kept = KeptPosteriors(n_factors, max_kept_bytes)
 
@@ -336,19 +338,16 @@ class CriteriaSketch:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state as named tensors; the inverse of `load_state_dict`."""
         mean, log_variance, number = self.kept.rows()
-        counts = torch.tensor([self.n_samples, self.kept.stride])
-        blocks = self.information.blocks
         moments = {name: value for name, value in vars(self.moments).items() if name != "n"}
         kept = {"kept_mean": mean, "kept_log_variance": log_variance, "kept_number": number}
-        return {"keys": blocks.keys, "values": blocks.values, "counts": counts, **moments, **kept}
+        return {**self.information.state_dict(), **moments, **kept, "kept_stride": torch.tensor(self.kept.stride)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Replace the state by one from `state_dict`."""
-        n_samples, self.kept.stride = state["counts"].tolist()
-        self.information.n_samples = n_samples
-        self.information.blocks = Blocks(state["keys"], state["values"])
+        self.information.load_state_dict(state)
         names = [name for name in Moments.__annotations__ if name != "n"]
-        self.moments = Moments(n_samples, *(state[name] for name in names))
+        self.moments = Moments(self.n_samples, *(state[name] for name in names))
+        self.kept.stride = int(state["kept_stride"])
         self.kept.parts = [(state["kept_mean"], state["kept_log_variance"], state["kept_number"])]
         self.kept.nbytes = state["kept_mean"].nbytes + state["kept_log_variance"].nbytes
 
@@ -372,6 +371,8 @@ class CriteriaSketch:
             raise ValueError(f"thresholds has {', '.join(sorted(unknown))}: choose among {', '.join(CRITERIA)}.")
         mean, log_variance, number = self.kept.rows()
         information, divergence = self.information.compute_with_divergences(mean, log_variance)
+        # Each input is part of the aggregated posterior, also one that the sketch left out.
+        divergence = divergence.clamp_max(math.log(self.n_samples))
         if clusters is not None:
             labels = checked_clusters(clusters, divergence)
             information.stderr = standard_error(divergence, clusters=labels)

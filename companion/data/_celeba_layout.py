@@ -1,10 +1,10 @@
-"""CelebA's files as users have them: all or some pictures, unpacked or in the official zip, with or without tables."""
+"""CelebA's files as users have them: all or some pictures, unpacked or in a zip, with or without tables."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import os
+import io
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from companion.data.sources import UNREADABLE, File, packed_files, stamp, unpacked_files
 from companion.errors import DataError
 
 PICTURES, ARCHIVE = "img_align_celeba", "img_align_celeba.zip"
@@ -72,19 +73,59 @@ class Tables(NamedTuple):
         return names
 
 
+class Found(NamedTuple):
+    """CelebA's files in a folder.
+
+    Attributes
+    ----------
+    folder : Path
+    pictures : list of Path or zipfile.Path
+        The .jpg files of one folder: of those called img_align_celeba, or else of all, the fullest.
+    tables : dict
+        The file of each table, as .txt or as the .csv that Kaggle distributes, by the name of the .txt.
+    other : list of Path or zipfile.Path
+        All other files.
+    """
+
+    folder: Path
+    pictures: list[File]
+    tables: dict[str, File]
+    other: list[File]
+
+
+def find(folder: Path) -> Found:
+    """Find pictures and tables by their names, anywhere in a folder; in zips only if no picture is unpacked.
+
+    Raises
+    ------
+    DataError
+        If a zip is damaged.
+    """
+    unpacked = unpacked_files(folder)
+    files: list[File] = [*unpacked]
+    if not any(file.suffix == ".jpg" for file in unpacked):
+        files += packed_files(unpacked)
+    stems = {Path(name).stem.lower(): name for name in (*MD5, FACTORS)}
+    places: dict[Path, list[File]] = {}
+    tables: dict[str, File] = {}
+    other: list[File] = []
+    for file in files:
+        if file.suffix == ".jpg":
+            places.setdefault(Path(str(file)).parent, []).append(file)
+        elif file.suffix in (".txt", ".csv") and (name := stems.get(file.stem.lower())):
+            if name not in tables or file.suffix > tables[name].suffix:  # .txt before .csv
+                tables[name] = file
+        else:
+            other.append(file)
+    fullest = max(places, key=lambda place: (place.name == PICTURES, len(places[place])), default=folder)
+    return Found(folder, places.get(fullest, []), tables, other)
+
+
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def table_file(folder: Path, name: str) -> Path | None:
-    """Return the path of a table, as .txt or as the .csv that Kaggle distributes; None if there is neither."""
-    for path in (folder / name, (folder / name).with_suffix(".csv")):
-        if path.exists():
-            return path
-    return None
-
-
-def read_tables(folder: Path) -> Tables:
-    """Read all tables of a folder.
+def read_tables(found: Found) -> Tables:
+    """Read all tables that were found.
 
     Raises
     ------
@@ -92,33 +133,32 @@ def read_tables(folder: Path) -> Tables:
         If a table is malformed; the message names the file and the line.
     """
     remarks: list[str] = []
-    paths = {name: table_file(folder, name) for name in (*MD5, FACTORS)}
     attributes = identities = partition = factors = None
-    if path := paths[ATTRIBUTES]:
+    if path := found.tables.get(ATTRIBUTES):
         attributes = _read_attributes(path, remarks)
     else:
         remarks.append(f"There is no {ATTRIBUTES}: there are no attributes.")
-    if path := paths[IDENTITIES]:
+    if path := found.tables.get(IDENTITIES):
         identities = _read_number(
             path, "a whole number", lambda values: (values >= 0) & (values < 2**53) & (values % 1 == 0)
         )
     else:
         remarks.append(f"There is no {IDENTITIES}: the identities are unknown.")
-    if path := paths[PARTITION]:
+    if path := found.tables.get(PARTITION):
         kinds = "0 (train), 1 (validation) or 2 (test)"
         partition = _read_number(path, kinds, lambda values: values.isin(range(len(SPLITS))))
-    if path := paths[FACTORS]:
+    if path := found.tables.get(FACTORS):
         columns = _first_lines(path)[0].split(",")[1:]
-        table = _read_table(path, columns, 2, f"{len(columns)} finite numbers", lambda values: abs(values) < np.inf)
-        factors = table.astype(np.float32)
-    for name, found in ((ATTRIBUTES, attributes), (IDENTITIES, identities), (PARTITION, partition)):
-        path = paths[name]
-        if path and path.suffix == ".txt" and found is not None and len(found) == COMPLETE and _md5(path) != MD5[name]:
+        numbers = f"{len(columns)} finite numbers"
+        factors = _read_table(path, columns, 2, numbers, lambda values: abs(values) < np.inf).astype(np.float32)
+    for name, table in ((ATTRIBUTES, attributes), (IDENTITIES, identities), (PARTITION, partition)):
+        path = found.tables.get(name)
+        if path and path.suffix == ".txt" and table is not None and len(table) == COMPLETE and _md5(path) != MD5[name]:
             remarks.append(f"{name} has as many rows as the official file but another MD5: it was changed.")
     return Tables(attributes, identities, partition, factors, tuple(remarks))
 
 
-def _read_attributes(path: Path, remarks: list[str]) -> pd.DataFrame:
+def _read_attributes(path: File, remarks: list[str]) -> pd.DataFrame:
     """Read the attributes: line 1 is the number of rows, line 2 their names; a .csv starts with the names."""
     lines = _first_lines(path)
     if path.suffix == ".csv":
@@ -141,19 +181,19 @@ def _read_attributes(path: Path, remarks: list[str]) -> pd.DataFrame:
     return table == 1
 
 
-def _read_number(path: Path, what: str, valid: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+def _read_number(path: File, what: str, valid: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
     """Read a table of one number for each picture; only a .csv has a header."""
     return _read_table(path, ("number",), 2 if path.suffix == ".csv" else 1, what, valid).astype(np.int64)
 
 
 def _read_table(
-    path: Path, columns: Sequence[str], first_line: int, what: str, valid: Callable[[pd.DataFrame], pd.DataFrame]
+    path: File, columns: Sequence[str], first_line: int, what: str, valid: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
     """Read rows of a picture's name and numbers.
 
     Parameters
     ----------
-    path : Path
+    path : Path or zipfile.Path
     columns : sequence of str
         Names of the numbers.
     first_line : int
@@ -170,7 +210,7 @@ def _read_table(
     """
     try:
         table = pd.read_csv(
-            path,
+            io.BytesIO(path.read_bytes()),
             sep="," if path.suffix == ".csv" else r"\s+",
             header=None,
             names=["picture", *columns, "surplus"],
@@ -183,7 +223,7 @@ def _read_table(
         )
     except pd.errors.EmptyDataError:
         table = pd.DataFrame({"picture": []})
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
+    except (pd.errors.ParserError, UnicodeDecodeError, *UNREADABLE) as error:
         raise DataError(f"{path} cannot be read ({str(error).strip()}): get it again.") from None
     table = table.reset_index(drop=True)
     last = table["picture"].last_valid_index()
@@ -201,85 +241,48 @@ def _read_table(
     return values.set_index(pd.Index(table["picture"]))
 
 
-def _first_lines(path: Path) -> list[str]:
+def _first_lines(path: File) -> list[str]:
     """Return the first two lines."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             return [file.readline().strip() for _ in range(2)]
-    except (OSError, UnicodeDecodeError) as error:
+    except (UnicodeDecodeError, *UNREADABLE) as error:
         raise DataError(f"{path} cannot be read ({error}): get it again.") from None
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _md5(path: File) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def open_pictures(folder: Path) -> Iterator[Pictures]:
-    """Open the pictures of the unpacked folder if it contains any, else those of the zip.
+def open_pictures(found: Found) -> Iterator[Pictures]:
+    """Open the pictures that were found.
 
     Raises
     ------
     DataError
-        If there are none, or the zip is damaged.
+        If there are none.
     """
-    unpacked, archive = folder / PICTURES, folder / ARCHIVE
-    if (unpacked / PICTURES).is_dir():  # as Kaggle's archive unpacks
-        unpacked = unpacked / PICTURES
-    if stamps := _stamps(unpacked):
-        yield Pictures(unpacked, stamps, lambda name: (unpacked / name).read_bytes())
-    elif archive.exists():
-        with _open_archive(archive) as pictures:
-            yield pictures
-    else:
-        raise DataError(f"{folder} has no pictures: put {ARCHIVE} there, or unpack it so that {PICTURES} has *.jpg.")
+    if not found.pictures:
+        raise DataError(
+            f"{found.folder} has no pictures: put {ARCHIVE} there, or unpack it so that {PICTURES} has *.jpg."
+        )
+    stamps = {file.name: stamp(file) for file in found.pictures}
+    first = found.pictures[0]
+    if isinstance(first, Path):
+        yield Pictures(first.parent, stamps, lambda name: (first.parent / name).read_bytes())
+        return
+    lock, inner = threading.Lock(), first.at.removesuffix(first.name)  # ZipFile does not promise to be thread-safe
+    with zipfile.ZipFile(str(first.root.filename)) as archive:
 
+        def read(name: str) -> bytes:
+            with lock:
+                return archive.read(inner + name)
 
-def _stamps(unpacked: Path) -> dict[str, str]:
-    """Return size and modification time of each picture in a folder, which may not exist."""
-    stamps = {}
-    try:
-        for entry in os.scandir(unpacked):
-            if _is_picture(entry.name) and entry.is_file():
-                status = entry.stat()
-                stamps[entry.name] = f"{status.st_size} {status.st_mtime_ns}"
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        raise DataError(f"{unpacked} cannot be read ({error.strerror}): check its permissions.") from None
-    return stamps
-
-
-def _is_picture(name: str) -> bool:
-    # macOS leaves hidden ._*.jpg files beside the ones it copies.
-    return name.endswith(".jpg") and not name.startswith(".")
-
-
-@contextmanager
-def _open_archive(path: Path) -> Iterator[Pictures]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a complete zip ({error}): get it again.") from None
-    lock = threading.Lock()  # ZipFile does not promise to be thread-safe
-
-    def read(name: str) -> bytes:
-        with lock:
-            return archive.read(f"{PICTURES}/{name}")
-
-    with archive:
-        stamps = {}
-        for entry in archive.infolist():
-            place, _, name = entry.filename.rpartition("/")
-            if place == PICTURES and _is_picture(name):
-                stamps[name] = f"{entry.file_size} {entry.CRC:08x}"
-        if not stamps:
-            raise DataError(f"{path} contains no {PICTURES}/*.jpg: it is not CelebA's.")
-        yield Pictures(path, stamps, read)
+        yield Pictures(Path(str(archive.filename)), stamps, read)
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def picture_cache(
     path = _first_writable(folders) / file_name
     try:
         # Git must not take pictures that may not be passed on, even if the data root is inside a clone.
-        (path.parent / ".gitignore").write_text("*\n")
+        (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
         waiting = f"{name}: another process builds the picture cache {path}; waiting for it."
         with exclusive_lock(path.with_suffix(".lock"), waiting):
             if not path.exists():
@@ -130,7 +130,7 @@ def _build(path: Path, n: int, size: int, make: MakePictures, name: str) -> None
                 progress.update(stop - start)
             file.write(bytes(len(faults) * 3 * size**2))  # up to the shape in the header
         # Before the array takes its name, which is what makes the cache complete.
-        path.with_suffix(".json").write_text(json.dumps({"blocks": blocks, "faults": faults}))
+        path.with_suffix(".json").write_text(json.dumps({"blocks": blocks, "faults": faults}), encoding="utf-8")
 
 
 def _checksum(pictures: np.ndarray) -> str:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from companion.data import _celeba_layout as layout
 from companion.data import drawn_faces
 from companion.data._picture_cache import PictureCache, damaged, picture_cache
-from companion.data.sources import Provenance, checksum, data_root, user_cache
+from companion.data.sources import Provenance, checksum, data_folder, data_root, listed, stamp, unused, user_cache
 from companion.errors import DataError
 
 SOURCES = ("folder", "drawn")
@@ -34,7 +34,6 @@ _WIDTH, _HEIGHT = 178, 218
 # Increase it when a change here decodes the same files to other pictures.
 _PREPROCESSING = 1
 _CACHES = ".cache"
-_NAMED_IN_MESSAGES = 5
 _STAND_IN = "computer-generated from known factors, a stand-in for CelebA"
 _FEWEST_DRAWN = 12
 
@@ -75,19 +74,37 @@ class Faces:
     provenance: Provenance
     remarks: tuple[str, ...]
 
-    def varying_attributes(self, least: float = 0.02) -> list[int]:
+    def varying_attributes(
+        self, least: float = 0.02, train: int | None = None, held_out: int | None = None, fewest: int = 0
+    ) -> list[int]:
         """Return the columns of the attributes that a classifier can learn and be tested on.
 
         Parameters
         ----------
         least : float
             Share of the training pictures that the rarer value must have; validation and test need both values.
+        train, held_out : int, optional
+            Number of pictures, the first ones, that are used of the training part and of the others. Default: all.
+        fewest : int
+            Number of attributes that are needed.
+
+        Raises
+        ------
+        DataError
+            If there are fewer.
         """
-        share = self.train.attributes.float().mean(0)
+        share = self.train.attributes[:train].float().mean(0)
         varies = torch.minimum(share, 1 - share) >= least
         for part in (self.validation, self.test):
-            varies &= part.attributes.any(0) & ~part.attributes.all(0)
-        return varies.nonzero()[:, 0].tolist()
+            varies &= part.attributes[:held_out].any(0) & ~part.attributes[:held_out].all(0)
+        columns = varies.nonzero()[:, 0].tolist()
+        if len(columns) < fewest:
+            raise DataError(
+                f"{len(columns)} of {len(self.attribute_names)} attributes vary among the pictures used, and {fewest} "
+                f"are needed: put {layout.ATTRIBUTES} with more of them beside the pictures, or use drawn faces "
+                "(data_source=drawn)."
+            )
+        return columns
 
 
 def load(
@@ -137,28 +154,50 @@ def load(
         raise DataError(f"crop is {crop}: the pictures of CelebA allow 1 to {_WIDTH}.")
     if size < 1 or (max_corrupt is not None and max_corrupt < 0):
         raise DataError(f"size is {size} and max_corrupt {max_corrupt}: give size >= 1 and max_corrupt >= 0.")
-    if source == "drawn" or (source == "auto" and not _anything_there()):
+    if source == "drawn":
         return _load_drawn(drawn, seed, size, say)
-    if not _anything_there():
-        raise DataError(how_to_get())
-    return _load_folder(size, crop, max_corrupt, say, threads or _processors())
+    found = layout.find(folder())
+    if found.pictures or found.tables:
+        return _load_folder(found, size, crop, max_corrupt, say, threads or _processors())
+    if source == "folder":
+        raise DataError(" ".join([*unused_files(), how_to_get()]))
+    return _load_drawn(drawn, seed, size, say)
 
 
 def folder() -> Path:
-    """Return the folder of CelebA's pictures (folder or zip) and tables."""
-    return data_root() / "celeba"
+    """Return the folder in which CelebA's pictures (unpacked or in a zip) and tables are looked for."""
+    return data_folder("celeba")
+
+
+def signature(source: str = "auto") -> str:
+    """Return a text that changes when `load` would use other pictures or tables; empty for drawn faces."""
+    found = layout.find(folder())
+    if source == "drawn" or not (found.pictures or found.tables):
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in (*found.pictures, *found.tables.values()):
+        digest.update(f"{file.name} {stamp(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def unused_files() -> list[str]:
+    """Return a sentence on the files that are there, if none of them is a picture or table of CelebA."""
+    found = layout.find(folder())
+    wanted = f"{layout.ARCHIVE} or {layout.PICTURES}/*.jpg, and {layout.ATTRIBUTES}"
+    return [] if found.pictures or found.tables else unused(folder(), found.other, wanted)
 
 
 def status() -> list[str]:
     """Describe in sentences which files were found, without opening a picture."""
-    if not _anything_there():
+    found = layout.find(folder())
+    if not (found.pictures or found.tables):
         return [how_to_get()]
     try:
-        with layout.open_pictures(folder()) as pictures:
+        with layout.open_pictures(found) as pictures:
             sentences = [f"{len(pictures.stamps):,} of {layout.COMPLETE:,} pictures in {pictures.place}."]
     except DataError as error:
         sentences = [str(error)]
-    sentences += [f"There is no {name}." for name in layout.MD5 if layout.table_file(folder(), name) is None]
+    sentences += [f"There is no {name}." for name in layout.MD5 if name not in found.tables]
     for home in _cache_folders(folder()):
         if caches := list(home.glob("*.npy")):
             total = sum(path.stat().st_size for path in caches)
@@ -171,22 +210,28 @@ def status() -> list[str]:
 def check() -> list[str]:
     """Read the tables, decode all pictures and verify the picture caches; return a sentence for each problem."""
     problems = []
-    if _anything_there():
-        try:
-            tables = layout.read_tables(folder())
-            with layout.open_pictures(folder()) as pictures, ThreadPoolExecutor(_processors()) as pool:
-                names = _used_names(tables.listed(), pictures)
-                progress = tqdm(names, desc="CelebA", unit="picture", mininterval=2)
-                decoded = pool.map(lambda name: _decode(pictures, name, 64, 148), progress)
-                faults = {name: found for name, found in zip(names, decoded, strict=True) if isinstance(found, str)}
-            if faults:
-                listed = _first(_with_reasons(faults))
-                problems.append(f"{_pictures(len(faults))} corrupt in {pictures.place}: {listed}.")
-        except DataError as error:
-            problems.append(str(error))
+    try:
+        found = layout.find(folder())
+        if found.pictures or found.tables:
+            problems += _check_files(found)
+    except DataError as error:
+        problems.append(str(error))
     for data_set in (folder(), _drawn_folder()):
         for home in _cache_folders(data_set):
             problems += damaged(home)
+    return problems
+
+
+def _check_files(found: layout.Found) -> list[str]:
+    tables = layout.read_tables(found)
+    with layout.open_pictures(found) as pictures, ThreadPoolExecutor(_processors()) as pool:
+        names = _used_names(tables.listed(), pictures)
+        progress = tqdm(names, desc="CelebA", unit="picture", mininterval=2)
+        decoded = pool.map(lambda name: _decode(pictures, name, 64, 148), progress)
+        faults = {name: fault for name, fault in zip(names, decoded, strict=True) if isinstance(fault, str)}
+    problems = []
+    if faults:
+        problems.append(f"{_pictures(len(faults))} corrupt in {pictures.place}: {listed(_with_reasons(faults))}.")
     return problems
 
 
@@ -203,29 +248,22 @@ def how_to_get() -> str:
 # --- the user's files ------------------------------------------------------------------------------------------------
 
 
-def _anything_there() -> bool:
-    unpacked = folder() / layout.PICTURES
-    return (
-        (folder() / layout.ARCHIVE).exists()
-        or any(layout.table_file(folder(), name) for name in layout.MD5)
-        or (unpacked.is_dir() and any(unpacked.iterdir()))
-    )
-
-
-def _used_names(listed: pd.Index | None, pictures: layout.Pictures) -> list[str]:
+def _used_names(in_tables: pd.Index | None, pictures: layout.Pictures) -> list[str]:
     """Return the names that every table lists and that have a picture, in the order of the first table."""
-    if listed is None:
+    if in_tables is None:
         return sorted(pictures.stamps)
-    return [name for name in listed if name in pictures.stamps]
+    return [name for name in in_tables if name in pictures.stamps]
 
 
-def _load_folder(size: int, crop: int, max_corrupt: int | None, say: Callable[[str], None], threads: int) -> Faces:
-    tables = layout.read_tables(folder())
-    listed = tables.listed()
-    with layout.open_pictures(folder()) as pictures, ThreadPoolExecutor(threads) as pool:
+def _load_folder(
+    files: layout.Found, size: int, crop: int, max_corrupt: int | None, say: Callable[[str], None], threads: int
+) -> Faces:
+    tables = layout.read_tables(files)
+    in_tables = tables.listed()
+    with layout.open_pictures(files) as pictures, ThreadPoolExecutor(threads) as pool:
         found = len(pictures.stamps)
-        used = _used_names(listed, pictures)
-        n_listed = found if listed is None else len(listed)
+        used = _used_names(in_tables, pictures)
+        n_listed = found if in_tables is None else len(in_tables)
         if len(used) < len(layout.SPLITS):
             raise DataError(
                 f"{len(used)} of {found:,} pictures found are among the {n_listed:,} that all tables list: at least "
@@ -261,7 +299,7 @@ def _load_folder(size: int, crop: int, max_corrupt: int | None, say: Callable[[s
     if unlisted := found - len(names):
         remarks.append(f"{_pictures(unlisted)} there but not listed, and not used.")
     if faulty := cache.faults:
-        remarks.append(f"{_pictures(len(faulty))} skipped as corrupt: {_first(_with_reasons(faulty))}.")
+        remarks.append(f"{_pictures(len(faulty))} skipped as corrupt: {listed(_with_reasons(faulty))}.")
     remarks += [*tables.remarks, *([remark] if remark else [])]
     say(" ".join([f"{source}, from {pictures.place}.", *remarks]))
     return _faces(parts, tables, cache, source, tables.factors is not None, remarks)
@@ -271,7 +309,7 @@ def _refuse_corrupt(faults: Mapping[str, str], limit: int, n: int, place: Path) 
     if len(faults) > limit or len(faults) == n:
         raise DataError(
             f"{_pictures(len(faults))} corrupt in {place}, and at most {limit} may be (max_corrupt): "
-            f"{_first(_with_reasons(faults))}; get them again, or remove them."
+            f"{listed(_with_reasons(faults))}; get them again, or remove them."
         )
 
 
@@ -423,11 +461,6 @@ def _counts(found: int, listed: int, parts: pd.Series) -> str:
 
 def _with_reasons(faults: Mapping[str, str]) -> list[str]:
     return [f"{name} ({reason})" for name, reason in sorted(faults.items())]
-
-
-def _first(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED_IN_MESSAGES
-    return ", ".join(names[:_NAMED_IN_MESSAGES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _pictures(n: int) -> str:

@@ -1,20 +1,22 @@
 """Read DEAP: EEG of 32 people who watched music videos, and how they rated them.
 
-The files are Python pickles, which can run code when they are loaded. `read_subject` admits only the globals that
-arrays need, and replaces them by a class that does nothing.
+The files are Python pickles or MATLAB files. Pickles can run code when they are loaded: `read_subject` admits only the
+globals that arrays need, and replaces them by a class that does nothing. MATLAB files cannot.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.io
 
-from companion.data.sources import data_root
+from companion.data.sources import File, data_folder, packed_files, stamp, unpacked_files, unused
 from companion.errors import DataError
 
 EEG_CHANNELS = (
@@ -53,7 +55,7 @@ class Recording:
 
 def folder() -> Path:
     """Return the folder in which DEAP's files are looked for."""
-    return data_root() / "deap" / "data_preprocessed_python"
+    return data_folder("deap")
 
 
 def how_to_get() -> str:
@@ -61,14 +63,14 @@ def how_to_get() -> str:
     return (
         f"DEAP cannot be fetched: its providers ask for a signed agreement "
         f"(https://www.eecs.qmul.ac.uk/mmv/datasets/deap/); put the files s01.dat to s32.dat of "
-        f"data_preprocessed_python into {folder()}, and until then simulated EEG is used."
+        f"data_preprocessed_python into {folder() / 'data_preprocessed_python'}, and until then simulated EEG is used."
     )
 
 
 def status() -> list[str]:
     """Describe what the folder holds, in sentences, without opening a file."""
-    count = len(subject_files())
-    return [f"{count} recording(s) in {folder()}; DEAP has {SUBJECTS}."] if count else [how_to_get()]
+    files = subject_files()
+    return [f"{len(files)} recording(s) in {files[0].parent}; DEAP has {SUBJECTS}."] if files else [how_to_get()]
 
 
 def check() -> list[str]:
@@ -79,9 +81,33 @@ def check() -> list[str]:
     return problems
 
 
-def subject_files() -> list[Path]:
-    """Return the .dat files of the folder, whatever they are called, by name."""
-    return sorted(folder().glob("[!.]*.dat"))
+def subject_files() -> list[File]:
+    """Return the recordings anywhere in the folder, by name: all .dat files, or if there are none, all .mat files.
+
+    Zips are opened if there are neither.
+
+    Raises
+    ------
+    DataError
+        If a zip is damaged.
+    """
+    unpacked = unpacked_files(folder())
+    return _recordings(unpacked) or _recordings(packed_files(unpacked))
+
+
+def _recordings(files: Sequence[File]) -> list[File]:
+    return [file for file in files if file.suffix == ".dat"] or [file for file in files if file.suffix == ".mat"]
+
+
+def unused_files() -> list[str]:
+    """Return a sentence on the files that are there, if none of them is a recording."""
+    wanted = "recordings such as s01.dat or s01.mat"
+    return [] if subject_files() else unused(folder(), unpacked_files(folder()), wanted)
+
+
+def signature(source: str = "auto") -> str:
+    """Return a text that changes when other recordings would be used; empty for simulated ones."""
+    return "" if source == "simulated" else " ".join(f"{file.name} {stamp(file)}" for file in subject_files())
 
 
 def usable(problems: list[str]) -> Iterator[Recording]:
@@ -104,8 +130,8 @@ def usable(problems: list[str]) -> Iterator[Recording]:
         yield recording
 
 
-def read_subject(path: Path) -> Recording:
-    """Read a file in DEAP's format: a pickle of a dict with the keys data and labels.
+def read_subject(path: File) -> Recording:
+    """Read a file in DEAP's format: data and labels, in a pickled dict (.dat) or as MATLAB's variables (.mat).
 
     Accepted are trials of 40 channels, or of the 32 of the EEG alone, with 8064 samples in float64 or float32.
 
@@ -116,9 +142,7 @@ def read_subject(path: Path) -> Recording:
         is flat, not finite or beyond 1 V, or ratings outside 1 to 9. Nothing in it was executed.
     """
     try:
-        with path.open("rb") as file:
-            content = {_text(key): value for key, value in _Unpickler(file, encoding="bytes").load().items()}
-        data, ratings = _array(content["data"]), _array(content["labels"])
+        data, ratings = _read_matlab(path) if path.suffix == ".mat" else _read_pickle(path)
         trials = len(ratings)
         if data.shape not in [(trials, channels, SAMPLES) for channels in (CHANNELS, len(EEG_CHANNELS))]:
             raise ValueError(f"data of shape {data.shape} for {trials} trials")
@@ -135,6 +159,21 @@ def read_subject(path: Path) -> Recording:
         reason = detail or type(error).__name__
         raise DataError(f"{path} is damaged or not one of DEAP ({reason}): replace it by a good copy.") from None
     return Recording(path.stem, eeg, np.ascontiguousarray(ratings, dtype=np.float32))
+
+
+def _read_pickle(path: File) -> tuple[np.ndarray, np.ndarray]:
+    with path.open("rb") as file:
+        content = {_text(key): value for key, value in _Unpickler(file, encoding="bytes").load().items()}
+    return _array(content["data"]), _array(content["labels"])
+
+
+def _read_matlab(path: File) -> tuple[np.ndarray, np.ndarray]:
+    content = scipy.io.loadmat(io.BytesIO(path.read_bytes()), variable_names=["data", "labels"])
+    data, ratings = content["data"], content["labels"]
+    for array in (data, ratings):
+        if array.dtype.kind != "f":
+            raise ValueError(f"values of type {array.dtype}, not float64 or float32")
+    return data, ratings
 
 
 class _StandIn:

@@ -22,8 +22,10 @@ from tqdm import tqdm
 from companion.data import deap, simulated_eeg
 from companion.data.deap import BANDS, BASELINE_SAMPLES, EEG_CHANNELS, SAMPLE_RATE, Recording
 from companion.data.deap import check as check
+from companion.data.deap import signature as signature
 from companion.data.deap import status as status
-from companion.data.sources import Provenance, checksum, data_root, writable_folder
+from companion.data.deap import unused_files as unused_files
+from companion.data.sources import Provenance, checksum, data_root, stamp, writable_folder
 from companion.errors import DataError
 from vaemi._checkpoints import fingerprint
 from vaemi._files import atomic_write, exclusive_lock
@@ -99,7 +101,7 @@ def load(
     Parameters
     ----------
     source : {"auto", "folder", "simulated"}
-        ``"auto"`` takes DEAP's folder if it holds any .dat file.
+        ``"auto"`` takes DEAP if `deap.subject_files` finds any.
     window_seconds : float
         Length of a window, from 0.25 s to the baseline's 3 s.
     simulated_subjects, effect, seed : int, float, int
@@ -117,15 +119,13 @@ def load(
     length = _window_length(window_seconds)
     paths = deap.subject_files()
     if source == "folder" and not paths:
-        raise DataError(f"{deap.folder()} holds no .dat file. {deap.how_to_get()}")
+        raise DataError(" ".join([*unused_files(), deap.how_to_get()]))
     problems: list[str] = []
     from_deap = source != "simulated" and bool(paths)
     if from_deap:
         folder, count = deap.folder(), len(paths)
         recordings = deap.usable(problems)
-        key: dict[str, object] = {
-            "files": [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        }
+        key: dict[str, object] = {"files": [(path.name, stamp(path)) for path in paths]}
     else:
         folder, count = data_root() / "simulated_eeg", simulated_subjects
         recordings = simulated_eeg.simulate(simulated_subjects, effect, seed)
@@ -201,7 +201,10 @@ def _cached(folder: Path, key: dict[str, object], compute: Callable[[], dict[str
                 features = compute()
                 with atomic_write(path) as scratch:
                     torch.save(features, scratch)
-    return torch.load(path, weights_only=True)
+    try:
+        return torch.load(path, weights_only=True)
+    except Exception:  # torch raises many kinds for a damaged file
+        raise DataError(f"{path} is damaged: delete it; the next run computes it again.") from None
 
 
 def band_power(eeg: np.ndarray, window_seconds: float = 1.0) -> np.ndarray:

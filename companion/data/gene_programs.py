@@ -23,11 +23,15 @@ class GeneCounts:
     free_dimensions : int
         Dimensions in which the genes' *shares* of a cell's total vary: the number of programs, or one less if each
         gene belongs to a program.
+    donor, batch : array of int, shape (cells,)
+        Donor of each cell, and the batch that the donor was measured in.
     """
 
     counts: np.ndarray
     activity: np.ndarray
     free_dimensions: int
+    donor: np.ndarray
+    batch: np.ndarray
 
 
 def gene_counts(
@@ -36,6 +40,9 @@ def gene_counts(
     programs: int = 4,
     other_genes: bool = True,
     strength: float = 1.2,
+    donors: int = 1,
+    between_donors: float = 0.0,
+    batch_effect: float = 0.0,
     seed: int = 0,
 ) -> GeneCounts:
     r"""Draw Poisson counts with rates :math:`\exp(1 + s\, a_p)` for the genes of program p, and e for all others.
@@ -57,6 +64,12 @@ def gene_counts(
         Add genes that are in no program, as many as one program has.
     strength : float
         Standard deviation s of a gene's log rate.
+    donors : int
+        Number of donors, who give equally many cells. Even ones are measured in batch 0, odd ones in batch 1.
+    between_donors : float
+        Share of the variance of an activity that is the same in all cells of a donor, between 0 and 1.
+    batch_effect : float
+        Standard deviation of the change of a gene's log rate in batch 1.
     seed : int
 
     Returns
@@ -65,6 +78,13 @@ def gene_counts(
     """
     generator = np.random.default_rng(seed)
     activity = generator.standard_normal((cells, programs))
+    donor = np.arange(cells) % donors
+    batch = donor % 2
     belongs = np.kron(np.eye(programs, programs + other_genes), np.ones(genes_of_each))
-    counts = generator.poisson(np.exp(_REST + strength * activity @ belongs)).astype(np.float32)
-    return GeneCounts(counts, activity, programs - (not other_genes))
+    # Draws of their own, so that the cells are the same for any number of donors.
+    of_donors, of_batch = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
+    level = of_donors.standard_normal((donors, programs))
+    activity = np.sqrt(1 - between_donors) * activity + np.sqrt(between_donors) * level[donor]
+    change = batch_effect * np.outer(batch, of_batch.standard_normal(belongs.shape[1]))
+    counts = generator.poisson(np.exp(_REST + strength * activity @ belongs + change)).astype(np.float32)
+    return GeneCounts(counts, activity, programs - (not other_genes), donor, batch)

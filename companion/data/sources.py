@@ -1,8 +1,12 @@
-"""The data root, the provenance of a data set and the checksum in it."""
+"""The data root, the files under it, the provenance of a data set and the checksum in it."""
 
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,12 @@ from companion.errors import DataError
 from vaemi._checkpoints import checksum as checksum
 
 CHOOSE_ROOT = "choose another data root with the environment variable VAEMI_DATA."
+# What reading a damaged file, .gz or member of a zip may raise.
+UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError)
+_NAMED_IN_MESSAGES = 5
+
+# A file in a folder, or in a zip: both have name, parent, suffix, stem, open and read_bytes.
+File = Path | zipfile.Path
 
 _chosen_root: Path | None = None
 
@@ -86,3 +96,87 @@ def writable_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK):
         raise DataError(f"The folder {path} cannot be written to: {CHOOSE_ROOT}")
     return path
+
+
+# --- the user's files ------------------------------------------------------------------------------------------------
+
+
+def data_folder(name: str) -> Path:
+    """Return the folder of a data set under the data root; its name may be there in other capitals, or not at all."""
+    with suppress(OSError):
+        same = [path for path in data_root().iterdir() if path.name.lower() == name.lower()]
+        if same:
+            return min(same, key=lambda path: (path.name != name, path.name))
+    return data_root() / name
+
+
+def unpacked_files(folder: Path) -> list[Path]:
+    """Return all files of a folder and of those in it, by name, without hidden ones.
+
+    Raises
+    ------
+    DataError
+        If a folder cannot be read.
+    """
+    files: list[Path] = []
+    try:
+        # Sorted by text, which takes a fifth of the time that Path's own order does.
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.name.startswith("."):  # also what macOS leaves beside the files that it copies
+                continue
+            if entry.is_dir():
+                files += unpacked_files(Path(entry.path))
+            else:
+                files.append(Path(entry.path))
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}): check its permissions.") from None
+    return files
+
+
+def packed_files(files: Iterable[Path]) -> list[zipfile.Path]:
+    """Return all files in the zips among `files`, without hidden ones.
+
+    Raises
+    ------
+    DataError
+        If one of the zips is damaged.
+    """
+    packed = []
+    for path in files:
+        if path.suffix.lower() != ".zip":
+            continue
+        try:
+            archive = zipfile.ZipFile(path)
+        except UNREADABLE as error:
+            raise DataError(f"{path} is not a complete zip ({error}): get it again, or move it away.") from None
+        packed += [
+            zipfile.Path(archive, name)
+            for name in sorted(archive.namelist())
+            if not name.endswith("/") and not name.rpartition("/")[2].startswith(".")
+        ]
+    return packed
+
+
+def stamp(file: File) -> str:
+    """Return a text that changes when the file does."""
+    if isinstance(file, Path):
+        status = file.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+    entry = file.root.getinfo(file.at)
+    return f"{entry.file_size} {entry.CRC:08x}"
+
+
+def unused(folder: Path, files: Sequence[File], wanted: str) -> list[str]:
+    """Return a sentence that names the files which are there and those which are wanted; none without files."""
+    if not files:
+        return []
+    places = [str(file).removeprefix(str(folder)).lstrip(os.sep) for file in files]
+    return [f"{folder} contains {listed(places)} but not {wanted}: put these there, or a stand-in is used."]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first names in words, and how many more there are."""
+    more = len(names) - _NAMED_IN_MESSAGES
+    return ", ".join(names[:_NAMED_IN_MESSAGES]) + (f" and {more:,} more" if more > 0 else "")

@@ -87,12 +87,14 @@ def fano_percent(mean: Tensor, log_variance: Tensor, labels: Tensor) -> float:
     Parameters
     ----------
     mean, log_variance : Tensor, shape (M, H)
-        Posteriors of the factors that a classifier sees.
+        Posteriors of the factors that a classifier sees, of which there may be none.
     labels : Tensor of 0 and 1, shape (M, A)
     """
     bounds = []
     for label in labels.T:
-        nats = factor_information(mean, log_variance, weight=compute_sample_weight("balanced", label)).total
+        nats = 0.0
+        if mean.shape[1]:
+            nats = factor_information(mean, log_variance, weight=compute_sample_weight("balanced", label)).total
         bounds.append(float(fano_accuracy_bound_exact(nats, math.log(2), 2)))
     return 100 * sum(bounds) / len(bounds)
 

@@ -140,7 +140,8 @@ def excess_errors(errors: Mapping[str, Tensor], resamples: int = 1000, seed: int
     dict
         `excess_error_percent` and `excess_error_percent_interval`, each by name of the order.
     """
-    of_pictures = {name: each[1:-1].mean(0).numpy() for name, each in errors.items()}
+    # With one factor there is no count between none and all.
+    of_pictures = {name: (each[1:-1] if len(each) > 2 else each).mean(0).numpy() for name, each in errors.items()}
     draws = [of_pictures.pop(name) for name in list(of_pictures) if name.startswith("random")]
     of_pictures["random"] = np.mean(draws, axis=0)
     best = of_pictures.pop("information")

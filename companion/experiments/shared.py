@@ -48,6 +48,18 @@ def spectrum_values(information: FactorInformation) -> dict[str, Any]:
     }
 
 
+def factors_at(order: Tensor, *ranks: int) -> list[int]:
+    """Return the factors at some ranks of an order, from 0, and the last; a shorter order has fewer of them."""
+    return list(dict.fromkeys(int(order[rank]) for rank in (*ranks, -1) if rank < len(order)))
+
+
+def rank_correlation(one: Tensor, other: Tensor) -> float:
+    """Return Spearman's rank correlation, or 0 if it has no meaning: below three values, or if all of one are equal."""
+    if len(one) < 3 or one.unique().numel() == 1 or other.unique().numel() == 1:
+        return 0.0
+    return float(spearmanr(one, other).statistic)
+
+
 @dataclass(frozen=True)
 class SigmaStarRanking:
     """How well the marginal standard deviation sigma* ranks the factors.
@@ -88,12 +100,11 @@ def sigma_star_ranking(information: FactorInformation, threshold: float) -> Sigm
     """Measure how well sigma* ranks the factors, of which those above `threshold` nats are influential."""
     influential = information.nats > threshold
     sigma_star = information.marginal_std
-    auc, distance_auc, correlation = 0.5, 0.5, 0.0
+    auc, distance_auc = 0.5, 0.5
     if influential.any() and not influential.all():
         auc = float(roc_auc_score(influential, sigma_star))
         distance_auc = float(roc_auc_score(influential, (sigma_star - 1).abs()))
-    if influential.sum() >= 3:
-        correlation = float(spearmanr(sigma_star[influential], information.nats[influential]).statistic)
+    correlation = rank_correlation(sigma_star[influential], information.nats[influential])
     return SigmaStarRanking(auc, distance_auc, correlation)
 
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from vaemi.influence import sample_posterior
@@ -190,6 +192,42 @@ def minimize(
             schedule.step()
     module.eval()
     return time.monotonic() - started
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """How well the nearest neighbours of a cell in some latents stand for its neighbours by the planted programs.
+
+    Attributes
+    ----------
+    shared : float
+        Share of the neighbours that are also among the nearest by the activity of all programs.
+    explained : array, shape (P,)
+        R^2 of the activity of each program, predicted as the mean of the neighbours.
+    """
+
+    shared: float
+    explained: np.ndarray
+
+
+def neighbours(latent: np.ndarray, activity: np.ndarray, count: int = 15) -> Neighbours:
+    """Compare neighbours by Euclidean distance in a latent space with those in the space of planted activities.
+
+    Parameters
+    ----------
+    latent : array, shape (N, K)
+        Codes of N cells in K latents.
+    activity : array, shape (N, P)
+        Planted activity of P programs, each of the same variance.
+    count : int
+        Neighbours per cell, itself not counted.
+    """
+    found, true = (
+        NearestNeighbors(n_neighbors=count).fit(space).kneighbors(return_distance=False) for space in (latent, activity)
+    )
+    shared = np.mean([len(np.intersect1d(*pair)) for pair in zip(found, true, strict=True)]) / count
+    left = (activity[found].mean(1) - activity).var(0)
+    return Neighbours(float(shared), 1 - left / activity.var(0))
 
 
 @dataclass(frozen=True)

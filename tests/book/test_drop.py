@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
 
 import vaemi
-from vaemi.auditing import answers
+from vaemi.information import answers
 from vaemi.information.lattice import LATTICES
 
 M = 1500

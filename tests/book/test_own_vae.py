@@ -134,6 +134,22 @@ def test_too_few_samples_are_seen(ran):
     assert ran["open_question"][:USED].min() > 5 * ran["settled"][:USED].max() > 0
 
 
+def test_other_posteriors(ran):
+    # All factors together carry more than any of them.
+    assert float(ran["together"].nats) > float(ran["info"].nats.max())
+    torch.testing.assert_close(ran["audit_of_classes"].information.nats, ran["same"].nats)
+    assert ran["usage"].perplexity == pytest.approx(2, abs=0.01)
+    assert ran["usage"].dead.tolist() == list(range(2, 16))
+    assert ran["by_draws"].nats[:USED].tolist() == pytest.approx(ran["info"].nats[:USED].tolist(), abs=0.05)
+    conditional = ran["conditional"]
+    # Only the first factor copies the coordinate whose sign is the condition.
+    assert conditional.about_condition[0] > 0.5
+    assert conditional.about_condition[1:USED].abs().max() < 0.01
+    expected = vaemi.factor_information(ran["mean"], torch.full_like(ran["mean"], 2 * math.log(0.1)))
+    torch.testing.assert_close(ran["audit_of_codes"].information.nats, expected.nats, atol=1e-5, rtol=0)
+    assert ran["audit_of_codes"].scale == "noise of 0.1"
+
+
 def test_clusters_change_the_error_and_nothing_else(ran):
     assert torch.equal(ran["by_film"].nats, ran["info"].nats)
     assert not torch.equal(ran["by_film"].stderr, ran["info"].stderr)
@@ -156,8 +172,9 @@ def test_an_audit_gives_the_same_and_notices_the_mistake(ran):
         assert ran[name].remarks == []
     assert (ran["audit"].latent_dim, ran["audit"].latent_dim_range, len(ran["audit"].uncertain)) == (USED, (3, 3), 0)
     (remark,) = ran["forgotten"].remarks
-    assert "read as std it is 0.99" in remark
-    assert "say scale='std'" in remark
+    assert "is never negative" in remark
+    assert "scale='std'" in remark
+    assert ran["checked"].remarks == ran["checked"].undecided == []
     assert (ran["audit_of_maps"].maps > 1).tolist() == (ran["nats_by_place"] > 1).tolist()
     assert "3 of 6 factors" in (ran["folder"] / "report.html").read_text()
 

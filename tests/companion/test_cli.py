@@ -82,6 +82,23 @@ def test_data_status_and_check(capsys, own_data_root):
     assert "s03.dat" in capsys.readouterr().err
 
 
+def test_check_is_not_content_with_a_stand_in_beside_a_users_files(capsys, own_data_root):
+    assert cli.main(["data", "check"]) == 0
+    for name, file in (("mnist", "train.csv"), ("celeba", "Img/faces.7z"), ("deap", "raw/s01.bdf")):
+        path = own_data_root / name / file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+        capsys.readouterr()
+        assert cli.main(["data", "status", name]) == 0
+        assert f"{name} contains {file} but not" in capsys.readouterr().out
+        assert cli.main(["data", "check", name]) == 1
+        assert f"{name} contains {file} but not" in capsys.readouterr().err
+    (own_data_root / "celeba" / "img_align_celeba.zip").write_bytes(b"PK")
+    for action in ("status", "check"):
+        assert cli.main(["data", action]) == 1
+        assert "img_align_celeba.zip is not a complete zip" in capsys.readouterr().err
+
+
 def test_data_get_takes_the_embedded_digits(capsys):
     assert cli.main(["data", "get", "mnist", "--source", "embedded"]) == 0
     assert "5,000 digits embedded" in capsys.readouterr().out

@@ -67,3 +67,19 @@ def test_every_run_leaves_its_result_and_shows_every_figure_as_vector_graphic(sm
             assert any("image/svg+xml" in output.get("data", {}) for output in cell.outputs), cell.source
         if cell.cell_type == "code":
             assert not any(output.get("name") == "stderr" for output in cell.outputs)
+
+
+FEW_FACTORS = {
+    **dict.fromkeys(("mnist", "celeba", "deap", "objectives", "sparsity", "criteria"), ("latent_dim",)),
+    "your_vae": ("digits_latent_dim", "cells_latent_dim", "channels"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("latent_dim", [1, 2, 3])
+@pytest.mark.parametrize("name", FEW_FACTORS)
+def test_a_notebook_runs_with_few_factors(name, latent_dim, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    given = dict.fromkeys(FEW_FACTORS[name], latent_dim)
+    result = runs.run(name, "smoke", given, result=tmp_path / f"{name}.json")
+    assert json.loads(result.read_text())["manifest"]["parameters"].items() >= given.items()

@@ -64,7 +64,7 @@ def test_a_run_that_was_set_aside_is_not_written_over(tmp_path, monkeypatch, cap
     assert (tmp_path / "results" / "paper").exists()
 
 
-def planned(tmp_path, profile):
+def planned(tmp_path, profile, target="measured", *options):
     """What Snakemake would do in a project without results but those that a test has put there."""
     for name in (
         "Snakefile",
@@ -77,11 +77,12 @@ def planned(tmp_path, profile):
         "_toc.yml",
         "CHANGELOG.md",
     ):
-        (tmp_path / name).symlink_to(ROOT / name)
+        if not (tmp_path / name).exists():
+            (tmp_path / name).symlink_to(ROOT / name)
     return subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", "--nolock", "--dry-run", "--printshellcmds", "--cores", "2"),
-            *("--config", f"profile={profile}", "--", "measured"),
+            *("--config", f"profile={profile}", *options, "--", target),
         ],
         cwd=tmp_path,
         capture_output=True,
@@ -104,6 +105,22 @@ def test_the_reference_profile_trains_nothing(tmp_path, profile):
     assert done.returncode == 0, done.stderr
     assert f"vaemi run mnist --profile {profile}" in done.stdout
     assert ("vaemi sweep mnist" in done.stdout) == (profile == "paper")
+
+
+@pytest.mark.slow
+def test_make_book_notices_the_users_data(tmp_path, monkeypatch):
+    """The faces are made again when pictures have come since the last build."""
+    monkeypatch.setenv("VAEMI_DATA", str(tmp_path / "data"))
+    mark = tmp_path / "project" / "results" / "quick" / ".data" / "celeba-auto"
+    mark.parent.mkdir(parents=True)
+    mark.write_text("\n")
+    mark.parent.with_name("celeba.json").write_text("{}")
+    arguments = tmp_path / "project", "quick", "results/quick/celeba.json", "--rerun-triggers", "mtime"
+    before = planned(*arguments)
+    assert "Nothing to be done" in before.stdout + before.stderr
+    (tmp_path / "data" / "celeba").mkdir(parents=True)
+    (tmp_path / "data" / "celeba" / "000001.jpg").write_bytes(b"")
+    assert "vaemi run celeba --profile quick" in planned(*arguments).stdout
 
 
 def test_a_site_from_weights_that_are_not_there_is_refused(tmp_path):

@@ -1,11 +1,12 @@
 """Running notebooks: what a run leaves, what a failed one leaves alone, and which mistakes are one sentence."""
 
 import json
+import os
 import sys
 
 import nbformat
 import pytest
-from conftest import project_with_a_notebook
+from conftest import ROOT, project_with_a_notebook
 from safetensors import safe_open
 
 from companion import runs
@@ -79,6 +80,26 @@ def test_what_a_run_leaves(project, monkeypatch):
     assert not tensors.exists()
 
 
+@pytest.mark.parametrize("interpreter", ["/usr/bin/env", "/no/such/python"])
+def test_another_kernel_called_python3_is_not_used(interpreter, project, tmp_path, monkeypatch):
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    argv = [interpreter, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    assert json.loads(runs.run("tiny").read_text())["values"]["python"] == sys.executable
+    assert os.environ["JUPYTER_PATH"] == str(tmp_path / "jupyter")
+
+
+def test_a_kernel_that_does_not_start_is_one_sentence(project, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(
+        runs.RunError, match=r"Python process of the notebook tiny did not start \(.*\): check that"
+    ) as told:
+        runs.run("tiny")
+    assert "\n" not in str(told.value)
+
+
 def test_a_failed_run_leaves_earlier_results(project):
     folder = project / "results" / "quick"
     folder.mkdir(parents=True)
@@ -111,6 +132,46 @@ def test_wrong_names_and_types_are_refused_before_anything_starts(project, argum
     with pytest.raises(runs.RunError, match=words):
         runs.run(**{"notebook": "tiny", **arguments})
     assert not (project / "results").exists()
+
+
+def test_data_sets_of_a_notebook():
+    notebooks = ROOT / "notebooks"
+    assert runs.data_sources(notebooks / "celeba.ipynb", {}) == {"celeba": "auto"}
+    assert runs.data_sources(notebooks / "celeba.ipynb", {"data_source": "drawn"}) == {}
+    assert runs.data_sources(notebooks / "your_vae.ipynb", {}) == {}
+    assert runs.data_sources(notebooks / "your_vae.ipynb", {"digits_source": "auto"}) == {"mnist": "auto"}
+    assert runs.data_sources(notebooks / "theory.ipynb", {}) == {}
+
+
+def test_a_mark_is_newer_than_a_result_of_other_data(project, own_data_root):
+    notebook = project / "notebooks" / "tiny.ipynb"
+    notebook.write_text(notebook.read_text().replace("# optimizer steps", '#\\ndata_source: str = \\"auto\\"'))
+    notebook.rename(notebook.with_name("celeba.ipynb"))
+    folder = project / "results" / "quick"
+    mark = folder / ".data" / "celeba-auto"
+    assert runs.data_marks(project, "celeba", "quick") == [str(mark)]
+    assert not mark.exists()  # nothing was run
+    folder.mkdir(parents=True)
+    result = folder / "celeba.json"
+    result.write_text('{"data": {"stand_in": true}}')
+    runs.data_marks(project, "celeba", "quick")
+    assert not mark.exists()  # on a stand-in, as it would be now
+    (own_data_root / "celeba").mkdir()
+    (own_data_root / "celeba" / "000001.jpg").write_bytes(b"")
+    runs.data_marks(project, "celeba", "quick")
+    assert mark.stat().st_mtime_ns >= result.stat().st_mtime_ns
+    os.utime(mark, (1, 1))
+    runs.data_marks(project, "celeba", "quick")
+    assert mark.stat().st_mtime == 1
+    (own_data_root / "celeba" / "000002.jpg").write_bytes(b"")
+    runs.data_marks(project, "celeba", "quick")
+    assert mark.stat().st_mtime > 1
+    os.utime(mark, (1, 1))
+    (own_data_root / "celeba" / "more.zip").write_bytes(b"half")
+    for path in (own_data_root / "celeba").glob("*.jpg"):
+        path.unlink()
+    runs.data_marks(project, "celeba", "quick")
+    assert "more.zip is not a complete zip" in mark.read_text()
 
 
 def test_parameters_take_the_declared_type(project):

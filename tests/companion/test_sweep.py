@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pandas as pd
 import pytest
@@ -123,6 +124,32 @@ def test_one_run_has_no_interval_and_repetitions_other_than_seeds_can_be_named(p
     for point in over.points:
         leave(over, point, {"nats": 2 * point["beta"]})
     assert sweep.summary(over).iloc[0][["quantity", "n", "mean"]].tolist() == ["nats", 2, 4.0]
+
+
+def test_a_run_on_a_stand_in_does_not_count_once_the_users_data_are_there(project, own_data_root):
+    notebook = project / "notebooks" / "tiny.ipynb"
+    notebook.write_text(notebook.read_text().replace("# of all", '# of all\\ndata_source: str = \\"auto\\"'))
+    notebook.rename(notebook.with_name("celeba.ipynb"))
+    both = [
+        sweep.plan("celeba", {"seed": [0, 1]}, fixed={"data_source": source}, name=source)
+        for source in ("auto", "drawn")
+    ]
+    for planned in both:
+        assert planned.missing == planned.points
+        leave(planned, planned.points[0], {})
+        kept = planned.folder / "settings.json"
+        kept.write_text(planned.common)
+        os.utime(kept, (1, 1))
+        assert planned.missing == planned.points[1:]
+    (own_data_root / "celeba").mkdir()
+    (own_data_root / "celeba" / "list_attr_celeba.txt").write_text("1\nMale\n000001.jpg 1\n")
+    auto, drawn = both
+    assert auto.missing == auto.points
+    assert drawn.missing == drawn.points[1:]
+    # A result from before the settings were written is of others.
+    auto.folder.joinpath("settings.json").write_text(auto.common)
+    os.utime(auto.result(auto.points[0]), (1, 1))
+    assert auto.missing == auto.points
 
 
 @pytest.mark.slow

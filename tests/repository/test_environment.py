@@ -1,5 +1,6 @@
 """What is installed: the lock, the extras, the wheel, and what the library does without."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,20 @@ def test_every_requirement_is_pinned_at_a_version_that_it_accepts():
 def test_the_lock_names_no_machine_and_no_gpu_library():
     text = (ROOT / "requirements.lock").read_text()
     assert not [word for word in ("://", "+cpu", "nvidia", "index-url") if word in text]
+
+
+def test_every_text_file_is_read_and_written_as_utf_8():
+    """Without an encoding Python takes that of the system, which on Windows is not UTF-8."""
+    without = []
+    for path in (
+        path for room in ("vaemi", "companion", "book", "workflow", ".ci") for path in ROOT.glob(f"{room}/**/*.py")
+    ):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                named = any(keyword.arg == "encoding" for keyword in node.keywords)
+                if node.func.attr in ("read_text", "write_text") and not named:
+                    without.append(f"{path}, line {node.lineno}")
+    assert without == []
 
 
 def test_the_core_is_torch_and_numpy():

@@ -10,7 +10,7 @@ import torch
 from conftest import tiny
 from torch.utils.data import DataLoader
 
-from vaemi import factor_information
+from vaemi import FactorInformationMetric, factor_information
 from vaemi.models import as_float, posterior
 
 pytestmark = [
@@ -58,6 +58,75 @@ def test_an_encoder_of_ones_own(tiny_images):
     information, _ = validate(tiny_images, lambda images: {"x": as_float(images)}, encode=encode)
     x = as_float(tiny_images).flatten(1)[:, :2]
     torch.testing.assert_close(information.nats, factor_information(x, torch.zeros_like(x)).nats)
+
+
+@pytest.mark.parametrize("scale", [None, "std"])
+def test_answers_of_every_form_are_read(tiny_images, scale):
+    def encode(batch):
+        x = batch.flatten(1)[:, :4].view(-1, 2, 2)
+        return {"mu": x, "logvar": torch.zeros_like(x)} if scale is None else (x, torch.ones_like(x))
+
+    information, _ = validate(tiny_images, as_float, encode=encode, scale=scale)
+    x = as_float(tiny_images).flatten(1)[:, :4]
+    torch.testing.assert_close(information.nats, factor_information(x, torch.zeros_like(x)).nats)
+
+
+def fitted(module_of, loaders):
+    """Train a module for one step with these validation loaders; return it with the callback and what was logged."""
+    from vaemi.callbacks import SpectrumLogger, lightning
+
+    class AnyModule(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.encoder = torch.nn.Linear(3, 4)
+            self.metric = FactorInformationMetric(2, as_total=True)
+
+        def encode(self, x):
+            return self.encoder(x).chunk(2, 1)
+
+        def training_step(self, batch, index):
+            return self.encoder(batch).square().mean()
+
+        def validation_step(self, batch, index, dataloader_idx=0):
+            module_of(self, batch, dataloader_idx)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+    torch.manual_seed(0)
+    logger, module = SpectrumLogger(), AnyModule()
+    trainer = lightning.Trainer(
+        callbacks=[logger], logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+        enable_model_summary=False, max_epochs=1, log_every_n_steps=1,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(torch.randn(8, 3), batch_size=8), loaders)
+    return module, logger, {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+@pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many")
+def test_several_loaders_are_kept_apart_and_one_sample_ends_no_training():
+    data = [torch.randn(30, 3), 5 * torch.randn(20, 3), torch.randn(1, 3)]
+    loaders = [DataLoader(part, batch_size=9) for part in data]
+    module, logger, logged = fitted(lambda *_: None, loaders)
+    assert sorted(logger.by_loader) == [0, 1]
+    for number, information in logger.by_loader.items():
+        expected = factor_information(*module.encode(data[number]))
+        torch.testing.assert_close(information.nats, expected.nats, atol=1e-7, rtol=0)
+        assert logged[f"information/total/dataloader_idx_{number}"] == pytest.approx(expected.total, rel=1e-4)
+    assert "information/total" not in logged
+    _, logger, logged = fitted(lambda *_: None, loaders[2:])
+    assert (logger.information, logged) == (None, {})
+
+
+@pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many")
+def test_a_metric_of_the_total_can_be_logged():
+    def step(module, batch, number):
+        module.metric.update(module.encode(batch))
+        module.log("nats", module.metric)
+
+    x = torch.randn(30, 3)
+    module, _, logged = fitted(step, DataLoader(x, batch_size=9))
+    assert logged["nats"] == pytest.approx(factor_information(*module.encode(x)).total, rel=1e-4)
 
 
 TWO_PROCESSES = textwrap.dedent("""

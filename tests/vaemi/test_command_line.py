@@ -1,5 +1,6 @@
 """The command `vaemi`: help without heavy imports, and one sentence for what is missing or mistyped."""
 
+import io
 import subprocess
 import sys
 
@@ -24,6 +25,14 @@ def test_help_and_version_import_nothing_heavy(arguments):
         "assert not heavy, heavy"
     )
     assert (vaemi.__version__ if arguments == ["--version"] else "Usage: vaemi") in printed
+
+
+def test_a_terminal_that_is_not_utf8_shows_what_it_can(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "cp1252")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert cli.main(["--version"]) == 0
+    print("\u03c3* is 1 \u00b1 0.1", flush=True)
+    assert terminal.buffer.getvalue().endswith("?* is 1 \u00b1 0.1\n".encode("cp1252"))
 
 
 def test_without_typer_the_extra_is_named():

@@ -1,7 +1,10 @@
 """Audit any VAE: which of its latent factors matter, with warnings where the answer would be wrong without an error."""
 
+from vaemi.auditing.codes import CodeAudit, audit_codes
 from vaemi.auditing.encoder import audit
 from vaemi.auditing.files import audit_files
 from vaemi.auditing.result import Audit
+from vaemi.auditing.single_cell import annotate
+from vaemi.errors import AuditError
 
-__all__ = ["Audit", "audit", "audit_files"]
+__all__ = ["Audit", "AuditError", "CodeAudit", "annotate", "audit", "audit_codes", "audit_files"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import importlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -18,11 +19,13 @@ from torch import Tensor
 from vaemi._files import atomic_write
 from vaemi._version import __version__
 from vaemi.auditing.encoder import audit
-from vaemi.auditing.files import KINDS, _readable, audit_files
+from vaemi.auditing.files import KINDS, _readable, audit_files, npz_arrays
 from vaemi.auditing.result import Audit
 from vaemi.errors import AuditError, import_extra
 
 _INPUT_KINDS = (".npy", ".npz", ".pt", ".safetensors")
+#: The name that stands for standard output.
+STANDARD_OUTPUT = Path("-")
 _INPUT_NAMES = ("x", "data", "inputs", "images")
 
 
@@ -38,16 +41,23 @@ def audit_target(
     dask: str | None,
     decode: str | None,
     no_decode: bool,
+    channel_axis: int | None,
+    kl: float | None,
+    max_bytes: int,
 ) -> tuple[Audit, dict[str, str]]:
     """Audit an encoder on inputs in files, or posteriors in files; return also where the numbers come from."""
     if Path(target).suffix in _INPUT_KINDS or Path(target).is_dir() or (":" not in target and _is_pattern(target)):
         if decode:
             raise AuditError("--decode is for encoders: files of posteriors have no inputs to decode.")
+        if channel_axis is not None or device is not None:
+            raise AuditError("--channel-axis and --device are for encoders, not for files of posteriors.")
         given = [target, *data]
         files = [path for name in given for path in _files(name, KINDS)]
         client = import_extra("distributed", "dask").Client(dask) if dask else nullcontext()
         with client as connected:
-            found = audit_files(files, scale=scale, threshold=threshold, state=state, client=connected)
+            found = audit_files(
+                files, scale=scale, threshold=threshold, state=state, client=connected, kl=kl, max_bytes=max_bytes
+            )
         about = {"data": f"{_listed(given)} ({found.n_batches} file(s) counted)"}
         return found, about if state is None else about | {"state": state}
     if not data:
@@ -61,7 +71,17 @@ def audit_target(
     batches = (batch for path in files for batch in _inputs(path).split(batch_size))
     try:
         decoder = load_encoder(decode) if decode else False if no_decode else None
-        found = audit(encode, batches, scale=scale, threshold=threshold, device=device, decode=decoder)
+        found = audit(
+            encode,
+            batches,
+            scale=scale,
+            threshold=threshold,
+            device=device,
+            decode=decoder,
+            channel_axis=channel_axis,
+            kl=kl,
+            max_bytes=max_bytes,
+        )
     except RuntimeError as error:
         raise AuditError(f"The audit of {target} failed: {' '.join(str(error).split())[:300]}") from error
     return found, {"loaded from": target, "data": f"{_listed(data)} ({len(files)} file(s))"}
@@ -82,32 +102,57 @@ def load_encoder(target: str) -> Any:
             raise AuditError(f"There is no file {place}: give the path of the Python file with the encoder.")
         folder, module_name = Path(place).resolve().parent, Path(place).stem
         print(f"vaemi: running {place}, which may do anything you may do.", file=sys.stderr)
-    # As with `python FILE.py`, imports find the modules beside the file.
+    # As with `python FILE.py`, imports find the modules beside the file, and no arguments are for it.
     sys.path.insert(0, str(folder))
+    arguments, sys.argv = sys.argv, [place]
     try:
         module = importlib.import_module(module_name)
+    except SystemExit as stop:
+        raise AuditError(
+            f"{place} ended when it was run (exit status {stop.code or 0}): put what parses arguments or calls "
+            'sys.exit under `if __name__ == "__main__":`.'
+        ) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise AuditError(f"{place} cannot be run: {type(error).__name__}: {reason}") from error
+    finally:
+        sys.argv = arguments
     if not hasattr(module, name):
         names = [word for word, thing in vars(module).items() if not word.startswith("_") and callable(thing)]
         raise AuditError(f"{place} has no {name}: it has {', '.join(names[:10]) or 'nothing that can be called'}.")
     return getattr(module, name)
 
 
-def write_json(audit: Audit, path: Path, about: Mapping[str, str]) -> Path:
-    """Write everything that an audit found as JSON, and return the path; an existing file is replaced."""
-    found = {"vaemi": __version__, **about, **audit.to_dict()}
-    with atomic_write(path) as scratch:
-        scratch.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return path
+def check_writable(*paths: Path | None) -> None:
+    """Raise an AuditError if a report cannot be written where it should, before the work that it reports."""
+    for path in paths:
+        if path is None or path == STANDARD_OUTPUT:
+            continue
+        if path.is_dir():
+            raise AuditError(f"{path} is a folder: name a file in it, such as {path / 'report.html'}.")
+        if not path.parent.is_dir():
+            raise AuditError(f"There is no folder {path.parent} for {path.name}: make it first.")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise AuditError(f"{path} cannot be written: choose a place where you may write.")
 
 
-def write_csv(audit: Audit, path: Path) -> Path:
-    """Write the table of an audit with all criteria as CSV, and return the path; an existing file is replaced."""
+def as_json(audit: Audit, about: Mapping[str, str]) -> str:
+    """Return everything that an audit found as JSON."""
+    return json.dumps({"vaemi": __version__, **about, **audit.to_dict()}, indent=1, allow_nan=False) + "\n"
+
+
+def as_csv(audit: Audit) -> str:
+    """Return the table of an audit with all criteria as CSV."""
+    return audit.to_frame(all_criteria=True).to_csv(index=False)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text to a file, which is replaced if it exists, or to standard output for ``-``."""
+    if path == STANDARD_OUTPUT:
+        sys.stdout.write(text)
+        return
     with atomic_write(path) as scratch:
-        audit.to_frame(all_criteria=True).to_csv(scratch, index=False)
-    return path
+        scratch.write_text(text, encoding="utf-8")
 
 
 def _is_pattern(name: str) -> bool:
@@ -142,9 +187,7 @@ def _inputs(path: Path) -> Tensor:
             # Mapped, as it may be larger than memory; copy-on-write, as torch warns of arrays that are read-only.
             arrays: Any = np.load(path, mmap_mode="c", allow_pickle=False)
         elif path.suffix == ".npz":
-            # Opened here, as NumPy leaves a damaged file open that it opened itself.
-            with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
-                arrays = dict(file)
+            arrays = npz_arrays(path)
         elif path.suffix == ".pt":
             arrays = torch.load(path, map_location="cpu", weights_only=True)
         elif path.suffix == ".safetensors":
@@ -156,4 +199,5 @@ def _inputs(path: Path) -> Tensor:
         if len(arrays) != 1 and name not in _INPUT_NAMES:
             raise AuditError(f"{path} holds {', '.join(arrays)}: name the inputs {' or '.join(_INPUT_NAMES)}.")
         arrays = arrays[name]
-    return torch.as_tensor(arrays)
+    with _readable(path):
+        return torch.as_tensor(arrays)

@@ -5,9 +5,11 @@ The module is not named after its function `audit`, since importing it would the
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from vaemi._progress import progress_bar
-from vaemi.auditing.answers import SCALES, Answer, check_answer, read_answer
-from vaemi.auditing.decoder import find_decoder, is_from
+from vaemi.auditing.decoder import find_decoder
+from vaemi.auditing.families import check_decoded, refuse_other_codes, returns_decoded
+from vaemi.auditing.posteriors import read_posterior
 from vaemi.auditing.result import Audit
+from vaemi.auditing.single_cell import is_from, scvi_batches, scvi_encoder
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError
+from vaemi.information.answers import SCALES, Answer, check_answer
+from vaemi.information.sketch import MAX_BYTES
 from vaemi.models import VAE, as_float
 
 
@@ -34,6 +40,10 @@ def audit(
     device: torch.device | str | None = None,
     decode: Any = None,
     decoded_inputs: int = 100,
+    noise: float | None = None,
+    channel_axis: int | None = None,
+    kl: float | None = None,
+    max_bytes: int = MAX_BYTES,
     progress: bool = True,
 ) -> Audit:
     """Measure which latent factors of any VAE matter, from its encoder and some (held-out) inputs.
@@ -46,14 +56,17 @@ def audit(
     ----------
     encode : callable or model
         A function of a batch, a torch module or Lightning module with `encode` (or `model.encode`), an encoder network,
-        a model of pythae, diffusers' `AutoencoderKL`, or a model of scvi-tools such as `SCVI`. It returns a pair
-        (mean, second), see `scale`; a `torch.distributions.Normal`, or an `Independent` of one; or a dictionary or
-        object in which the parts have one of the usual names (mean, mu, loc, embedding; log_variance, logvar,
-        log_covariance, std, scale, variance; qz or latent_dist for a distribution). Shapes are (B, H), or
-        (B, channels, ...) for spatial latents. A module is put into eval mode and back afterwards; modules that a
-        function calls are left as they are.
+        a model of pythae, diffusers' `AutoencoderKL`, or a model of scvi-tools or DRVI; also compiled with
+        ``torch.compile`` or wrapped in `DataParallel`. It returns a pair (mean, second), see `scale`, or a triple
+        (mean, second, z) with a draw z; a `torch.distributions.Normal`, or an `Independent` of one; a
+        `MultivariateNormal` or `LowRankMultivariateNormal`, read by its marginals; or a dictionary or object in which
+        the parts have one of the usual names (mean, mu, loc, embedding; log_variance, logvar, log_covariance, std,
+        scale, variance; qz or latent_dist for a distribution). Discrete and quantized codes are for `audit_codes`.
+        Shapes are (B, H), or (B, channels, ...) for spatial latents, see `channel_axis`. A module is put into eval mode
+        and back afterwards; modules that a function calls are left as they are.
     batches : iterable, DataLoader, Dataset, tensor or array
-        Inputs in batches; a tensor, an array or a Dataset is cut into batches. For scvi-tools also an AnnData.
+        Inputs in batches; a tensor, an array or a Dataset is cut into batches. For scvi-tools also an AnnData or
+        a MuData.
     scale : {"log_variance", "variance", "std", "log_std"}, optional
         What the second of a pair is; ``"log_variance"`` if left out. Answers with names need none; if given, it
         overrides the names.
@@ -70,13 +83,24 @@ def audit(
         decoder of a model of this package, pythae, diffusers or scvi-tools is used; False uses none.
     decoded_inputs : int
         Number of inputs, the first ones, for which every factor is replaced and decoded.
+    noise : float, optional
+        For encoders without noise, whose continuous codes carry infinite information: measure that of the code plus
+        N(0, noise^2), with `noise` in units of the code. `encode` may then return the code alone.
+    channel_axis : int, optional
+        Axis of the answers that counts the channels; 1 if left out. Sequence models that return (B, T, H) need -1.
+    kl : float, optional
+        The KL term that the training logged for inputs like these: nats per input, summed over the factors, not
+        multiplied by beta. It decides what the second output is, where sigma* does not.
+    max_bytes : int
+        Largest size of the sums; see `vaemi.InformationSketch`.
     progress : bool
         Show progress bars on standard error, if tqdm is installed.
 
     Returns
     -------
     Audit
-        Its `remarks` name what may have made the numbers wrong; its `notes` name factors on which the criteria differ.
+        Its `remarks` name what may have made the numbers wrong; its `notes` name what could not be decided, and factors
+        on which the criteria differ.
 
     Raises
     ------
@@ -88,8 +112,10 @@ def audit(
     -----
     A factor can be stretched, and the decoder's first weights shrunk to match, without changing the reconstruction. In
     a trained model the KL term is stationary under this, which it is only where sigma*_h^2 = E[mu_h^2 + sigma_h^2] = 1,
-    whatever beta is. The reading of the second output for which most factors have sigma* near 1 is the right one, if
-    the prior is N(0, I).
+    whatever beta is. Held-out inputs, dropout and a short training move sigma* by as much as the wrong reading of the
+    second output does, above all where every factor is used. A remark on `scale` is therefore made only where the
+    departures of sigma*^2 from 1 follow the difference between two readings over the factors; where they show neither
+    reading, `notes` asks for `kl`.
 
     Examples
     --------
@@ -106,19 +132,26 @@ def audit(
         raise AuditError(f"decoded_inputs is {decoded_inputs}: give 2 or more, or decode=False.")
     if scale is not None and scale not in SCALES:
         raise AuditError(f"scale is {scale!r}: choose one of {', '.join(map(repr, SCALES))}.")
-    encoder = _Encoder(encode, scale, whole_batch, device)
-    decoder = find_decoder(encode, decode, decoded_inputs)
+    if noise is not None and not noise > 0:
+        raise AuditError(f"noise is {noise}: give a standard deviation greater than 0, in units of the code.")
+    encode, decode = unwrapped(encode), unwrapped(decode)
+    refuse_other_codes(encode, noise)
+    encoder = _Encoder(encode, scale, whole_batch, device, channel_axis, noise)
+    decoder = find_decoder(encode, decode, decoded_inputs, channel_axis or 1)
     sums: Sums | None = None
     remarks: list[str] = []
-    number = 0
+    number, bytes_as_inputs = 0, False
     bar = progress_bar(_batches(encode, batches, batch_size), desc="audit", unit="batch", disable=not progress)
     with _in_eval_mode(encoder.module, decode), torch.no_grad():
         for number, batch in enumerate(bar, 1):
             inputs = encoder.inputs(batch)
             answer = encoder(inputs, number)
             if sums is None:
-                sums = Sums(tuple(answer.mean.shape[1:]), answer.scale, answer.named)
+                if noise is None and returns_decoded(encode):
+                    check_decoded(encode, encoder.function, inputs)
+                sums = Sums(tuple(answer.mean.shape[1:]), answer.scale, answer.named, noise, max_bytes)
                 remarks = _remarks_on_repetition(encoder, inputs, answer)
+                bytes_as_inputs = _are_bytes(inputs)
             sums.update(answer, f"Batch {number}")
             if decoder:
                 decoder.collect(inputs, answer)
@@ -128,32 +161,74 @@ def audit(
                 "iterator that is used up has none."
             )
         effects = decoder.effects(encoder.name, progress) if decoder else None
-    return sums.audit(remarks, threshold, number, time.monotonic() - started, encoder.name, effects)
+    undecided = []
+    if channel_axis is None and len(sums.shape) == 2:
+        channels, places = sums.shape
+        undecided = [
+            f"Latents of shape ({channels}, {places}) per input are read as {channels} channels at {places} places; if "
+            f"they are {channels} places or steps of {places} factors, as in sequence models, pass channel_axis=-1."
+        ]
+    return sums.audit(
+        remarks,
+        threshold,
+        number,
+        time.monotonic() - started,
+        encoder.name,
+        effects,
+        kl=kl,
+        bytes_as_inputs=bytes_as_inputs,
+        undecided=undecided,
+    )
 
 
 class _Encoder:
     """Whatever was passed as `encode`, as a function from inputs to an `Answer`."""
 
-    def __init__(self, given: Any, scale: str | None, whole_batch: bool, device: torch.device | str | None) -> None:
+    def __init__(
+        self,
+        given: Any,
+        scale: str | None,
+        whole_batch: bool,
+        device: torch.device | str | None,
+        channel_axis: int | None = None,
+        noise: float | None = None,
+    ) -> None:
         self.scale = scale
+        self.noise = noise
         self.whole_batch = whole_batch
+        self.channel_axis = channel_axis
         self.function, self.module = _function_and_module(given)
         self.name = getattr(given, "__qualname__", type(given).__name__).rsplit("<locals>.", 1)[-1]
         weights = next(self.module.parameters(), None)
         self.device = device if device is not None or weights is None else weights.device
         self.dtype = None if weights is None else weights.dtype
+        if device is not None:
+            try:
+                torch.empty(0, device=device)
+            except (RuntimeError, AssertionError, NotImplementedError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise AuditError(f"device is {str(device)!r}, which cannot be used here: {reason}") from None
 
-    def __call__(self, inputs: Any, number: int) -> Answer:
+    def output(self, inputs: Any, number: int) -> Any:
+        """Return what the encoder answers, or raise an AuditError with the number of the batch."""
         try:
-            output = self.function(inputs)
+            return self.function(inputs)
         except Exception as error:
-            shape = f" of shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else ""
+            shape = f" of shape {tuple(inputs.shape)} and {inputs.dtype}" if isinstance(inputs, Tensor) else ""
             raise AuditError(
                 f"{self.name} failed in batch {number}{shape}: {type(error).__name__}: "
                 f"{' '.join(str(error).split())[:300]}"
             ) from error
-        answer = read_answer(output, self.scale, self.name)
-        check_answer(answer, f"{self.name} returned in batch {number}")
+
+    def __call__(self, inputs: Any, number: int) -> Answer:
+        output = self.output(inputs, number)
+        try:
+            answer = read_posterior(output, self.scale, self.name, self.noise)
+            check_answer(answer, f"{self.name} returned in batch {number}")
+            if self.channel_axis is not None:
+                answer = answer.with_channels_first(self.channel_axis)
+        except (ValueError, TypeError, IndexError) as error:
+            raise AuditError(str(error)) from None
         if isinstance(inputs, Tensor) and len(inputs) != len(answer.mean):
             raise AuditError(
                 f"{self.name} returned in batch {number} {len(answer.mean)} posteriors for {len(inputs)} inputs: the "
@@ -218,15 +293,36 @@ def _difference(one: Answer, other: Answer) -> float:
     return max(float((a - b).abs().max().double() / a.double().std(correction=0).clamp_min(1e-6)) for a, b in pairs)
 
 
+def unwrapped(given: Any) -> Any:
+    """Return what `torch.compile`, `DataParallel` and other wrappers hold: they hide its methods and its class."""
+    names = ("_orig_mod", "_original_module", "module")
+    while isinstance(given, nn.Module):
+        # Not by their truth: some modules have a length.
+        inner = next((given._modules[name] for name in names if isinstance(given._modules.get(name), nn.Module)), None)
+        if inner is None:
+            break
+        given = inner
+    return given
+
+
+def _are_bytes(inputs: Any) -> bool:
+    """Return True for whole numbers from 0 to 255, with some in the upper half, as of pictures that were not scaled."""
+    if not isinstance(inputs, Tensor) or not inputs.numel() or inputs.is_complex():
+        return False
+    least, most = (float(end) for end in torch.aminmax(inputs))
+    return least >= 0 and 127 < most <= 255 and bool((inputs == inputs.round()).all())
+
+
 def _function_and_module(given: Any) -> tuple[Callable[[Any], Any], nn.Module]:
     """Return what to call with inputs, and the module to put into eval mode, an empty one if there is none."""
     if is_from("pythae.models", given):
         # pythae's datasets make batches {"data": inputs, "labels": ...}.
         return lambda batch: given.encoder(batch["data"] if isinstance(batch, Mapping) else batch), given
     if is_from("scvi.model", given):
-        module = given.module
-        return lambda batch: module.inference(**module._get_inference_input(batch)), module
-    owners = [given, getattr(given, "model", None), getattr(given, "__self__", None)]
+        return scvi_encoder(given), given.module
+    function = given.func if isinstance(given, partial) else given
+    bound = getattr(inspect.unwrap(function) if callable(function) else function, "__self__", None)
+    owners = [given, getattr(given, "model", None), bound]
     module = next((owner for owner in owners if isinstance(owner, nn.Module)), nn.Module())
     for owner in owners[:2]:
         if callable(encode := getattr(owner, "encode", None)):
@@ -239,8 +335,8 @@ def _function_and_module(given: Any) -> tuple[Callable[[Any], Any], nn.Module]:
 
 
 def _batches(given: Any, batches: Any, batch_size: int) -> Iterable[Any]:
-    if is_from("scvi.model", given) and is_from("anndata", batches):
-        return given._make_data_loader(adata=given._validate_anndata(batches), batch_size=batch_size)
+    if is_from("scvi.model", given) and (is_from("anndata", batches) or is_from("mudata", batches)):
+        return scvi_batches(given, batches, batch_size)
     if isinstance(batches, Tensor | np.ndarray):
         return torch.as_tensor(batches).split(batch_size)
     if isinstance(batches, torch.utils.data.Dataset) and hasattr(batches, "__getitem__"):

@@ -19,19 +19,23 @@ from torch import Tensor
 
 from vaemi._files import atomic_write, exclusive_lock
 from vaemi._progress import progress_bar
-from vaemi.auditing.answers import SCALES, Answer, check_answer
 from vaemi.auditing.result import Audit
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError, VaemiError, import_extra
+from vaemi.information.answers import MEAN_NAMES, SECOND_NAMES, Answer, check_answer
+from vaemi.information.sketch import MAX_BYTES
 
 if TYPE_CHECKING:
     from distributed import Client
 
 #: Endings of files of posteriors.
-KINDS = (".npy", ".safetensors")
-_FORMAT = "vaemi.audit_files/2"
+KINDS = (".npy", ".npz", ".safetensors")
+# A state is the file of a sketch with more in it; this is the version of that.
+_VERSION = "3"
 # What a state holds of the sums besides the criteria.
-_PARTS = ("readings", "least", "most")
+_PARTS = ("readings", "logarithms", "least", "most")
+# What the second array is, by its name.
+_SECONDS = {name: scale for scale, names in SECOND_NAMES.items() for name in names}
 # Numbers of an array that are read at a time.
 _NUMBERS_AT_A_TIME = 1 << 20
 _SECONDS_BETWEEN_SAVES = 30.0
@@ -44,6 +48,8 @@ def audit_files(
     threshold: float = 0.1,
     state: Path | str | None = None,
     client: Client | None = None,
+    kl: float | None = None,
+    max_bytes: int = MAX_BYTES,
     progress: bool = True,
 ) -> Audit:
     """Measure which latent factors matter, from posterior means and log-variances in files.
@@ -53,20 +59,23 @@ def audit_files(
     Parameters
     ----------
     files : iterable of paths
-        Each a ``.safetensors`` file with arrays ``mean`` and ``log_variance`` (or ``variance``, ``std``, ``log_std``),
-        both (M, H) or (M, channels, ...); or one of a pair of ``.npy`` files whose names differ by these words, such as
-        ``mean-0.npy`` and ``log_variance-0.npy``. States (below) of audits of other files can be among them. A file
-        that is named twice counts once.
+        Each a ``.safetensors`` or ``.npz`` file with arrays ``mean`` and ``log_variance`` (or ``variance``, ``std``,
+        ``log_std``; other usual names, such as ``mu`` and ``logvar``, are read as well), both (M, H) or
+        (M, channels, ...); or one of a pair of ``.npy`` files whose names differ by these words, such as ``mean-0.npy``
+        and ``log_variance-0.npy``. States (below) of audits of other files can be among them. A file that is named
+        twice counts once. A ``.npz`` file is read into memory as a whole.
     scale : {"log_variance", "variance", "std", "log_std"}, optional
-        The name that the second array must have.
+        What the second array is, which its name must not contradict.
     threshold : float
         Nats above which a factor counts as influential.
     state : path, optional
         A ``.safetensors`` file for the sums and for digests of the files in them. An existing one is continued: files
         that it contains, also renamed ones, are not counted again. It is saved every 30 seconds and at the end, also
-        after an error.
+        after an error. `vaemi.InformationSketch.load` reads it, too.
     client : distributed.Client, optional
         A Dask client whose workers count the files. They must find the files under the same names.
+    kl, max_bytes : optional
+        See `vaemi.audit`.
     progress : bool
         Show a progress bar on standard error, if tqdm is installed.
 
@@ -93,23 +102,30 @@ def audit_files(
         shards, states = _inspected([Path(file) for file in files], scale)
         if state and state.exists():
             states[state.resolve()] = state
-        total = _Total()
+        total = _Total(max_bytes)
         for path in states.values():
             total.add_state(path)
         for shard in shards:
             total.check_alike(str(shard.mean), shard.shape[1:], shard.scale)
-        _count(shards, total, state, client, partial(progress_bar, desc="audit", unit="file", disable=not progress))
+        _count(
+            shards,
+            total,
+            state,
+            client,
+            partial(progress_bar, desc="audit", unit="file", disable=not progress),
+        )
     if total.sums is None or total.sums.criteria.n_samples < 2:
         raise AuditError("The files hold fewer than two inputs: information about the input needs two or more.")
-    return total.sums.audit([], threshold, len(total.done), time.monotonic() - started, "posteriors")
+    return total.sums.audit([], threshold, len(total.done), time.monotonic() - started, "posteriors", kl=kl)
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """Posteriors in one `.safetensors` file, or in a pair of `.npy` files. `scale` is the name of the second array."""
+    """Posteriors in one file, or in a pair of `.npy` files; `names` are those of its two arrays."""
 
     mean: Path
     second: Path
+    names: tuple[str, str]
     scale: str
     shape: tuple[int, ...]
 
@@ -121,15 +137,21 @@ class _Shard:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())
         return digest.hexdigest()
 
-    def sums(self) -> Sums:
+    def sums(self, max_bytes: int) -> Sums:
         """Read the arrays in parts and add them up."""
-        sums = Sums(self.shape[1:], self.scale, named=True)
+        sums = Sums(self.shape[1:], self.scale, named=True, max_bytes=max_bytes)
         rows = max(1, _NUMBERS_AT_A_TIME // math.prod(self.shape[1:]))
+        if self.mean.suffix == ".npz":  # cannot be read in parts
+            rows = max(1, self.shape[0])
         for start in range(0, self.shape[0], rows):
             stop = min(start + rows, self.shape[0])
-            mean, second = _rows(self.mean, "mean", start, stop), _rows(self.second, self.scale, start, stop)
+            arrays = zip((self.mean, self.second), self.names, strict=True)
+            mean, second = (_rows(path, name, start, stop) for path, name in arrays)
             answer, where = Answer(mean, second, self.scale, named=True), f"{self.mean} (rows {start} to {stop - 1})"
-            check_answer(answer, f"{where} holds", first_row=start)
+            try:
+                check_answer(answer, f"{where} holds", first_row=start)
+            except ValueError as error:
+                raise AuditError(str(error)) from None
             sums.update(answer, where)
         return sums
 
@@ -137,7 +159,8 @@ class _Shard:
 class _Total:
     """Sums of the files counted so far, and the names of these files by the digest of their content."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.sums: Sums | None = None
         self.done: dict[str, str] = {}
         self.first: tuple[str, tuple[int, ...], str] | None = None
@@ -162,7 +185,7 @@ class _Total:
         self.done |= done
 
     def add_state(self, path: Path) -> None:
-        sums, done = _load_state(path)
+        sums, done = _load_state(path, self.max_bytes)
         self.check_alike(str(path), sums.shape, sums.scale)
         if twice := next((digest for digest in done if digest in self.done), None):
             raise AuditError(
@@ -211,13 +234,13 @@ def _counted(
     """Yield the new shards with their digests and sums, in the order in which they are done."""
     if client is None:
         for shard, digest in total.uncounted((shard, shard.digest()) for shard in bar(shards)):
-            yield shard, digest, shard.sums()
+            yield shard, digest, shard.sums(total.max_bytes)
         return
     distributed = import_extra("distributed", "dask")
     # Impure: the same name may stand for another content than in an earlier call.
     digests = client.gather(client.map(_Shard.digest, shards, pure=False))
     new = list(total.uncounted(zip(shards, digests, strict=True)))
-    futures = client.map(_Shard.sums, [shard for shard, _ in new], pure=False)
+    futures = client.map(_Shard.sums, [shard for shard, _ in new], max_bytes=total.max_bytes, pure=False)
     shard_of = dict(zip(futures, new, strict=True))
     try:
         for future, sums in bar(distributed.as_completed(futures, with_results=True), total=len(new)):
@@ -234,8 +257,8 @@ def _save_state(path: Path, total: _Total) -> None:
     sums = total.sums
     if sums is None:
         return
-    metadata = {
-        "format": _FORMAT,
+    metadata = sums.criteria.information.file_metadata | {
+        "audit": _VERSION,
         "shape": json.dumps(sums.shape),
         "scale": sums.scale,
         "done": json.dumps(total.done),
@@ -245,12 +268,14 @@ def _save_state(path: Path, total: _Total) -> None:
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, scratch, metadata)
 
 
-def _load_state(path: Path) -> tuple[Sums, dict[str, str]]:
+def _load_state(path: Path, max_bytes: int) -> tuple[Sums, dict[str, str]]:
     with _readable(path), _opened(path) as file:
         metadata = file.metadata() or {}
-        if metadata.get("format") != _FORMAT:
-            raise AuditError(f"{path} is not the state of an audit of files: choose another name, or delete it.")
-        sums = Sums(tuple(json.loads(metadata["shape"])), metadata["scale"], named=True)
+        if metadata.get("audit") != _VERSION:
+            raise AuditError(
+                f"{path} is not the state of an audit of files by this version: choose another name, or delete it."
+            )
+        sums = Sums(tuple(json.loads(metadata["shape"])), metadata["scale"], named=True, max_bytes=max_bytes)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         sums.criteria.load_state_dict(tensors)
         for name in _PARTS:
@@ -264,10 +289,10 @@ def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], 
     states: dict[Path, Path] = {}
     for path in files:
         if path.suffix not in KINDS:
-            raise AuditError(f"{path} cannot be read as posteriors: use {' or '.join(KINDS)} files.")
+            raise AuditError(f"{path} cannot be read as posteriors: use {', '.join(KINDS)} files.")
         if not path.exists():
             raise AuditError(f"There is no {path}: name files with the arrays mean and log_variance.")
-        shard = _npy_pair(path) if path.suffix == ".npy" else _safetensors_shard(path)
+        shard = _npy_pair(path) if path.suffix == ".npy" else _shard_in_one_file(path)
         if shard is None:
             states[path.resolve()] = path
             continue
@@ -280,59 +305,84 @@ def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], 
     return list(shards), states
 
 
-def _safetensors_shard(path: Path) -> _Shard | None:
+def _shard_in_one_file(path: Path) -> _Shard | None:
     """Return the posteriors in a file, or None if it is a state."""
-    with _readable(path), _opened(path) as file:
-        if (file.metadata() or {}).get("format") == _FORMAT:
-            return None
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    second = next((name for name in SCALES if name in shapes), None)
-    if "mean" not in shapes or second is None:
+    with _readable(path):
+        if path.suffix == ".npz":
+            shapes = {name: array.shape for name, array in npz_arrays(path).items()}
+        else:
+            with _opened(path) as file:
+                metadata = file.metadata() or {}
+                if "audit" in metadata:
+                    return None
+                if "n_factors" in metadata:
+                    raise AuditError(
+                        f"{path} is a saved InformationSketch, which has only part of what an audit needs: read it "
+                        "with vaemi.InformationSketch.load, or audit the posteriors that it was made from."
+                    )
+                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    mean = next((name for name in MEAN_NAMES if name in shapes), None)
+    second, scale = next(((name, scale) for name, scale in _SECONDS.items() if name in shapes), (None, None))
+    if mean is None or second is None or scale is None:
         raise AuditError(
             f"{path} holds {', '.join(shapes) or 'no arrays'}: posteriors are arrays named mean and log_variance (or "
             "variance, std, log_std); to audit inputs, name the encoder first."
         )
-    return _shard(path, path, second, shapes["mean"], shapes[second])
+    return _shard(path, path, (mean, second), scale, shapes[mean], shapes[second])
 
 
 def _npy_pair(path: Path) -> _Shard:
     # Longer names first, as log_variance contains variance.
-    word = next((word for word in ("mean", *sorted(SCALES, key=len, reverse=True)) if word in path.name), path.name)
-    parts = {name: path.with_name(path.name.replace(word, name)) for name in ("mean", *SCALES)}
-    scale = next((name for name in SCALES if parts[name].exists()), None)
-    if scale is None or not parts["mean"].exists():
+    words = sorted((*MEAN_NAMES, *_SECONDS), key=len, reverse=True)
+    word = next((word for word in words if word in path.name), path.name)
+
+    def existing(names: Iterable[str]) -> tuple[Path, str] | None:
+        parts = ((path.with_name(path.name.replace(word, name)), name) for name in names)
+        return next(((part, name) for part, name in parts if part.exists()), None)
+
+    mean, second = existing(MEAN_NAMES), existing(_SECONDS)
+    if mean is None or second is None or mean == second:
         raise AuditError(
             f"{path} is one array: posteriors in .npy files come in pairs, such as mean-0.npy and log_variance-0.npy; "
             "to audit inputs, name the encoder first."
         )
     shapes = []
-    for part in (parts["mean"], parts[scale]):
+    for part, _ in (mean, second):
         with _readable(part):
             shapes.append(_mapped(part).shape)
-    return _shard(parts["mean"], parts[scale], scale, *shapes)
+    return _shard(mean[0], second[0], (mean[1], second[1]), _SECONDS[second[1]], shapes[0], shapes[1])
 
 
-def _shard(mean: Path, second: Path, scale: str, shape: tuple[int, ...], second_shape: tuple[int, ...]) -> _Shard:
+def _shard(
+    mean: Path, second: Path, names: tuple[str, str], scale: str, shape: tuple[int, ...], second_shape: tuple[int, ...]
+) -> _Shard:
     if shape != second_shape or len(shape) < 2 or 0 in shape[1:]:
         raise AuditError(
-            f"{mean} holds mean and {scale} of shapes {shape} and {second_shape}: both must be (inputs, factors), or "
-            "(inputs, channels, ...)."
+            f"{mean} holds {' and '.join(names)} of shapes {shape} and {second_shape}: both must be (inputs, factors), "
+            "or (inputs, channels, ...)."
         )
-    return _Shard(mean, second, scale, shape)
+    return _Shard(mean, second, names, scale, shape)
 
 
 def _rows(path: Path, name: str, start: int, stop: int) -> Tensor:
     """Read rows of an array. The file is opened anew for each, as pages of a mapped file count as memory."""
     with _readable(path):
-        if path.suffix == ".npy":
-            array = _mapped(path)
-            return torch.from_numpy(np.array(array[start:stop], dtype=array.dtype.newbyteorder("=")))
-        with _opened(path) as file:
-            return file.get_slice(name)[start:stop]
+        if path.suffix == ".safetensors":
+            with _opened(path) as file:
+                return file.get_slice(name)[start:stop]
+        array = _mapped(path) if path.suffix == ".npy" else npz_arrays(path)[name]
+        return torch.from_numpy(np.array(array[start:stop], dtype=array.dtype.newbyteorder("=")))
 
 
 def _mapped(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays in a file of NumPy, without running code that it may contain."""
+    # Opened here, as NumPy leaves a damaged file open that it opened itself.
+    with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
+        return dict(file)
 
 
 def _opened(path: Path) -> Any:

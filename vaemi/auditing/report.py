@@ -14,6 +14,7 @@ import torch
 
 from vaemi._files import atomic_write
 from vaemi._version import __version__
+from vaemi.auditing.result import place_name
 from vaemi.criteria import CRITERIA
 from vaemi.errors import import_extra
 
@@ -108,7 +109,8 @@ def _criteria(audit: Audit) -> str:
     for name, count in found.n_used.items():
         criterion = CRITERIA[name]
         differing = others.get(name, torch.empty(0)).tolist()
-        listed = ", ".join(f"z{h}" for h in differing[:_MOST_LISTED]) or ("none" if name in others else "")
+        names = [place_name(h, audit.latent_shape) for h in differing[:_MOST_LISTED]]
+        listed = "; ".join(names) or ("none" if name in others else "")
         more = f" and {len(differing) - _MOST_LISTED} more" if len(differing) > _MOST_LISTED else ""
         cells = [criterion.title, criterion.used_if(found.thresholds[name]), str(count), listed + more]
         rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
@@ -129,8 +131,9 @@ def _redundancy(audit: Audit) -> str:
     low, high = found.counted_twice
     frame = found.to_frame().head(_MOST_LISTED)
     rows = [
-        f"<tr><td>z{row.factor}</td><td>z{row.other}</td><td>{row.nats:.3f}</td><td>{row.stderr:.3f}</td>"
-        f"<td>{row.lower:.3f}</td><td>{row.upper:.3f}</td><td>{100 * row.share:.0f} %</td></tr>"
+        f"<tr><td>{place_name(row.factor, audit.latent_shape)}</td><td>{place_name(row.other, audit.latent_shape)}</td>"
+        f"<td>{row.nats:.3f}</td><td>{row.stderr:.3f}</td><td>{row.lower:.3f}</td><td>{row.upper:.3f}</td>"
+        f"<td>{100 * row.share:.0f} %</td></tr>"
         for row in frame.itertuples()
     ]
     return (

@@ -38,7 +38,7 @@ class Audit:
     remarks : list of str
         One entry for each thing that may make the numbers wrong; empty if nothing was noticed.
     scale : str
-        How the second output was read: log_variance, variance, std or log_std.
+        How the second output was read: log_variance, variance, std or log_std; or the noise that was given.
     n_batches : int
         Number of batches encoded, or of files counted.
     device : str
@@ -50,7 +50,10 @@ class Audit:
     effects : DecoderEffects, optional
         Change of the decoder's output by each factor, or by each channel of spatial latents.
     posteriors : tuple of two Tensors, shape (N, H)
-        Means and log-variances of the inputs that were kept, all of them or an even sample; see `CriteriaSketch`.
+        Means and log-variances of the inputs that were kept, all of them or an even sample; see `CriteriaSketch`. None
+        if the factors of one posterior are correlated.
+    undecided : list of str
+        One entry for each thing about the encoder's answers that the numbers do not show, with what would decide it.
     """
 
     criteria: Criteria
@@ -63,6 +66,7 @@ class Audit:
     source: str = ""
     effects: DecoderEffects | None = None
     posteriors: tuple[Tensor, Tensor] | None = None
+    undecided: list[str] = field(default_factory=list)
 
     @property
     def information(self) -> FactorInformation:
@@ -110,9 +114,10 @@ class Audit:
 
     @cached_property
     def redundancy(self) -> PairwiseInformation | None:
-        """Information that influential factors share in pairs, the 30 most informative ones; None if there are not two.
+        """Information that influential factors share in pairs, the 30 most informative ones.
 
-        Takes seconds. It rests on at most 5,000 inputs.
+        None if there are not two, or if the factors of one posterior are correlated. Takes seconds. It rests on at most
+        5,000 inputs.
         """
         factors = self.influential[:_MOST_PAIRED]
         if len(factors) < 2 or self.posteriors is None:
@@ -161,8 +166,11 @@ class Audit:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on the factors on which the criteria differ: decisive for few inputs, unused or uninformative."""
-        return [*self._notes_on_rare_factors(), *self._notes_on_decoder()]
+        """Sentences on factors on which the criteria differ, and on what is undecided.
+
+        The factors are decisive for few inputs, informative but unused, or used but uninformative.
+        """
+        return [*self._notes_on_rare_factors(), *self._notes_on_decoder(), *self.undecided]
 
     def _notes_on_rare_factors(self) -> list[str]:
         rare = self.criteria.decisive_for_few.tolist()
@@ -170,7 +178,9 @@ class Audit:
             return []
         upper, at = self.criteria.values["upper_divergence"], self.criteria.rarest_input
         line = self.criteria.thresholds["upper_divergence"]
-        listed = [f"{self._place(h)} ({upper[h]:.1f} nats, most for input {at[h]})" for h in rare[:_LISTED]]
+        listed = [
+            f"{place_name(h, self.latent_shape)} ({upper[h]:.1f} nats, most for input {at[h]})" for h in rare[:_LISTED]
+        ]
         return [
             f"Decisive for few inputs: {len(rare)} of the factors at or below {self.threshold:g} nats carry more than "
             f"{line:g} nats about some: {_joined(listed, len(rare))}. Look at these inputs before you remove one."
@@ -200,12 +210,6 @@ class Audit:
 
     def _channel(self, h: int) -> str:
         return f"channel {h}" if self.is_spatial else f"z{h}"
-
-    def _place(self, h: int) -> str:
-        if not self.is_spatial:
-            return f"z{h}"
-        channel, *place = torch.unravel_index(torch.tensor(h), self.latent_shape)
-        return f"channel {int(channel)} at {', '.join(str(int(part)) for part in place)}"
 
     def _channels_above(self, nats: Tensor) -> int:
         return int((nats.view(self.latent_shape[0], -1) > self.threshold).any(1).sum())
@@ -342,6 +346,14 @@ class Audit:
             f"{self.information.total:.2f} nats together."
             + (f" Too close to the threshold to call: {listed}." if names else "")
         )
+
+
+def place_name(h: int, shape: tuple[int, ...]) -> str:
+    """Return the name of factor `h` of latents of some shape: its number, or its channel and place."""
+    if len(shape) == 1:
+        return f"z{h}"
+    channel, *place = torch.unravel_index(torch.tensor(h), shape)
+    return f"channel {int(channel)} at {', '.join(str(int(part)) for part in place)}"
 
 
 def _ranks(values: Tensor) -> Tensor:

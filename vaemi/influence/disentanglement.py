@@ -95,8 +95,8 @@ def disentanglement_scores(
     Raises
     ------
     ValueError
-        If a generating factor is constant, if only one of values and mean is given, or if they do not fit the shape of
-        the information.
+        If a generating factor is constant or a number, if only one of values and mean is given, or if they do not fit
+        the shape of the information.
 
     References
     ----------
@@ -104,6 +104,8 @@ def disentanglement_scores(
     the Quantitative Evaluation of Disentangled Representations, ICLR 2018. Kumar et al., Variational Inference of
     Disentangled Latent Concepts from Unlabeled Observations, ICLR 2018.
     """
+    if information.entropy.isinf().any():
+        raise ValueError("The scores divide by the entropy of classes: cut numbers with `discretized` first.")
     if (information.entropy <= 0).any():
         constant = information.names[int(information.entropy.argmin())]
         raise ValueError(f"{constant} does not vary in these samples: leave it out.")

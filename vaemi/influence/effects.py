@@ -102,9 +102,16 @@ def decoder_effects(
     return changes.effects()
 
 
-def draws(mean: Tensor, log_variance: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Return a draw z ~ q(z|x) for each input, and one of another input."""
-    z = sample_posterior(mean.cpu(), log_variance.cpu(), seed).to(mean.device)
+def draws(mean: Tensor, log_variance: Tensor, seed: int, scale_tril: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return a draw z ~ q(z|x) for each input, and one of another input.
+
+    `scale_tril`, shape (N, H, H), is the Cholesky factor of the covariance if factors are correlated.
+    """
+    if scale_tril is None:
+        z = sample_posterior(mean.cpu(), log_variance.cpu(), seed).to(mean.device)
+    else:
+        noise = sample_posterior(torch.zeros(mean.shape), torch.zeros(mean.shape), seed).to(mean)
+        z = mean + (scale_tril @ noise[..., None])[..., 0]
     order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed + 1))
     others = torch.empty_like(z)
     others[order] = z[order.roll(1)]

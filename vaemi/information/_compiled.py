@@ -18,6 +18,7 @@ from .lattice import BANDS_PER_NAT, BANDS_PER_OCTAVE, BLOCK, BLOCK_SHIFT, FARTHE
 _LOWEST = -400
 # 2 ** octave for every octave that a key can hold.
 _POWERS = np.exp2(np.arange(_LOWEST, -_LOWEST + 1, dtype=np.float64))
+# Numba's cache does not see a change of `lattice`: change this file as well.
 _PACK = njit(inline="always")(pack)
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 # exp(log_variance) and mean**2 stay far inside float64 below these.
 _LOG_VARIANCE_LIMIT = 200.0
 _MEAN_LIMIT = 1e100
+# So do sums of squares.
+_WEIGHT_LIMITS = 1e-100, 1e100
 
 
 def checked_posterior(mean: Any, log_variance: Any, least: int = 2) -> tuple[Tensor, Tensor]:
@@ -45,10 +47,13 @@ def checked_weight(weight: Any, mean: Tensor) -> Tensor | None:
     weight = _as_floating("weight", weight).to(mean.device, torch.float64)
     if weight.shape != mean.shape[:1]:
         raise ValueError(f"weight has shape {tuple(weight.shape)}: give ({len(mean)},), a number for every sample.")
-    bad = ~(weight.isfinite() & (weight >= 0))
+    low, high = _WEIGHT_LIMITS
+    bad = ~((weight == 0) | (weight >= low) & (weight <= high))
     if bad.any():
         sample = int(bad.nonzero()[0])
-        raise ValueError(f"weight holds {float(weight[sample]):g} at sample {sample}: give finite weights >= 0.")
+        raise ValueError(
+            f"weight holds {float(weight[sample]):g} at sample {sample}: give 0, or weights from {low:g} to {high:g}."
+        )
     if not weight.sum() > 0:
         raise ValueError("weight holds zeros only: give at least one sample a weight.")
     return weight
@@ -76,9 +81,12 @@ def checked_clusters(clusters: Any, mean: Tensor) -> Tensor | None:
 
 def _as_tensor(name: str, value: Any) -> Tensor:
     try:
-        return torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} is not an array of numbers: {error}") from None
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"{name} is not an array of numbers: {' '.join(str(error).split())}") from None
+    if tensor.layout != torch.strided or tensor.is_meta:
+        raise TypeError(f"{name} is a sparse or a meta tensor: give one that holds all values, such as to_dense().")
+    return tensor
 
 
 def _as_floating(name: str, value: Any) -> Tensor:
@@ -94,7 +102,8 @@ def _as_floating(name: str, value: Any) -> Tensor:
 
 
 def _refuse_beyond(name: str, values: Tensor, limit: float, if_not_finite: str, if_beyond: str) -> None:
-    low, high = torch.aminmax(values)  # NaN if any value is
+    # NaN if any value is. As Python's numbers, since a limit beyond float32 compares as infinity with a tensor of it.
+    low, high = (float(end) for end in torch.aminmax(values))
     if low >= -limit and high <= limit:
         return
     for bad, why in (

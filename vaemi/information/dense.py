@@ -40,9 +40,12 @@ def dense_information(
     share = torch.full_like(mean, 1 / len(mean)) if weight is None else weight / weight.sum()
     sigma = (0.5 * log_variance).exp()
     low, high = float((mean - _REACH * sigma).min()), float((mean + _REACH * sigma).max())
-    points = math.ceil((high - low) / float(sigma.min()) * _POINTS_PER_SIGMA) + 1
-    if points > _MOST_POINTS:
-        raise ValueError(f"method 'dense' needs a grid of {points:,} points for these means and sigmas: use 'mixture'.")
+    wanted = (high - low) / float(sigma.min()) * _POINTS_PER_SIGMA
+    if not 0 < wanted < _MOST_POINTS:  # 0 where float64 does not tell the ends apart
+        raise ValueError(
+            f"method 'dense' needs a grid of {wanted:,.0f} points for these means and sigmas: use 'mixture'."
+        )
+    points = math.ceil(wanted) + 1
     grid = torch.linspace(low, high, points, dtype=torch.float64, device=mean.device)
     step = (high - low) / (points - 1)
     batches = torch.arange(len(mean), device=mean.device).split(max(1, _NUMBERS // points))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from .lattice import LATTICES
-from .spreading import Blocks
+
+_TYPES = (torch.int64, torch.float64, torch.float32)
 
 
 class ShareSampler(DistributedSampler):
@@ -65,9 +67,7 @@ class ShareSampler(DistributedSampler):
         return range(rank, len(self.dataset), world_size)  # type: ignore[arg-type]
 
 
-def gathered(
-    blocks: Blocks, n_samples: int, n_factors: int, precision: str, group: Any
-) -> Iterator[tuple[Blocks, int]]:
+def gathered(state: Mapping[str, Tensor], n_factors: int, precision: str, group: Any) -> Iterator[Mapping[str, Tensor]]:
     """Yield the states of all processes in their order, one at a time; alone, the given one."""
     if not _running():
         if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
@@ -75,13 +75,14 @@ def gathered(
                 f"$WORLD_SIZE is {processes}, but the processes form no group: call "
                 "torch.distributed.init_process_group first."
             )
-        yield blocks, n_samples
+        yield state
         return
     # NCCL uses the current GPU only; a state that is still empty lies on the CPU.
     device = torch.device("cuda", torch.cuda.current_device()) if "nccl" in dist.get_backend(group) else "cpu"
-    own = blocks.to(device)
-    about = [n_factors, sorted(LATTICES).index(precision), n_samples, *own.values.shape]
-    here = torch.tensor(about, device=device)
+    own = {name: tensor.to(device).contiguous() for name, tensor in state.items()}
+    types = [_TYPES.index(tensor.dtype) for tensor in own.values()]
+    sizes = [size for tensor in own.values() for size in tensor.shape]
+    here = torch.tensor([n_factors, sorted(LATTICES).index(precision), *types, *sizes], device=device)
     everywhere = [torch.empty_like(here) for _ in range(dist.get_world_size(group))]
     dist.all_gather(everywhere, here, group=group)
     rows = [row.tolist() for row in everywhere]
@@ -92,15 +93,17 @@ def gathered(
                 f"{sorted(LATTICES)[rows[0][1]]!r} and {sorted(LATTICES)[row[1]]!r}: make all alike."
             )
     # One after the other, so that a process holds only one other state at a time.
-    for rank, (_, _, count, *shape) in enumerate(rows):
-        is_own = rank == dist.get_rank(group)
-        keys = own.keys if is_own else torch.empty(shape[0], dtype=torch.int64, device=device)
-        values = own.values.contiguous() if is_own else torch.empty(shape, dtype=torch.float64, device=device)
-        if shape[0]:
-            source = rank if group is None else dist.get_global_rank(group, rank)
-            dist.broadcast(keys, source, group=group)
-            dist.broadcast(values, source, group=group)
-        yield Blocks(keys, values), count
+    for rank, row in enumerate(rows):
+        types, sizes = row[2 : 2 + len(own)], row[2 + len(own) :]
+        received = {}
+        for (name, tensor), kind in zip(own.items(), types, strict=True):
+            shape, sizes = sizes[: tensor.ndim], sizes[tensor.ndim :]
+            is_own = rank == dist.get_rank(group)
+            received[name] = tensor if is_own else torch.empty(shape, dtype=_TYPES[kind], device=device)
+            if received[name].numel():
+                source = rank if group is None else dist.get_global_rank(group, rank)
+                dist.broadcast(received[name], source, group=group)
+        yield received
 
 
 def _running() -> bool:

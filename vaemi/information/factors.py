@@ -12,12 +12,9 @@ from .checks import checked_choice, checked_clusters, checked_posterior, checked
 from .dense import dense_information
 from .gaussian import gaussian_information
 from .lattice import LATTICES, Lattice
-from .mixture import evaluate
+from .mixture import evaluate_in_parts
 from .result import FactorInformation, standard_error
-from .spreading import Blocks, factor_groups, gather, joined, spread
-
-# Blocks that are gathered before they are evaluated.
-_BLOCKS = 1 << 14
+from .spreading import Samples, factor_groups, rows_of_factors, spread_in_groups
 
 
 def factor_information(
@@ -108,31 +105,18 @@ def factor_information(
 def _gaussian_parts(
     mean: Tensor, log_variance: Tensor, weight: Tensor | None, labels: Tensor | None
 ) -> Iterator[tuple[Tensor, ...]]:
-    for means, log_variances in factor_groups(mean, log_variance):
-        yield gaussian_information(means.T, log_variances.T, weight, labels)
+    for first, last in factor_groups([len(mean)] * mean.shape[1], mean.device):
+        means, log_variances = (rows_of_factors(part[:, first:last]).T for part in (mean, log_variance))
+        yield gaussian_information(means, log_variances, weight, labels)
 
 
 def _mixture_parts(
     mean: Tensor, log_variance: Tensor, weight: Tensor | None, labels: Tensor | None, lattice: Lattice
 ) -> Iterator[tuple[Tensor, ...]]:
-    waiting: list[Blocks] = []
-    counts: list[int] = []
-    for rows in factor_groups(mean, log_variance):
-        blocks = spread(*rows, weight, lattice)
+    samples = Samples.of(mean, log_variance, weight)
+    groups = spread_in_groups(samples, mean.shape[1], lattice)
+    for first, found in evaluate_in_parts(groups, mean.shape[1], lattice):
+        stderr = found.stderr
         if labels is not None:
-            found = evaluate(blocks, len(rows[0]), lattice)
-            kl = gather(found.divergence, found.keys, *rows, lattice)
-            yield found.nats, standard_error(kl.T, weight, labels), found.marginal_std, found.leave_one_out
-            continue
-        waiting.append(blocks)
-        counts.append(len(rows[0]))
-        if sum(len(part.keys) for part in waiting) > _BLOCKS:
-            yield _evaluated(waiting, counts, lattice)
-            waiting, counts = [], []
-    if waiting:
-        yield _evaluated(waiting, counts, lattice)
-
-
-def _evaluated(waiting: list[Blocks], counts: list[int], lattice: Lattice) -> tuple[Tensor, ...]:
-    found = evaluate(joined(waiting, counts), sum(counts), lattice)
-    return found.nats, found.stderr, found.marginal_std, found.leave_one_out
+            stderr = standard_error(found.divergence_of(first, mean, log_variance, lattice), weight, labels)
+        yield found.nats, stderr, found.marginal_std, found.leave_one_out

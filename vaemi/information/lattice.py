@@ -36,8 +36,8 @@ BLOCK = 1 << BLOCK_SHIFT
 # Small corrections are computed at every second point and at three levels.
 THINNING, _FEW_LEVELS = 2, 3
 BANDS_PER_OCTAVE = 2
-# Bits of a key, from the top: factor, band, block.
-_BAND_BITS, _BLOCK_BITS = 10, 32
+# Bits of a key, from the top: factor, band, block. Components lie in up to 2^32 blocks, and reach a few beyond these.
+_BAND_BITS, _BLOCK_BITS = 10, 33
 _LOWEST_BAND = -320
 MOST_FACTORS = 2 ** (63 - _BAND_BITS - _BLOCK_BITS)
 # Beyond this many points from zero, float64 does not resolve the position between two points; sigma is raised there.

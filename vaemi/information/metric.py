@@ -17,9 +17,9 @@ from .spreading import sorted_blocks
 class FactorInformationMetric(Metric):
     """`InformationSketch` as a `torchmetrics.Metric`.
 
-    `update(mean, log_variance)` adds a batch, `compute()` returns the `FactorInformation` of all samples of all
-    processes. Use `ShareSampler`: a sampler that repeats samples to even out the processes counts them twice. A process
-    may have no samples.
+    `update(mean, log_variance)` adds a batch, or `update(answer)` what an encoder returned; `compute()` returns the
+    `FactorInformation` of all samples of all processes. Use `ShareSampler`: a sampler that repeats samples to even out
+    the processes counts them twice. A process may have no samples.
 
     Parameters
     ----------
@@ -27,6 +27,9 @@ class FactorInformationMetric(Metric):
         Number of latent factors, H.
     precision : {"default", "high"}
         See `InformationSketch`.
+    as_total : bool
+        Return `FactorInformation.total` from `compute`, a scalar tensor in nats. Use this with ``self.log(name,
+        metric)`` of Lightning, which takes scalars only; `vaemi.callbacks.SpectrumLogger` logs every factor.
     **settings
         Settings of `torchmetrics.Metric`.
     """
@@ -36,46 +39,55 @@ class FactorInformationMetric(Metric):
     full_state_update = False
 
     keys: list[Tensor] | Tensor
-    values: list[Tensor] | Tensor
-    n_samples: Tensor
+    counts: Tensor
 
-    def __init__(self, n_factors: int, precision: str = "default", **settings: Any) -> None:
+    def __init__(self, n_factors: int, precision: str = "default", as_total: bool = False, **settings: Any) -> None:
         # A process without new samples would answer from its cache, and leave the others waiting.
         super().__init__(**{"compute_with_cache": False, **settings})
         self.n_factors = n_factors
         self.precision = precision
-        InformationSketch(n_factors, precision)  # checks both
-        # After a sync, blocks of the same key from several processes are concatenated; compute adds them.
-        self.add_state("keys", default=[], dist_reduce_fx="cat")
-        self.add_state("values", default=[], dist_reduce_fx="cat")
-        self.add_state("n_samples", default=torch.tensor(0), dist_reduce_fx="sum")
+        self.as_total = as_total
+        state = InformationSketch(n_factors, precision).state_dict()
+        self._names = [name for name in state if name != "counts"]
+        # After a sync, the parts of all processes are concatenated; compute adds them.
+        for name in self._names:
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+        self.add_state("counts", default=state["counts"], dist_reduce_fx=_total)
 
-    def update(self, mean: Tensor, log_variance: Tensor) -> None:
-        """Add a batch of posterior means and log-variances, both of shape (M, H)."""
+    def update(self, mean: Any, log_variance: Any = None, *, scale: str | None = None) -> None:
+        """Add a batch; see `InformationSketch.update`."""
         sketch = self._sketch()
-        sketch.update(mean, log_variance)
+        sketch.update(mean, log_variance, scale=scale)
         self._keep(sketch)
 
     def sync(self, *arguments: Any, **settings: Any) -> None:
         """Sum the state over processes; the arguments are those of `torchmetrics.Metric.sync`."""
         if not len(self.keys):
             # An empty state must have the others' dtypes and dimensions.
-            sketch = self._sketch()
-            sketch.blocks = sketch.blocks.to(self.device)
-            self._keep(sketch)
+            self._keep(self._sketch())
         super().sync(*arguments, **settings)
 
-    def compute(self) -> FactorInformation:
-        """Return the information of every factor, over all samples of all processes."""
-        return self._sketch().compute()
+    def compute(self) -> FactorInformation | Tensor:
+        """Return the information of every factor over all samples of all processes, or its total."""
+        information = self._sketch().compute()
+        return self.counts.new_tensor(information.total, dtype=torch.float32) if self.as_total else information
 
     def _sketch(self) -> InformationSketch:
         sketch = InformationSketch(self.n_factors, self.precision)
-        if len(self.keys):
-            sketch.blocks = sorted_blocks(dim_zero_cat(self.keys), dim_zero_cat(self.values))
-            sketch.n_samples = int(self.n_samples)
+        if self.counts[0]:
+            state = {name: dim_zero_cat(getattr(self, name)) for name in self._names}
+            blocks = sorted_blocks(state["keys"], state["values"])
+            sketch.load_state_dict({**state, "keys": blocks.keys, "values": blocks.values, "counts": self.counts})
         return sketch
 
     def _keep(self, sketch: InformationSketch) -> None:
-        self.keys, self.values = [sketch.blocks.keys], [sketch.blocks.values]
-        self.n_samples = self.n_samples.new_tensor(sketch.n_samples)
+        state = sketch.state_dict()
+        for name in self._names:
+            part = state[name].to(self.device)
+            setattr(self, name, [part.double() if part.is_floating_point() else part])
+        self.counts = state["counts"].to(self.device)
+
+
+def _total(counts: Tensor) -> Tensor:
+    """Return the counts of all processes, (P, 3): numbers of samples add up, strides do not."""
+    return torch.cat([counts[:, :2].sum(0), counts[:, 2:].amax(0)])

@@ -14,14 +14,14 @@ sums over points. The work does not depend on the number of samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .lattice import BANDS_PER_OCTAVE, BLOCK, THINNING, Lattice, pack, unpack
-from .spreading import Blocks
+from .spreading import Blocks, gather, joined, rows_of_factors
 
 # Density where no component reaches; its logarithm only meets weights of zero.
 _TINY = 1e-290
@@ -29,7 +29,7 @@ _ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 # Weight of the heavy-tailed reference in the density without a sample, in units of a sample.
 _DEFENCE = 0.1
 # Blocks that are worked on at a time: of whole factors and within, for the sake of memory, and for that of speed.
-_BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 15, 1 << 12, 1 << 6
+_BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 13, 1 << 12, 1 << 6
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,24 @@ class Evaluation:
     keys: Tensor  # (B,), of the blocks
     divergence: Tensor  # (B, width * levels): KL of the component at every point and level of a block
 
+    def divergence_of(self, first: int, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:
+        """Return the divergences (N, h) of posteriors (N, H) for the factors of this part, from the first of them."""
+        columns = slice(first, first + len(self.nats))
+        rows = rows_of_factors(mean[:, columns]), rows_of_factors(log_variance[:, columns])
+        return gather(self.divergence, self.keys, *rows, lattice).T
 
-def evaluate_in_parts(blocks: Blocks, lattice: Lattice) -> Iterator[tuple[int, Evaluation]]:
-    """Evaluate the blocks of all factors, some factors at a time, each part with its first factor."""
-    for first, count, part in blocks.by_factors(_BLOCKS_OF_A_PART):
-        yield first, evaluate(part, count, lattice)
+
+def evaluate_in_parts(
+    groups: Iterable[tuple[int, Blocks]], n_factors: int, lattice: Lattice
+) -> Iterator[tuple[int, Evaluation]]:
+    """Evaluate groups of factors from `spread_in_groups`, several at a time, each part with its first factor."""
+    waiting: list[tuple[int, Blocks]] = []
+    for first, blocks in groups:
+        if waiting and sum(len(part.keys) for _, part in waiting) + len(blocks.keys) > _BLOCKS_OF_A_PART:
+            yield waiting[0][0], evaluate(joined(waiting), first - waiting[0][0], lattice)
+            waiting = []
+        waiting.append((first, blocks))
+    yield waiting[0][0], evaluate(joined(waiting), n_factors - waiting[0][0], lattice)
 
 
 def evaluate(blocks: Blocks, n_factors: int, lattice: Lattice) -> Evaluation:
@@ -61,7 +74,8 @@ def evaluate(blocks: Blocks, n_factors: int, lattice: Lattice) -> Evaluation:
         return of_block.new_zeros(n_factors).index_add_(0, factor, of_block)
 
     weight_sum = total(first.sum(1))
-    one = total(squares.sum(1)) / weight_sum.square()  # 1 / M for equal weights
+    # 1 / M for equal weights; below 1, also where a single sample has all the weight.
+    one = (total(squares.sum(1)) / weight_sum.square()).clamp_max(1 - 2**-40)
     share = first / weight_sum[factor, None]
     octaves = _densities(factor, band, block, share, n_factors, lattice)
     divergence = _divergences(octaves, share, lattice)
@@ -233,5 +247,5 @@ def _removals(
 
 
 def _single(of_point: Tensor) -> Tensor:
-    """Return (B, points) in single precision, to be combined with every component of a block."""
-    return of_point.clamp_max(1e30).float()[:, None]
+    """Return (B, points) in single precision, in its range, to be combined with every component of a block."""
+    return of_point.clamp(1e-37, 1e30).float()[:, None]

@@ -28,7 +28,8 @@ class FactorInformation:
     n_samples : int
         M, the number of samples that the estimate rests on.
     method : str
-        ``"mixture"`` or ``"dense"`` (exact), or ``"gaussian"`` (the paper's).
+        ``"mixture"`` or ``"dense"`` (exact), or ``"gaussian"`` (the paper's); ``"discrete"`` (exact), ``"density"`` or
+        ``"draws"`` for other posteriors.
     leave_one_out : Tensor, shape (H,), or None
         Mean of KL(q(z_h|x_m) || q(z_h) without x_m); None for the paper's method. Over draws of samples the expectation
         of `nats` lies below the information of the population, and that of the exact leave-one-out value above.
@@ -86,7 +87,10 @@ class FactorInformation:
 
     @property
     def total(self) -> float:
-        """Sum of all factors' information in nats: an upper bound on I(X; Z), equal to it for independent factors."""
+        """Sum of all factors' information in nats.
+
+        An upper bound on I(X; Z) if the factors of each posterior are independent, but not if they are correlated.
+        """
         return float(self.nats.sum())
 
     def to_frame(self) -> pd.DataFrame:
@@ -150,7 +154,8 @@ def standard_error(influence: Tensor, weight: Any = None, clusters: Any = None) 
     share = share / share.sum()
     deviation = share * (influence - (share * influence).sum(0))
     if labels is None:
-        return (deviation.square().sum(0) / (1 - share.square().sum())).sqrt()
+        # Where a single sample has all the weight, there is no deviation.
+        return (deviation.square().sum(0) / (1 - share.square().sum()).clamp_min(2**-40)).sqrt()
     groups = int(labels.max()) + 1
     sums = deviation.new_zeros(groups, influence.shape[1]).index_add_(0, labels, deviation)
     return (sums.square().sum(0) * groups / (groups - 1)).sqrt()

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +25,42 @@ from .lattice import Lattice, Places, chebyshev_values, lagrange_weights, pack, 
 
 # Components per torch operation: their intermediate results stay in a CPU's cache, or in a GPU's memory.
 _AT_A_TIME = {"cpu": 1 << 13, "cuda": 1 << 18}
-# Components spread at a time, which bounds memory, and samples transposed at a time, which stay in a CPU's cache.
-_COMPONENTS, _TRANSPOSED = 1 << 19, 1 << 12
+# Components spread at a time. Each makes a block at most, of 2.5 to 12 kB, so this bounds memory.
+_COMPONENTS = {"cpu": 1 << 13, "cuda": 1 << 19}
+# Samples transposed at a time, which stay in a CPU's cache.
+_TRANSPOSED = 1 << 12
+
+
+class Samples(NamedTuple):
+    """Posteriors of M samples."""
+
+    mean: Tensor  # (M, H), floating, as log_variance
+    log_variance: Tensor
+    weight: Tensor  # (M,), float64
+
+    @classmethod
+    def of(cls, mean: Tensor, log_variance: Tensor, weight: Tensor | None) -> Samples:
+        """Return samples of weight one, if none is given."""
+        ones = torch.ones(len(mean), dtype=torch.float64, device=mean.device)
+        return cls(mean, log_variance, ones if weight is None else weight)
+
+    @classmethod
+    def nothing_at(cls, mean: Tensor, log_variance: Tensor) -> Samples:
+        """Return samples of weight zero, which make blocks."""
+        return cls(mean, log_variance, torch.zeros(len(mean), dtype=torch.float64, device=mean.device))
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return sum(part.nbytes for part in self)
+
+    def rows(self, chosen: Any) -> Samples:
+        """Return a copy of the chosen samples."""
+        return Samples(*(part[chosen].clone() for part in self))
+
+    def to(self, device: Any) -> Samples:
+        """Return the samples on a device."""
+        return Samples(*(part.to(device) for part in self))
 
 
 @dataclass(frozen=True)
@@ -61,31 +95,6 @@ class Blocks:
         """Return the blocks on a device."""
         return Blocks(self.keys.to(device), self.values.to(device))
 
-    def add_in_place(self, other: Blocks) -> bool:
-        """Add `other` in place if all its blocks exist here; return whether that was so."""
-        if not len(self.keys):
-            return False
-        slot = torch.searchsorted(self.keys, other.keys).clamp_max(len(self.keys) - 1)
-        if self.values.shape[1] != other.values.shape[1] or not torch.equal(self.keys[slot], other.keys):
-            return False
-        self.values.index_add_(0, slot, other.values)
-        return True
-
-    def by_factors(self, most: int) -> Iterator[tuple[int, int, Blocks]]:
-        """Yield first factor, number of factors and their blocks, renumbered from 0, with at most `most` blocks.
-
-        A single factor may have more.
-        """
-        counts = torch.bincount(unpack(self.keys)[0]).tolist()
-        first = start = 0
-        while first < len(counts):
-            last, stop = first + 1, start + counts[first]
-            while last < len(counts) and stop + counts[last] - start <= most:
-                stop += counts[last]
-                last += 1
-            yield first, last - first, Blocks(renumber(self.keys[start:stop], -first), self.values[start:stop])
-            first, start = last, stop
-
 
 def sorted_blocks(keys: Tensor, values: Tensor) -> Blocks:
     """Return blocks sorted by key; values of equal keys are added."""
@@ -96,20 +105,49 @@ def sorted_blocks(keys: Tensor, values: Tensor) -> Blocks:
     return Blocks(distinct, values.new_zeros(len(distinct), *values.shape[1:]).index_add_(0, slot, values[order]))
 
 
-def joined(parts: list[Blocks], counts: list[int]) -> Blocks:
-    """Join the blocks of consecutive groups of factors, each numbered from 0; `counts` are the sizes of the groups."""
-    first = [sum(counts[:index]) for index in range(len(counts))]
-    keys = [renumber(part.keys, start) for part, start in zip(parts, first, strict=True)]
-    return Blocks(torch.cat(keys), torch.cat([part.values for part in parts]))
+def joined(groups: list[tuple[int, Blocks]]) -> Blocks:
+    """Join the blocks of consecutive groups of factors; each comes with its first factor, and is numbered from 0."""
+    keys = [renumber(blocks.keys, first - groups[0][0]) for first, blocks in groups]
+    channels = max(blocks.values.shape[1] for _, blocks in groups)
+    # Unweighted samples have weight one, and its square is the same.
+    return Blocks(torch.cat(keys), torch.cat([blocks.values.expand(-1, channels, -1) for _, blocks in groups]))
 
 
-def factor_groups(mean: Tensor, log_variance: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield samples (M, H) as float64 rows (h, M) of h consecutive factors, in the same memory each time."""
-    size = min(max(torch.get_num_threads(), _COMPONENTS // len(mean)), mean.shape[1])
-    space = torch.empty(2, size, len(mean), dtype=torch.float64, device=mean.device)
-    for means, log_variances in zip(mean.split(size, dim=1), log_variance.split(size, dim=1), strict=True):
-        count = means.shape[1]
-        yield _transposed(means, space[0, :count]), _transposed(log_variances, space[1, :count])
+def spread_in_groups(
+    samples: Samples, n_factors: int, lattice: Lattice, blocks: Blocks | None = None
+) -> Iterator[tuple[int, Blocks]]:
+    """Spread samples and add them to blocks, some factors at a time, so that memory is bounded.
+
+    Yields the first factor of each group, and its blocks, numbered from 0.
+    """
+    mean, log_variance, weight = samples
+    weights = None if (weight == 1).all() else weight
+    counts = torch.zeros(n_factors, dtype=torch.int64)
+    if blocks is not None and len(blocks.keys):
+        counts = torch.bincount(unpack(blocks.keys)[0], minlength=n_factors).cpu()
+    ends = [0, *counts.cumsum(0).tolist()]
+    for first, last in factor_groups((counts + len(mean)).tolist(), mean.device):
+        found = []
+        if blocks is not None and ends[-1]:
+            part = slice(ends[first], ends[last])
+            found.append(Blocks(renumber(blocks.keys[part], -first), blocks.values[part]))
+        if len(mean):
+            rows = rows_of_factors(mean[:, first:last]), rows_of_factors(log_variance[:, first:last])
+            found.append(spread(*rows, weights, lattice))
+        yield first, found[0] + found[1] if len(found) > 1 else found[0]
+
+
+def factor_groups(sizes: list[int], device: torch.device) -> Iterator[tuple[int, int]]:
+    """Yield first and last factor of groups that are spread at a time; `sizes` counts the components of each factor."""
+    most, threads = _COMPONENTS.get(device.type, 1 << 13), torch.get_num_threads()
+    first = 0
+    while first < len(sizes):
+        last, total = first + 1, sizes[first]
+        while last < len(sizes) and (total + sizes[last] <= most or last - first < threads):
+            total += sizes[last]
+            last += 1
+        yield first, last
+        first = last
 
 
 def rows_of_factors(samples: Tensor) -> Tensor:

@@ -108,6 +108,11 @@ def test_pictures_labels_and_official_split(folder):
     assert faces.factor_names == ()
     assert faces.varying_attributes() == [0, 2]
     assert faces.varying_attributes(least=0.45) == [0]
+    # The first picture alone, or the first two of the test (4 and 9): both are male, one smiles.
+    assert faces.varying_attributes(train=1) == []
+    assert faces.varying_attributes(held_out=2) == [0]
+    with pytest.raises(DataError, match=r"2 of 3 attributes vary .* and 3 are needed: put list_attr_celeba\.txt"):
+        faces.varying_attributes(fewest=3)
     assert not faces.provenance.stand_in
     assert faces.provenance.source == "CelebA, a part of it: 30 of 202,599 pictures"
     assert faces.provenance.n == 30
@@ -164,6 +169,55 @@ def test_kaggles_tables_and_folders(folder):
     assert faces.attribute_names == ATTRIBUTES
 
 
+LAYOUTS = {
+    "as the authors have it": ("Anno/", "Img/img_align_celeba/", "Eval/"),
+    "without folders": ("", "", ""),
+    "Kaggle's": ("", "img_align_celeba/img_align_celeba/", ""),
+    "a folder more": ("CelebA/", "CelebA/Img/img_align_celeba/", "CelebA/"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_files_are_found_in_any_folder_and_in_a_zip(layout, packed, folder, own_data_root):
+    expected = load()
+    tables, pictures, partition = LAYOUTS[layout]
+    moved = own_data_root / "moved"
+    for place in LAYOUTS[layout]:
+        (moved / place).mkdir(parents=True, exist_ok=True)
+    for path in (folder / "img_align_celeba").iterdir():
+        path.rename(moved / pictures / path.name)
+    for place, name in ((tables, TABLES[0]), (tables, TABLES[1]), (partition, TABLES[2])):
+        (folder / name).rename(moved / place / name)
+    # The pictures before they were aligned are no others of the same.
+    (moved / "img_celeba").mkdir()
+    (moved / "img_celeba" / "000001.jpg").write_bytes(jpeg((0, 0, 0), 400, 300))
+    shutil.rmtree(folder)
+    folder = own_data_root / "CelebA"
+    folder.mkdir()
+    if packed:
+        shutil.make_archive(folder / "archive", "zip", moved)
+    else:
+        moved.rename(folder / "inner")
+    faces = load("auto")
+    assert faces.provenance == expected.provenance
+    assert torch.equal(faces.test.images, expected.test.images)
+    assert celeba.check() == celeba.unused_files() == []
+    if packed:
+        assert celeba.status()[0] == f"30 of 202,599 pictures in {folder / 'archive.zip'}."
+
+
+def test_what_is_not_recognized_is_named(own_data_root):
+    (own_data_root / "celeba").mkdir()
+    for name in ("img_align_celeba_png.7z", "000001.png"):
+        (own_data_root / "celeba" / name).write_bytes(b"")
+    assert load("auto", drawn=12).provenance.stand_in
+    (sentence,) = celeba.unused_files()
+    assert "contains 000001.png, img_align_celeba_png.7z but not img_align_celeba.zip or" in sentence
+    with pytest.raises(DataError, match=r"contains 000001\.png, .* or a stand-in is used"):
+        load()
+
+
 def test_tables_may_be_missing(folder):
     for name in TABLES:
         (folder / name).unlink()
@@ -178,6 +232,8 @@ def test_tables_may_be_missing(folder):
     assert all(name in words for name in TABLES)
     assert "split by position" in words
     assert faces.varying_attributes() == []
+    with pytest.raises(DataError, match="0 of 0 attributes vary"):
+        faces.varying_attributes(fewest=2)
 
 
 def test_a_part_of_the_split_that_would_be_empty(folder):
@@ -317,7 +373,7 @@ def test_a_damaged_zip(folder):
 def test_no_pictures(folder):
     with zipfile.ZipFile(pack(folder), "w") as archive:
         archive.writestr("holiday/1.jpg", jpeg((1, 2, 3)))
-    with pytest.raises(DataError, match=r"contains no img_align_celeba/\*\.jpg"):
+    with pytest.raises(DataError, match="0 of 1 pictures found are among the 30"):
         load()
     (folder / "img_align_celeba.zip").unlink()
     with pytest.raises(DataError, match="has no pictures: put img_align_celeba"):

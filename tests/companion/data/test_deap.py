@@ -3,11 +3,13 @@
 import contextlib
 import pickle
 import struct
+import zipfile
 
 import numpy as np
 import pytest
+import scipy.io
 
-from companion.data import DataError, deap
+from companion.data import DataError, deap, sources
 
 
 @pytest.fixture
@@ -69,6 +71,49 @@ def test_what_was_written_is_read(writer, channels, short, tmp_path):
     assert recording.eeg.dtype == recording.ratings.dtype == np.float32
     assert np.array_equal(recording.eeg, written["data"][:, :32].astype(np.float32))
     assert np.array_equal(recording.ratings, written["labels"].astype(np.float32))
+
+
+def test_matlab_files_are_read(short, own_data_root):
+    folder = own_data_root / "DEAP" / "data_preprocessed_matlab"
+    folder.mkdir(parents=True)
+    for seed in range(2):
+        scipy.io.savemat(folder / f"s0{seed + 1}.mat", content(seed), do_compression=bool(seed))
+    problems = []
+    recordings = list(deap.usable(problems))
+    assert problems == []
+    for seed, recording in enumerate(recordings):
+        assert recording.subject == f"s0{seed + 1}"
+        assert np.array_equal(recording.eeg, content(seed)["data"][:, :32].astype(np.float32))
+        assert np.array_equal(recording.ratings, content(seed)["labels"].astype(np.float32))
+    # The same people as pickles come first, and are not counted twice.
+    (folder.parent / "s01.dat").write_bytes(python2_pickle(content()))
+    assert [path.name for path in deap.subject_files()] == ["s01.dat"]
+
+
+def test_damaged_matlab_files_are_refused_by_name(short, tmp_path):
+    path = tmp_path / "s01.mat"
+    scipy.io.savemat(path, content(), do_compression=True)
+    whole, generator = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for place in generator.integers(300, size=3):
+            damaged[place] ^= generator.integers(1, 256)
+        path.write_bytes(damaged[: generator.integers(len(damaged))])
+        with pytest.raises(DataError, match=r"s01\.mat is damaged or not one of DEAP"):
+            deap.read_subject(path)
+    scipy.io.savemat(path, {"data": np.ones((2, 40, 64), int), "labels": np.ones((2, 4))})
+    with pytest.raises(DataError, match="values of type int64"):
+        deap.read_subject(path)
+
+
+def test_recordings_are_found_in_a_zip(short, own_data_root):
+    (own_data_root / "deap").mkdir()
+    with zipfile.ZipFile(own_data_root / "deap" / "data_preprocessed_python.zip", "w") as archive:
+        archive.writestr("data_preprocessed_python/s04.dat", python2_pickle(content()))
+    (recording,) = deap.usable([])
+    assert recording.subject == "s04"
+    assert sources.stamp(deap.subject_files()[0])
+    assert deap.signature() != deap.signature("simulated")
 
 
 def test_channels_and_numbers_are_those_of_deap():
@@ -185,8 +230,10 @@ def test_what_is_not_a_pickle_or_lies_about_shapes_and_sizes_is_refused(bad, tmp
 def test_status_and_check_describe_the_folder(short, own_data_root):
     assert "signed agreement" in deap.status()[0]
     assert deap.check() == []
-    folder = deap.folder()
+    folder = deap.folder() / "data_preprocessed_python"
     folder.mkdir(parents=True)
+    (folder / "s01.bdf").write_bytes(b"")
+    assert "contains data_preprocessed_python/s01.bdf but not recordings" in deap.unused_files()[0]
     for seed, name in enumerate(("subject 5 (1).dat", "S3.dat")):
         (folder / name).write_bytes(python2_pickle(content(seed)))
     assert deap.check() == []
@@ -195,6 +242,7 @@ def test_status_and_check_describe_the_folder(short, own_data_root):
     (folder / "._S3.dat").write_bytes(b"what another system leaves behind")
     (folder / "readme.txt").write_text("not a recording")
     assert deap.status() == [f"4 recording(s) in {folder}; DEAP has 32."]
+    assert deap.unused_files() == []
     damaged, copy = deap.check()
     assert "s10.dat" in damaged
     assert "s3 copy.dat has the same ratings as S3.dat" in copy

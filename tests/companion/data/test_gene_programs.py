@@ -53,3 +53,20 @@ def test_the_seed_decides_everything():
     first, again, other = (gene_counts(20, seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(first.counts, again.counts)
     assert not np.array_equal(first.counts, other.counts)
+
+
+def test_donors_differ_by_their_share_of_the_variance_and_batches_by_genes():
+    plain = gene_counts(4000, programs=2)
+    drawn = gene_counts(4000, programs=2, donors=400, between_donors=0.3, batch_effect=0.5)
+    assert drawn.donor.max() == 399
+    assert (drawn.batch == drawn.donor % 2).all()
+    level = np.stack([drawn.activity[drawn.donor == one].mean(0) for one in range(400)])
+    # The mean of ten cells varies with the donors, and by a tenth of the variance within one.
+    assert level.var(0) == pytest.approx(0.3 + 0.07, rel=0.15)
+    assert drawn.activity.var(0) == pytest.approx(1, rel=0.1)
+    # The genes that are in no program change with the batch only.
+    change = np.log(drawn.counts[drawn.batch == 1].mean(0) / drawn.counts[drawn.batch == 0].mean(0))[-8:]
+    assert change.std() == pytest.approx(0.5, rel=0.5)
+    assert abs(np.log(plain.counts[1::2].mean(0) / plain.counts[::2].mean(0))).max() < 0.2
+    # A single donor changes nothing.
+    np.testing.assert_array_equal(gene_counts(50, donors=5).counts, gene_counts(50).counts)

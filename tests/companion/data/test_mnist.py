@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -103,20 +104,97 @@ def test_the_published_split(folder, own_data_root, monkeypatch):
     assert digits.train.images.dtype == torch.uint8
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_files_under_the_data_root_come_first(packed, folder, npm):
+def gzipped(folder, files):
+    for name, content in files.items():
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+    return folder
+
+
+def dotted(folder, files):
+    """Names as on the authors' page and on Kaggle, in another folder and in small letters."""
+    folder = folder.parent.rename(folder.parent.with_name("mnist")) / "archive"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name.replace("-idx", ".idx")).write_bytes(content)
+    return folder
+
+
+def as_npz(folder, files):
+    arrays = [np.frombuffer(content, np.uint8) for content in files.values()]
+    images, labels, test_images, test_labels = (
+        array[4 + 4 * len(file.shape) :].reshape(file.shape)
+        for array, file in zip(arrays, mnist.FILES.values(), strict=True)
+    )
+    np.savez(folder / "mnist.npz", x_train=images, y_train=labels, x_test=test_images, y_test=test_labels)
+    return folder
+
+
+def zipped(folder, files):
+    with zipfile.ZipFile(folder.parent / "archive.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"inner/{name}", content)
+    return folder.parent / "archive.zip" / "inner"
+
+
+@pytest.mark.parametrize("written", [None, gzipped, dotted, as_npz, zipped])
+def test_files_under_the_data_root_come_first(written, folder, small_files, npm):
     npm("exit 1")
-    if packed:
+    expected = load()
+    if written:
         for path in list(folder.iterdir()):
-            (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
             path.unlink()
+        folder = written(folder, small_files)
     said = []
     digits = mnist.load(say=said.append)
+    assert digits.provenance == expected.provenance
     assert not digits.provenance.stand_in
     assert digits.provenance.n == 700
     assert "data root" in digits.provenance.source
-    assert said == [f"MNIST: 70,000 digits from {folder}, checked."]
-    assert mnist.missing_files() == mnist.check() == []
+    assert [sentence.replace("inner/,", "inner,") for sentence in said] == [
+        f"MNIST: 70,000 digits from {folder}, checked."
+    ]
+    assert mnist.missing_files() == mnist.check() == mnist.unused_files() == []
+
+
+@pytest.mark.parametrize("written", [gzipped, as_npz, zipped])
+def test_every_damaged_byte_is_a_sentence(written, folder, small_files):
+    """Bytes changed anywhere in an archive: read all the same, or one sentence, and never an exception of zlib."""
+    for path in list(folder.iterdir()):
+        path.unlink()
+    written(folder, small_files)
+    (path, *_) = [path for path in folder.parent.rglob("*") if path.is_file()]
+    whole = path.read_bytes()
+    generator, refused = np.random.default_rng(0), 0
+    for _ in range(30):
+        damaged = bytearray(whole)
+        damaged[generator.integers(min(len(whole), 2000))] ^= generator.integers(1, 256)
+        path.write_bytes(damaged[: generator.integers(len(damaged)) if generator.random() < 0.3 else None])
+        try:
+            refused += bool(mnist.check() or mnist.missing_files())
+        except DataError:
+            refused += 1
+    assert refused > 15
+
+
+def test_files_that_are_not_mnists_are_named(own_data_root):
+    assert mnist.unused_files() == []
+    mnist.load("embedded", say=lambda sentence: None)
+    assert mnist.unused_files() == []  # what it keeps itself
+    (own_data_root / "MNIST" / "mnist_train.csv").write_text("label,1x1")
+    (sentence,) = mnist.unused_files()
+    assert "MNIST contains mnist_train.csv but not all of train-images-idx3-ubyte" in sentence
+
+
+def test_damaged_embedded_digits_are_parsed_again(own_data_root, embedded_digits):
+    (own_data_root / "MNIST").mkdir()
+    (own_data_root / "MNIST" / "embedded.npz").write_bytes(b"PK\x03\x04 the beginning")
+    assert load("embedded").provenance == embedded_digits.provenance
+
+
+def test_the_signature_follows_what_is_used(folder):
+    assert mnist.signature() != mnist.signature("embedded")
+    (folder / "t10k-labels-idx1-ubyte").unlink()
+    assert mnist.signature() == mnist.signature("embedded")
 
 
 def test_bad_files_are_named_and_left_alone(folder):

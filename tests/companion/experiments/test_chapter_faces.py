@@ -74,6 +74,10 @@ def test_fano_bounds_balanced_accuracy_of_rare_classes():
     assert 70 < 100 * reached < faces.fano_percent(mean, torch.zeros_like(mean), labels) < 90
 
 
+def test_without_factors_fano_allows_chance():
+    assert faces.fano_percent(torch.empty(6, 0), torch.empty(6, 0), torch.eye(6)[:, :2]) == pytest.approx(50)
+
+
 def test_diversity_of_predictions_by_hand():
     sure = torch.tensor([[0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
     quarter = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))

@@ -120,6 +120,13 @@ def test_excess_errors_leave_out_the_ends_and_are_paired():
     assert mnist.excess_table(found).iloc[1].tolist() == ["random order, mean over the draws", "75.0", "75.0 to 75.0"]
 
 
+def test_with_one_factor_every_order_has_the_same_error():
+    errors = torch.rand(2, 50, generator=torch.Generator().manual_seed(0))
+    found = mnist.excess_errors({"information": errors, "kl": errors, "random 0": errors}, resamples=50)
+    assert found["excess_error_percent"] == {"kl": 0, "random": 0}
+    assert found["excess_error_percent_interval"]["kl"] == [0, 0]
+
+
 def test_the_interval_of_an_excess_is_as_wide_as_theory_says():
     generator = torch.Generator().manual_seed(0)
     errors = torch.stack([3 + torch.randn(2000, generator=generator).double(), torch.full((2000,), 2.0).double()])

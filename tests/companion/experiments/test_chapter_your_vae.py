@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -112,3 +113,16 @@ def test_a_module_is_trained_the_same_each_time_and_left_in_eval_mode():
     torch.testing.assert_close(weights[0], torch.tensor([[1.0, -2.0]]), atol=1e-3, rtol=0)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_neighbours_by_all_programs_by_one_and_by_none():
+    activity = np.random.default_rng(0).standard_normal((2000, 2))
+    same = experiments.neighbours(3 * activity @ [[0.6, 0.8], [-0.8, 0.6]], activity)
+    assert same.shared == 1
+    assert same.explained.min() > 0.95
+    # Without the second program neighbours predict the first, and nothing of the second: 1/15 more variance is left.
+    one = experiments.neighbours(activity[:, :1], activity)
+    assert one.explained == pytest.approx([1, -1 / 15], abs=0.04)
+    none = experiments.neighbours(np.random.default_rng(1).standard_normal((2000, 2)), activity)
+    assert none.shared == pytest.approx(15 / 1999, abs=0.003)
+    assert none.explained == pytest.approx([-1 / 15] * 2, abs=0.04)

@@ -44,6 +44,20 @@ def test_a_ranking_of_too_few_is_chance(sigmas):
     assert shared.sigma_star_ranking(information([0.1] * 3, [1.0, 1.1, 1.2]), 0.1).auc == 0.5
 
 
+def test_factors_at_some_ranks_and_the_last():
+    assert shared.factors_at(torch.tensor([5, 3, 0, 4, 1, 2]), 0, 1, 4) == [5, 3, 1, 2]
+    assert shared.factors_at(torch.tensor([1, 0]), 0, 1, 4) == [1, 0]
+    assert shared.factors_at(torch.tensor([0]), 0, 1, 2) == [0]
+
+
+def test_a_rank_correlation_is_a_number_for_few_and_for_equal_values():
+    values = torch.tensor([1.0, 3.0, 2.0])
+    assert shared.rank_correlation(values, values.square()) == pytest.approx(1)
+    assert shared.rank_correlation(values, torch.tensor([1.0, 2.0, 3.0])) == pytest.approx(0.5)
+    assert shared.rank_correlation(values, torch.ones(3)) == 0
+    assert shared.rank_correlation(values[:2], values[:2]) == 0
+
+
 def test_a_bootstrap_of_the_mean_has_its_standard_error():
     values = torch.arange(400).double()
     weights = shared.bootstrap_weights(400, resamples=4000, seed=2)

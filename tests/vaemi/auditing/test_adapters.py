@@ -121,3 +121,67 @@ def test_scvi():
     assert found.effects.share[found.influential].min() > 0.1
     assert found.effects.share.topk(programs).indices.sort().values.equal(found.influential.sort().values)
     assert found.remarks == []
+
+
+def trained(model, epochs=20):
+    model.train(
+        max_epochs=epochs, batch_size=50, accelerator="cpu", enable_progress_bar=False, plan_kwargs={"lr": 3e-3}
+    )
+    model.module.eval()
+    return model
+
+
+def multimodal(name, scvi, counts):
+    """A model set up by setup_mudata, and its data: half of the columns are genes."""
+    mudata, anndata = imported("mudata"), imported("anndata")
+    genes, others = counts[:, ::2], counts[:, 1::2]
+    kind = {"TOTALVI": "protein", "MULTIVI": "atac"}[name]
+    parts = {"rna": genes, kind: (others > 2).astype(np.float32) if kind == "atac" else others}
+    data = mudata.MuData({part: anndata.AnnData(np.ascontiguousarray(values)) for part, values in parts.items()})
+    model = getattr(scvi.model, name)
+    model.setup_mudata(data, modalities={f"{part}_layer": part for part in parts})
+    shape = {"n_genes": genes.shape[1], "n_regions": others.shape[1]} if name == "MULTIVI" else {}
+    return model(data, n_latent=5, **shape), data
+
+
+@pytest.mark.parametrize("name", ["TOTALVI", "MULTIVI", "SCANVI", "PEAKVI", "DRVI"])
+def test_other_models_of_cells(name, tmp_path, monkeypatch):
+    scvi, anndata = imported("scvi"), imported("anndata")
+    gene_programs = pytest.importorskip("companion.data.gene_programs")
+    monkeypatch.chdir(tmp_path)  # Lightning writes its logs here
+    counts = gene_programs.gene_counts(400, programs=2).counts
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scvi.settings.seed = 0
+        if name in ("TOTALVI", "MULTIVI"):
+            model, data = multimodal(name, scvi, counts)
+        else:
+            data = anndata.AnnData(counts, obs={"kind": ["a", "b"] * 200})
+            data.layers["counts"] = data.X
+            owner = imported("drvi.model") if name == "DRVI" else scvi.model
+            settings = {
+                "SCANVI": {"labels_key": "kind", "unlabeled_category": "unknown"},
+                "DRVI": {"layer": "counts", "is_count_data": True},
+            }
+            getattr(owner, name).setup_anndata(data, **settings.get(name, {}))
+            model = getattr(owner, name)(data, n_latent=6)
+        trained(model)
+        found = vaemi.audit(model, data, progress=False)
+        mean, variance = model.get_latent_representation(data, return_dist=True)
+    expected = vaemi.factor_information(mean, np.log(variance))
+    assert expected.total > 0.01  # a thousand times the tolerance below
+    torch.testing.assert_close(found.information.nats, expected.nats, atol=1e-5, rtol=0)
+    assert found.source == name
+    assert found.effects.of_all > 0
+    assert found.effects.n_inputs >= 100
+
+
+def test_factors_that_the_decoder_does_not_get_are_refused():
+    scvi, anndata = imported("scvi"), imported("anndata")
+    data = anndata.AnnData(np.ones((20, 4), np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scvi.model.SCVI.setup_anndata(data)
+        model = scvi.model.SCVI(data, latent_distribution="ln")
+    with pytest.raises(vaemi.AuditError, match=r"latent_distribution='ln': its decoder gets the softmax"):
+        vaemi.audit(model, data, progress=False)

@@ -4,6 +4,8 @@ import itertools
 import json
 import math
 import re
+from collections import namedtuple
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +15,9 @@ from torch.distributions import Independent, Laplace, Normal
 
 import vaemi
 from vaemi import AuditError
-from vaemi.auditing.answers import SCALES
+from vaemi.auditing.sums import Sums
+from vaemi.criteria import CriteriaSketch
+from vaemi.information.answers import SCALES, Answer
 
 N, H = 4000, 6
 # Variances of the posteriors of the three factors that are used; the means have what is left to 1.
@@ -91,10 +95,30 @@ def test_a_clean_encoder_is_measured_and_gets_no_remark(x):
     assert found.to_frame()["influential"].tolist() == ["yes"] * 3 + ["no"] * 3
 
 
+class ForeignArray:
+    """An array of another library, such as JAX's, which are read-only."""
+
+    def __init__(self, tensor):
+        self.array = tensor.numpy()
+        self.array.flags.writeable = False
+        self.shape = self.array.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         lambda mean, variance: (mean.numpy(), variance.log().numpy()),
+        lambda mean, variance: [mean, variance.log()],
+        lambda mean, variance: (mean, variance.log(), mean),
+        lambda mean, variance: (mean, variance.log(), Normal(mean, variance.sqrt()).sample()),
+        lambda mean, variance: ((mean, variance.log()), {"loss": 3.0}),
+        lambda mean, variance: ({"mu": mean, "log_var": variance.log()},),
+        lambda mean, variance: namedtuple("Posterior", "mu, sigma")(mean, variance.sqrt()),
+        lambda mean, variance: {"mu": mean.numpy(), "logvar": variance.log().numpy()},
+        lambda mean, variance: (ForeignArray(mean), ForeignArray(variance.log())),
         lambda mean, variance: Normal(mean, variance.sqrt()),
         lambda mean, variance: Independent(Normal(mean, variance.sqrt()), 1),
         lambda mean, variance: {"mu": mean, "logvar": variance.log()},
@@ -181,16 +205,87 @@ def test_a_name_is_believed_unless_sigma_star_is_far_off(x):
 
 
 def test_the_right_scale_is_seen_on_a_model_whose_factors_are_all_used(x):
-    """No unused factor gives a hint, and the marginals are a little off 1, as held-out data's are."""
+    """Factors that are used to different degrees show it, also where held-out marginals are a little off."""
+    variances = torch.logspace(-4, -0.5, 8)
 
     def log_std(batch):
-        return 1.02 * encode(batch)[0][:, :3], 0.5 * encode(batch)[1][:, :3]
+        return 1.02 * (1 - variances).sqrt() * batch, 0.5 * variances.log().expand_as(batch)
 
     (remark,) = audit(log_std, x).remarks
     assert "scale='log_std'" in remark
-    assert audit(log_std, x, scale="log_std").remarks == []
+    followed = audit(log_std, x, scale="log_std")
+    assert (followed.remarks, followed.undecided) == ([], [])
     for width in (0.97, 1.03):
         assert audit(lambda batch, width=width: (width * encode(batch)[0], encode(batch)[1]), x).remarks == []
+
+
+def alike(batch):
+    """Eight factors that are all used to a similar degree, with marginals that are too wide by a twentieth."""
+    variance = torch.linspace(0.05, 0.07, 8).expand_as(batch)
+    return 1.02 * (1 - variance).sqrt() * batch, variance.log()
+
+
+KL_OF_ALIKE = 0.5 * (1.02**2 * (1 - 0.06) + 0.06 - 1 - math.log(0.06)) * 8
+
+
+@pytest.mark.parametrize("said", ["log_variance", "log_std"])
+def test_where_sigma_star_cannot_tell_that_is_said_and_the_kl_term_decides(x, said):
+    found = audit(alike, x, scale=said)
+    assert found.remarks == []
+    (doubt,) = found.undecided
+    assert found.notes[-1] == doubt
+    assert f"read as {said}. sigma* cannot tell whether it is the " in doubt
+    assert "pass kl=" in doubt
+    found = audit(alike, x, scale=said, kl=KL_OF_ALIKE)
+    assert found.undecided == []
+    if said == "log_variance":
+        assert found.remarks == []
+    else:
+        (remark,) = found.remarks
+        assert f"not the {KL_OF_ALIKE:.3g} nats of the training" in remark
+        assert "say scale='log_variance'" in remark
+
+
+def test_a_kl_term_that_no_reading_has_is_doubted(x):
+    (remark,) = audit(alike, x, kl=8 * KL_OF_ALIKE).remarks
+    assert "not multiplied by beta" in remark
+    assert f"{KL_OF_ALIKE:.2g}"[:2] in remark
+
+
+def test_an_answer_of_variances_where_all_factors_are_alike_is_not_called_a_deviation(x):
+    def variances(batch):
+        mean, log_variance = alike(batch)
+        return mean, log_variance.exp()
+
+    (remark,) = audit(variances, x).remarks
+    assert "is never negative" in remark
+    assert "scale='variance' or scale='std'" in remark
+    assert "pass kl=" in remark
+    (remark,) = audit(variances, x, kl=KL_OF_ALIKE).remarks
+    assert "say scale='variance'" in remark
+
+
+def test_inputs_up_to_255_are_recognized(x):
+    pixels = (x.clamp(-2, 2) * 63 + 128).round()
+
+    def trained_on_unit_inputs(batch):
+        return encode((batch.float() - 128) / 63 if batch.max() < 1 else 0.1 * batch)
+
+    (remark,) = audit(trained_on_unit_inputs, pixels).remarks
+    assert remark.startswith("The inputs are whole numbers from 0 to 255")
+    assert audit(lambda batch: encode((batch - 128) / 63), pixels).remarks == []
+    with pytest.raises(AuditError, match=r"of shape \(256, 8\) and torch.uint8"):
+        audit(nn.Linear(8, 8), pixels.to(torch.uint8))
+
+
+def test_a_small_bracket_is_no_remark_and_places_are_named(x):
+    """A thousand inputs know about two nats within some hundredths."""
+    few = audit(lambda batch: (0.995 * batch, torch.full_like(batch, math.log(0.01))), x[:1000])
+    gap = few.information.leave_one_out - few.information.nats
+    assert (gap - few.information.stderr).max() > 0
+    assert few.remarks == []
+    (remark,) = audit(lambda x: tuple(part.view(-1, 3, 2) for part in encode(x)), x[:30], channel_axis=1).remarks
+    assert "channel 0 at 0 is between" in remark
 
 
 def test_a_log_variance_that_is_never_negative_is_doubted(x):
@@ -202,7 +297,67 @@ def test_a_log_variance_that_is_never_negative_is_doubted(x):
 def test_a_prior_that_does_not_pull_is_noticed(x):
     (remark,) = audit(lambda batch: (5 * batch, torch.full_like(batch, -0.1)), x[:, :2]).remarks
     assert "sigma* is far from 1 (median 5." in remark
-    assert "however the second output is read" in remark
+    assert "the prior pulls little" in remark
+
+
+def test_a_sequence_is_read_along_its_last_axis_if_told(x):
+    """(B, T, H): the answers of each factor are those of a channel."""
+
+    def sequence(batch):
+        return tuple(part[:, None].expand(-1, 4, -1) for part in encode(batch))
+
+    silent = audit(sequence, x)
+    assert silent.latent_shape == (4, H)
+    (doubt,) = silent.undecided
+    assert "read as 4 channels at 6 places" in doubt
+    assert "channel_axis=-1" in doubt
+    shapes = set()
+
+    def decode(z):
+        shapes.add(tuple(z.shape[1:]))
+        return z[..., :1]
+
+    found = audit(sequence, x, channel_axis=-1, decode=decode)
+    assert (found.latent_shape, found.undecided, found.latent_dim) == ((H, 4), [], 3)
+    expected = vaemi.factor_information(*encode(x)).nats
+    torch.testing.assert_close(found.maps, expected[:, None].expand(-1, 4), atol=1e-4, rtol=0)
+    assert shapes == {(4, H)}
+    assert found.effective.tolist() == [True] + [False] * 5
+    with pytest.raises(AuditError, match="channel_axis is 3"):
+        audit(sequence, x, channel_axis=3)
+    assert audit(lambda batch: tuple(part[..., None] for part in sequence(batch)), x).undecided == []
+
+
+class Recorder(nn.Module):
+    """Encodes in two ways: `encode` is right, the forward pass is something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def encode(self, x):
+        return encode(self.drop(x))
+
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: torch.compile(model, backend="eager"),
+        nn.DataParallel,
+        lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+        lambda model: partial(model.encode),
+        lambda model: torch.compile(model.encode, backend="eager"),
+        lambda model: torch.optim.swa_utils.AveragedModel(model),
+    ],
+)
+def test_wrapped_models_are_those_that_they_hold(x, wrap):
+    model = Recorder().train()
+    assert_clean(audit(wrap(model), x), x)
+    assert model.training
 
 
 def test_training_mode_in_a_function_is_noticed(x):
@@ -287,8 +442,15 @@ def test_spatial_latents_channel_by_channel_and_place_by_place(x):
         (3, torch.zeros(4, 8), {}, "encode is a int"),
         (encode, torch.zeros(4, 8), {"scale": "sigma"}, "scale is 'sigma': choose one of 'log_variance'"),
         (encode, torch.zeros(4, 2), {}, r"encode failed in batch 1 of shape \(4, 2\)"),
-        (lambda x: (x, x, x), torch.zeros(4, 8), {}, "returns a tuple, in which no mean"),
-        (lambda x: {"z": x}, torch.zeros(4, 8), {}, "returns a dict with z, in which"),
+        (lambda x: (x, x, x, x), torch.zeros(4, 8), {}, "returns a tuple of a Tensor of shape .*in which no mean"),
+        (lambda x: x, torch.zeros(4, 8), {}, r"returns a code without a variance.* return output.chunk\(2, 1\)"),
+        (lambda x: {"z": x}, torch.zeros(4, 8), {}, "returns a code without a variance"),
+        (lambda x: (x, x, x + 9), torch.zeros(40, 8), {}, r"not \(mean, log_variance, z\) with a draw z"),
+        (lambda x: (x, "y"), torch.zeros(4, 8), {}, r"returns a tuple of a Tensor of shape \(4, 8\), a str, in"),
+        (lambda x: None, torch.zeros(4, 8), {}, "returns a NoneType, in which"),
+        (lambda x: (x[:, 0], x[:, 0]), torch.zeros(4, 8), {}, r"shapes \(4,\) and \(4,\)"),
+        (encode, torch.zeros(4, 8), {"device": "cuda:7"}, "device is 'cuda:7', which cannot be used here"),
+        (lambda x: {"z": x, "y": x}, torch.zeros(4, 8), {}, "returns a dict with z, y, in which"),
         (lambda x: Laplace(x, 1 + x), torch.zeros(4, 8), {}, "returns a Laplace: only normal"),
         (lambda x: (x, x[:, :2]), torch.zeros(4, 8), {}, r"shapes \(4, 8\) and \(4, 2\)"),
         (lambda x: (x.T, x.T), torch.zeros(4, 8), {}, "8 posteriors for 4 inputs"),
@@ -415,3 +577,20 @@ def test_factors_that_repeat_each_other_are_found(x):
 def test_a_decoder_that_cannot_be_used_is_refused_in_a_sentence(x, settings, words):
     with pytest.raises(vaemi.AuditError, match=re.escape(words)):
         audit(encode, x, **settings)
+
+
+def test_posteriors_too_narrow_for_memory_are_measured_on_an_even_sample():
+    sums = Sums((4,), "log_variance", named=True)
+    sums.criteria = CriteriaSketch(4, max_kept_bytes=2**16)
+    sums.criteria.information = vaemi.InformationSketch(4, max_bytes=2**17)
+    order = torch.arange(3000.0)[:, None].expand(-1, 4)
+    for part in order.split(100):
+        sums.update(Answer(part, torch.full_like(part, -18.0), "log_variance"), "Batch 1")
+    found = sums.audit([], 0.1, 30, 0.0, "far apart")
+    kept = found.information.n_samples
+    assert 700 < kept < 2000
+    assert f"rests on {kept:,} of the 3,000 inputs" in found.remarks[1]
+    torch.testing.assert_close(found.information.nats, torch.full((4,), math.log(kept)).double(), atol=0.01, rtol=0)
+    # An input alone in its place carries the logarithm of their number, whether it was kept or not.
+    assert torch.all(found.criteria.largest_divergence <= math.log(3000))
+    assert torch.all(found.criteria.largest_divergence > math.log(700))

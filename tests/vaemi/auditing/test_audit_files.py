@@ -119,6 +119,28 @@ def test_states_of_several_machines_add_up(shards):
         audited(["a.safetensors", "c.safetensors"])
 
 
+def test_a_state_is_a_sketch_with_more_and_a_sketch_is_named_as_it_is(shards):
+    found = audited(files(shards), state="state.safetensors")
+    sketch = vaemi.InformationSketch.load("state.safetensors")
+    assert sketch.n_samples == found.information.n_samples
+    torch.testing.assert_close(sketch.compute().nats, found.information.nats, atol=1e-12, rtol=0)
+    sketch.save("sketch.safetensors")
+    with pytest.raises(
+        AuditError, match=r"sketch\.safetensors is a saved InformationSketch, .*InformationSketch\.load"
+    ):
+        audited(["sketch.safetensors"])
+    with pytest.raises(AuditError, match=r"sketch\.safetensors is not the state of an audit"):
+        audited(files(shards), state="sketch.safetensors")
+
+
+def test_the_kl_term_of_the_training_decides_the_scale_of_files(tmp_path):
+    mean, log_variance = posteriors(4000)
+    write(tmp_path / "p.safetensors", mean=mean, log_variance=0.5 * log_variance)
+    kl = float(0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean())
+    (remark,) = audited([tmp_path / "p.safetensors"], kl=kl).remarks
+    assert "say scale='log_std'" in remark
+
+
 def test_a_file_that_is_named_twice_counts_once_and_a_copy_is_refused(shards):
     assert_is(audited([*files(shards), *files(shards)]))
     shutil.copy(shards / "0.safetensors", shards / "copy.safetensors")
@@ -159,7 +181,7 @@ def test_a_malformed_file_is_named_before_anything_is_counted(shards, arrays, wo
     ("given", "settings", "words"),
     [
         (["no.safetensors"], {}, r"There is no no\.safetensors"),
-        (["x.txt"], {}, r"x\.txt cannot be read as posteriors: use .npy or .safetensors files"),
+        (["x.txt"], {}, r"x\.txt cannot be read as posteriors: use .npy, .npz, .safetensors files"),
         (["shards/3.safetensors"], {}, "fewer than two inputs"),
         (["shards/0.safetensors"], {"scale": "std"}, "names its second array log_variance, and scale says std"),
         (["shards/0.safetensors"], {"state": "shards/1.safetensors"}, r"1\.safetensors is not the state of an audit"),

@@ -1,6 +1,7 @@
 """`vaemi audit` and its report: from files to a table and a page, and one sentence for every mistake."""
 
 import html
+import io
 import json
 import os
 import re
@@ -127,6 +128,75 @@ def test_everything_is_written_as_json_and_csv(users_folder, capsys):
     assert frame["active_units_used"].tolist() == [True, True, False]
 
 
+ENCODE = "def encode(x):\n    return 0.5 * x, x * 0\n"
+
+
+def test_a_script_does_not_see_the_arguments_of_the_command(users_folder, capsys):
+    parsing = "parser = argparse.ArgumentParser()\nparser.add_argument('--epochs')\nparser.parse_args()\n"
+    text = f"import argparse\n{parsing}{ENCODE}"
+    (users_folder / "parses.py").write_text(text)
+    before = list(sys.argv)
+    assert cli.main(["audit", "parses.py:encode", "x.npy"]) == 0
+    (users_folder / "needs.py").write_text(text.replace("'--epochs'", "'data'"))
+    assert cli.main(["audit", "needs.py:encode", "x.npy"]) == 1
+    assert "needs.py ended when it was run (exit status 2): put what parses arguments" in capsys.readouterr().err
+    assert sys.argv == before
+
+
+def test_a_script_that_ends_itself_is_no_audit(users_folder, capsys):
+    (users_folder / "ends.py").write_text(f"import sys\n{ENCODE}sys.exit()\n")
+    assert cli.main(["audit", "ends.py:encode", "x.npy", "--html", "r.html"]) == 1
+    assert "ends.py ended when it was run (exit status 0)" in capsys.readouterr().err
+    assert not (users_folder / "r.html").exists()
+
+
+def test_standard_output_is_for_programs_if_asked(users_folder, capsys):
+    found = {}
+    for name in ("json", "csv"):
+        assert cli.main(["audit", "posteriors", f"--{name}", "-"]) == 0
+        found[name] = capsys.readouterr()
+        assert "2 of 3 factors carry more than 0.1 nats" in found[name].err
+    assert json.loads(found["json"].out)["latent_dim"] == 2
+    assert pd.read_csv(io.StringIO(found["csv"].out))["factor"].tolist() == [0, 1, 2]
+
+
+def test_a_strict_audit_with_remarks_has_a_status_of_its_own(users_folder, capsys):
+    assert cli.main(["audit", "my_vae.py:encode", "x.npy", "--strict"]) == 0
+    assert cli.main(["audit", "my_vae.py:spread", "x.npy", "--strict", "--csv", "r.csv"]) == 3
+    assert "Remark: " in capsys.readouterr().out
+    assert (users_folder / "r.csv").exists()
+    assert cli.main(["audit", "my_vae.py:spread", "x.npy"]) == 0
+
+
+def test_the_kl_term_of_the_training_can_be_given(users_folder, capsys):
+    x = torch.from_numpy(np.load("x.npy"))[:, :3]
+    mean, variance = x * torch.tensor([0.9, 0.6, 0.0]), torch.tensor([0.19, 0.64, 1.0])
+    kl = float(0.5 * (mean.square() + variance - 1 - variance.log()).sum(1).mean())
+    assert cli.main(["audit", "my_vae.py:encode", "x.npy", "--kl", str(kl), "--strict"]) == 0
+    assert cli.main(["audit", "posteriors", "--kl", str(kl), "--strict"]) == 0
+    capsys.readouterr()
+    assert cli.main(["audit", "posteriors", "--kl", str(5 * kl), "--strict"]) == 3
+    assert f"not the {5 * kl:.3g} nats of the training: it is {kl:.3g} as log_variance" in capsys.readouterr().out
+
+
+def test_an_audit_in_little_memory_says_what_it_rests_on(users_folder, capsys):
+    for target in (["my_vae.py:encode", "x.npy"], ["posteriors"]):
+        assert cli.main(["audit", *target, "--max-bytes", "4000", "--strict"]) == 3
+        assert "of the 600 inputs, an even sample" in capsys.readouterr().out
+        assert cli.main(["audit", *target, "--max-bytes", "4000000", "--strict"]) == 0
+
+
+def test_names_of_arrays_are_those_of_answers(users_folder, capsys):
+    x = torch.from_numpy(np.load("x.npy"))[:, :3]
+    mean, variance = x * torch.tensor([0.9, 0.6, 0.0]), torch.tensor([0.19, 0.64, 1.0]).expand(600, 3)
+    np.savez("short.npz", mu=mean.numpy(), logvar=variance.log().numpy())
+    np.save("mu-0.npy", mean.numpy())
+    np.save("sigma-0.npy", variance.sqrt().numpy())
+    for name in ("short.npz", "mu-0.npy"):
+        assert cli.main(["audit", name]) == 0
+        assert "2 of 3 factors carry more than 0.1 nats, from 600 inputs" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_dask_scheduler_is_named_by_its_address(users_folder, capsys):
@@ -150,16 +220,25 @@ def test_a_dask_scheduler_is_named_by_its_address(users_folder, capsys):
         (["my_vae.py:encode", "my_vae.py"], "my_vae.py cannot be read as inputs: use .npy"),
         (["my_vae.py:encode", "empty"], "empty holds or matches no .npy"),
         (["my_vae.py:encode", "damaged.npz"], "damaged.npz cannot be read"),
+        (["my_vae.py:encode", "list.pt"], "list.pt cannot be read as arrays of numbers"),
         (["my_vae.py:encode", "two.npz"], "two.npz holds a, b: name the inputs x or data"),
-        (["my_vae.py:encode", "x.npy", "--device", "nowhere"], "The audit of my_vae.py:encode failed"),
+        (["my_vae.py:encode", "x.npy", "--device", "nowhere"], "device is 'nowhere', which cannot be used here"),
+        (["my_vae.py:encode", "x.npy", "--device", "cuda"], "device is 'cuda', which cannot be used here"),
+        (["posteriors", "--device", "cpu"], "--channel-axis and --device are for encoders"),
+        (["posteriors", "--json", "-", "--csv", "-"], "both print to standard output"),
         (["my_vae.py:encode", "x.npy", "--decode", "my_vae.py:decoder"], "my_vae.py has no decoder"),
         (["my_vae.py:encode", "x.npy", "--decode", "my_vae.py:decode", "--no-decode"], "contradict each other"),
         (["posteriors", "--decode", "my_vae.py:decode"], "--decode is for encoders"),
-        (["my_vae.py:encode", "x.npy", "--json", "no/such/found.json"], "found.json"),
-        (["my_vae.py:encode", "x.npy", "--html", "no/such/report.html"], "report.html"),
+        # Places of reports are looked at before the work, here before a file that is not there.
+        (["no.npy", "--json", "no/such/found.json"], "There is no folder no/such for found.json"),
+        (["no.npy", "--html", "no/such/report.html"], "There is no folder no/such for report.html"),
+        (["no.npy", "--state", "no/such/state"], "There is no folder no/such for state"),
+        (["no.npy", "--html", "."], ". is a folder: name a file in it"),
+        (["no.npy", "--csv", "inputs"], "inputs is a folder: name a file in it"),
         (["my_vae.py:encode", "x.npy", "--state", "s.safetensors"], "--state and --dask are for posteriors in files"),
-        (["posteriors/*.npy"], "posteriors/*.npy holds or matches no .npy, .safetensors file"),
-        (["two.npz"], "two.npz cannot be read as posteriors: use .npy or .safetensors files"),
+        (["posteriors/*.npy"], "posteriors/*.npy holds or matches no .npy, .npz, .safetensors file"),
+        (["two.npz"], "two.npz holds a, b: posteriors are arrays named mean and log_variance"),
+        (["x.pt"], "x.pt cannot be read as posteriors: use .npy, .npz, .safetensors files"),
     ],
 )
 def test_a_users_mistake_is_one_sentence(users_folder, arguments, words, capsys):
@@ -167,6 +246,7 @@ def test_a_users_mistake_is_one_sentence(users_folder, arguments, words, capsys)
     (users_folder / "empty").mkdir()
     (users_folder / "damaged.npz").write_bytes(b"PK\x03\x04 nonsense")
     np.savez("two.npz", a=np.zeros((4, 5)), b=np.zeros((4, 5)))
+    torch.save([torch.zeros(2, 3)], "list.pt")
     assert cli.main(["audit", *arguments]) == 1
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vaemi: ")]
     assert words in error[-1]

@@ -15,7 +15,9 @@ def information_of(share, null=0.0):
     nats = 2 * torch.tensor(share, dtype=torch.float64)
     ones = torch.ones_like(nats)
     names = tuple("abcdef"[: nats.shape[1]])
-    return influence.LabelInformation(nats, 2 * ones[0], 2 * null * ones, ones, ones, ones, names, 19, 0.05)
+    return influence.LabelInformation(
+        nats, 2 * ones[0], 2 * null * ones, ones, ones, ones, names, 19, 0.05, *3 * [0 * ones]
+    )
 
 
 def test_a_doubled_code_is_disentangled_but_not_complete():
@@ -100,6 +102,9 @@ def test_what_is_refused(generating):
     information = influence.label_information(generating, generating, labels, names=names, permutations=19)
     with pytest.raises(ValueError, match=r"^beard does not vary"):
         influence.disentanglement_scores(information)
+    numbers = influence.label_information(generating, generating, generating.float(), permutations=19)
+    with pytest.raises(ValueError, match="cut numbers with `discretized`"):
+        influence.disentanglement_scores(numbers)
     whole = influence.label_information(generating, generating, labels[:, :3], permutations=19)
     with pytest.raises(ValueError, match="both or neither"):
         influence.disentanglement_scores(whole, generating)

@@ -140,11 +140,13 @@ def test_bins_hold_as_many_and_ties_stay_together():
     [
         (lambda m: influence.label_information(m, m, m > 0, permutations=10), ValueError, "with 10 permutations"),
         (lambda m: influence.label_information(m, m, m > 0, alpha=0), ValueError, "alpha is 0"),
-        (lambda m: influence.label_information(m, m, m), TypeError, "discretized"),
+        (lambda m: influence.label_information(m, m, m + 0j), TypeError, "integers or booleans for classes"),
+        (lambda m: influence.label_information(m, m, m / 0), ValueError, "not finite"),
         (lambda m: influence.label_information(m, m, m[:9] > 0), ValueError, r"give \(30, A\)"),
         (lambda m: influence.label_information(m, m, m > 0, names=["x"]), ValueError, "1 names for 2"),
         (lambda m: influence.label_information(m, m, m > 0, strata=[1]), ValueError, "one per sample"),
         (lambda m: influence.label_information(m, m, m > 0, clusters=[1] * 30), ValueError, "labels differs within"),
+        (lambda m: influence.label_information(m, m, m, clusters=[1] * 30), ValueError, "labels differs within"),
         (lambda m: influence.discretized(m / 0), ValueError, "not finite"),
     ],
 )
@@ -198,3 +200,133 @@ def test_an_effect_within_strata_is_found():
     mean = mean + 1.5 * labels
     found = influence.label_information(mean, log_variance, labels, clusters=cluster, strata=stratum, permutations=199)
     assert float(found.corrected_p_value) == 1 / 200
+
+
+def gaussian_pair(m, rho, seed=0, width=0.5):
+    """Posteriors and a label whose draws z are N(0, 1) and correlated with the label by rho."""
+    generator = torch.Generator().manual_seed(seed)
+    label, rest = torch.randn(2, m, 1, generator=generator, dtype=torch.float64)
+    sigma = width * math.sqrt(1 - rho**2)
+    mean = rho * label + math.sqrt(1 - rho**2 - sigma**2) * rest
+    return mean, torch.full_like(mean, 2 * math.log(sigma)), label
+
+
+@pytest.mark.parametrize(("rho", "error"), [(0.0, 0.005), (0.6, 0.02), (0.95, 0.04)])
+def test_a_number_that_is_jointly_gaussian(rho, error):
+    mean, log_variance, label = gaussian_pair(2000, rho)
+    truth = -0.5 * math.log1p(-(rho**2))
+    found = influence.label_information(mean, log_variance, label, permutations=19)
+    assert float(found.nats) == pytest.approx(truth, abs=error)
+    assert float(found.nats) == pytest.approx(truth, abs=3 * float(found.stderr) + 1e-3)
+    assert float(found.normalized) == pytest.approx(rho**2, abs=2 * error)
+    assert found.entropy.isinf().all()
+    assert float(found.p_value) == 0.05 or rho == 0
+    # A unit does not matter, nor does any other increasing function.
+    again = influence.label_information(mean, log_variance, (3 * label).exp(), permutations=19)
+    torch.testing.assert_close(again.nats, found.nats, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("periods", [1, 3])
+def test_a_number_that_is_not_monotone(periods):
+    label = torch.rand(3000, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mean = (2 * math.pi * periods * label).cos()
+    z = np.linspace(-4, 4, 2001)
+    density = norm.pdf(z[:, None], np.cos(np.linspace(0, np.pi, 2001)), 0.4).mean(1)
+    truth = -np.sum(density * np.log(density)) * (z[1] - z[0]) - norm.entropy(scale=0.4)
+    log_variance = torch.full_like(mean, 2 * math.log(0.4))
+    found = influence.label_information(mean, log_variance, label, permutations=19)
+    assert float(found.nats) == pytest.approx(truth, abs=0.015)
+    low, high = found.interval()
+    assert low < truth < high
+    # Ten classes, which are narrow enough for one period only, would hide up to half of it.
+    in_classes = influence.label_information(mean, log_variance, influence.discretized(label), permutations=19)
+    assert float(in_classes.nats) < truth - 0.045
+
+
+def test_a_number_that_moves_only_the_width():
+    label = torch.rand(3000, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    sigma = np.exp(-2 * (np.arange(2000) + 0.5) / 2000)
+    z = np.linspace(-6, 6, 4001)
+    density = norm.pdf(z[:, None], 0, sigma).mean(1)
+    truth = -np.sum(density * np.log(density)) * (z[1] - z[0]) - norm.entropy(scale=sigma).mean()
+    found = influence.label_information(torch.zeros_like(label), -4 * label, label, permutations=19)
+    assert float(found.nats) == pytest.approx(truth, abs=0.006)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    truth = -0.5 * math.log(1 - 0.6**2)
+    numbers = classes = 0
+    shares = norm.cdf(np.linspace(-8, 8, 4001)[:, None] * 0.6 / 0.8)  # P(label > 0 | z)
+    weight = norm.pdf(np.linspace(-8, 8, 4001))[:, None] * 0.004
+    of_sign = math.log(2) + float(np.sum(weight * (shares * np.log(shares + 1e-300)))) * 2
+    for seed in range(60):
+        mean, log_variance, label = gaussian_pair(300, 0.6, seed)
+        low, high = influence.label_information(mean, log_variance, label, permutations=19).interval()
+        numbers += bool(low <= truth <= high)
+        low, high = influence.label_information(mean, log_variance, label > 0, permutations=19).interval()
+        classes += bool(low <= of_sign <= high)
+    # 57 of 60 are expected; fewer than 52 once in 60 times.
+    assert min(numbers, classes) >= 52
+
+
+def test_an_independent_label_shows_its_bias():
+    generator = torch.Generator().manual_seed(5)
+    mean = torch.randn(3000, 40, generator=generator)
+    classes = torch.randint(0, 8, (3000, 1), generator=generator)
+    found = influence.label_information(mean, torch.full_like(mean, 2 * math.log(0.5)), classes, permutations=19)
+    # Means over 40 factors vary by 6 %.
+    assert float(found.bias.mean()) == pytest.approx(float(found.nats.mean()), rel=0.2)
+    numbers = influence.label_information(
+        mean, torch.full_like(mean, 2 * math.log(0.5)), torch.rand(3000, 1, generator=generator), permutations=19
+    )
+    assert float(numbers.nats.mean()) < float(found.nats.mean())
+    assert float(numbers.nats.mean()) < 2 * float(numbers.stderr.mean())
+    assert numbers.bias.abs().max() == numbers.null_mean.abs().max() == 0
+
+
+def test_classes_are_exact_where_posteriors_are_far_finer_than_a_grid():
+    generator = torch.Generator().manual_seed(2)
+    mean = torch.randn(400, 1, generator=generator)
+    log_variance = torch.full_like(mean, 2 * math.log(1e-5))
+    labels = torch.rand(400, 1, generator=generator) < 0.3
+    found = influence.label_information(mean, log_variance, labels, permutations=19)
+    whole = factor_information(mean, log_variance).nats
+    within = sum(
+        float(members.double().mean()) * factor_information(mean[members], log_variance[members]).nats
+        for members in (labels[:, 0], ~labels[:, 0])
+    )
+    torch.testing.assert_close(found.nats[0], whole - within, atol=1e-6, rtol=0)
+
+
+def test_errors_of_clusters_are_those_of_a_draw_of_clusters():
+    mean, log_variance, label = gaussian_pair(500, 0.6)
+    labels = {"number": label, "class": label > 0}
+    for given in labels.values():
+        plain = influence.label_information(mean, log_variance, given, permutations=19)
+        copies = [part.repeat_interleave(5, 0) for part in (mean, log_variance, given)]
+        again = influence.label_information(*copies, clusters=torch.arange(2500) // 5, permutations=19)
+        for name in ("nats", "stderr", "bias", "resolution"):
+            torch.testing.assert_close(getattr(again, name), getattr(plain, name), atol=2e-4, rtol=0.01)
+
+
+def test_independent_numbers_are_found_as_often_as_alpha_says():
+    found = 0
+    for seed in range(60):
+        mean, log_variance = encoder_output(60, 3, seed, nats=(0.02, 1.0, 2.0))
+        labels = torch.rand(60, 2, generator=torch.Generator().manual_seed(1000 + seed))
+        result = influence.label_information(mean, log_variance, labels, permutations=39, seed=seed)
+        found += bool(result.significant().any())
+    # 3 of 60 are expected; more than 8 once in 200 times.
+    assert found <= 8
+
+
+def test_numbers_with_few_values_are_their_classes():
+    mean, log_variance, label = gaussian_pair(3000, 0.6)
+    rounded = label.clamp(-1, 1).round()
+    as_numbers = influence.label_information(mean, log_variance, rounded, permutations=19)
+    as_classes = influence.label_information(mean, log_variance, rounded.long(), permutations=19)
+    torch.testing.assert_close(as_numbers.nats, as_classes.nats - as_classes.bias, atol=1e-4, rtol=0)
+    torch.testing.assert_close(as_numbers.stderr, as_classes.stderr, atol=1e-6, rtol=0)
+    assert float(as_numbers.resolution) == pytest.approx(0, abs=1e-6)
+    constant = influence.label_information(mean, log_variance, 0 * label, permutations=19)
+    assert (float(constant.nats), float(constant.normalized), float(constant.p_value)) == (0, 0, 1)

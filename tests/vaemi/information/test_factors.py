@@ -48,6 +48,7 @@ def with_value(array, value):
     [
         (with_value(MEAN, np.nan), LOG_VARIANCE, "mean holds nan at sample 7, factor 2"),
         (with_value(MEAN, np.inf), LOG_VARIANCE, "mean holds inf at sample 7, factor 2"),
+        (with_value(MEAN, np.inf).astype(np.float32), LOG_VARIANCE, "mean holds inf at sample 7, factor 2"),
         (MEAN, with_value(LOG_VARIANCE, -np.inf), "log_variance holds -inf at sample 7, factor 2"),
         (MEAN, with_value(LOG_VARIANCE, np.nan), "log_variance holds nan"),
         (MEAN, with_value(LOG_VARIANCE, 1e3), "log_variance holds 1000 .* pass log"),
@@ -66,7 +67,18 @@ def test_unusable_values_are_refused_by_place(mean, log_variance, words, method)
         vaemi.factor_information(mean, log_variance, method=method)
 
 
-@pytest.mark.parametrize("wrong", ["text", [["a"], ["b"]], np.zeros((4, 2), dtype=complex), np.zeros((4, 2), bool)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "text",
+        [["a"], ["b"]],
+        [[10**400, 1], [2, 3]],
+        np.zeros((4, 2), dtype=complex),
+        np.zeros((4, 2), bool),
+        torch.zeros(4, 2).to_sparse(),
+        torch.zeros(4, 2, device="meta"),
+    ],
+)
 def test_other_things_than_real_numbers_are_refused(wrong):
     with pytest.raises(TypeError, match="mean"):
         vaemi.factor_information(wrong, np.zeros((4, 2)))
@@ -92,8 +104,8 @@ def test_unknown_precision():
 
 def test_many_factors_are_evaluated_in_parts(monkeypatch):
     whole = vaemi.factor_information(np.tile(MEAN, 8), np.tile(LOG_VARIANCE, 8))
-    monkeypatch.setattr("vaemi.information.factors._BLOCKS", 2)
-    monkeypatch.setattr("vaemi.information.spreading._COMPONENTS", 1)
+    monkeypatch.setattr("vaemi.information.mixture._BLOCKS_OF_A_PART", 2)
+    monkeypatch.setattr("vaemi.information.spreading._COMPONENTS", {"cpu": 1})
     parts = vaemi.factor_information(np.tile(MEAN, 8), np.tile(LOG_VARIANCE, 8))
     for name in ("nats", "stderr", "leave_one_out", "marginal_std"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), atol=1e-14, rtol=0)

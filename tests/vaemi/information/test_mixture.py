@@ -167,6 +167,36 @@ def test_leave_one_out_stops_growing_where_all_samples_are_alone():
     assert 10 < float(found.leave_one_out - found.nats) < 13
 
 
+def test_leave_one_out_is_finite_where_scales_differ_beyond_single_precision():
+    mean = torch.tensor([[0.0], [1e60], [-2e60], [3e60]], dtype=torch.float64)
+    found = factor_information(mean, torch.zeros(4, 1))
+    torch.testing.assert_close(found.nats, torch.full((1,), math.log(4)).double(), atol=2e-7, rtol=0)
+    assert 10 < float(found.leave_one_out - found.nats) < 100
+
+
+@pytest.mark.parametrize("method", ["mixture", "gaussian", "dense"])
+@pytest.mark.parametrize("weight", [[1.0, 0.0, 0.0], [1e30, 1.0, 1.0]])
+def test_a_sample_with_all_the_weight_carries_nothing(method, weight):
+    mean = torch.tensor([[0.0], [1.0], [5.0]], dtype=torch.float64)
+    found = factor_information(mean, torch.zeros(3, 1), method, weight=torch.tensor(weight).double())
+    assert float(found.nats[0]) == pytest.approx(0, abs=1e-6)
+    assert float(found.stderr[0]) == pytest.approx(0, abs=1e-3)
+    assert found.leave_one_out is None or method == "dense" or float(found.leave_one_out[0]) >= 0
+
+
+@pytest.mark.parametrize("precision", ["default", "high"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_means_just_inside_a_power_of_two_beside_the_narrowest_sigma(precision, sign):
+    # The first two are one group, at the very end of the lattice: H(1/2, 1/4, 1/4).
+    edge = sign * (2.0 - 2**-50)
+    mean = torch.tensor([[edge], [edge], [edge / 2**20], [-0.75 * edge]], dtype=torch.float64)
+    expected = math.log(4) - 0.5 * math.log(2)
+    for log_variance in (-46.0, -47.5, -60.0, -200.0):
+        found = factor_information(mean, torch.full((4, 1), log_variance), precision=precision)
+        assert float(found.nats[0]) == pytest.approx(expected, abs=2e-7)
+        torch.testing.assert_close(found.marginal_std[0], mean.square().mean().sqrt(), atol=1e-9, rtol=0)
+
+
 def test_leave_one_out_is_far_above_where_posteriors_do_not_overlap():
     mean = np.random.default_rng(0).normal(size=(500, 1))
     found = factor_information(mean, np.full((500, 1), 2 * math.log(1e-5)))
@@ -286,6 +316,7 @@ def test_intervals_cover_the_truth(truth):
     assert 0.93 <= covered <= 0.97
 
 
-def test_the_dense_quadrature_refuses_an_endless_grid():
+@pytest.mark.parametrize("mean", [[0.0, 1.0], [1e60, 1e60], [-1e60, 1e60]])
+def test_the_dense_quadrature_refuses_an_endless_grid(mean):
     with pytest.raises(ValueError, match="use 'mixture'"):
-        factor_information([[0.0], [1.0]], [[-40.0], [-40.0]], "dense")
+        factor_information(torch.tensor(mean, dtype=torch.float64)[:, None], [[-40.0], [-40.0]], "dense")

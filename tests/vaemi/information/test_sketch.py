@@ -62,15 +62,101 @@ def test_weighted_and_unweighted_parts_mix():
         assert_same(merged.compute(), expected)
 
 
+def test_samples_wait_and_are_spread_when_that_saves_memory():
+    mean, log_variance = samples(30_000)
+    log_variance = log_variance.clamp_min(-6)
+    expected = factor_information(mean, log_variance)
+    sketch = InformationSketch(3)
+    for part in zip(mean.split(256), log_variance.split(256), strict=True):
+        sketch.update(*part)
+    assert len(sketch.blocks.keys)
+    assert 0 < len(sketch.waiting.mean) < 30_000
+    assert sketch.nbytes < mean.nbytes + log_variance.nbytes
+    assert_same(sketch.compute(), expected)
+    torch.testing.assert_close(sketch.divergences(mean, log_variance).mean(0), expected.nats, atol=1e-9, rtol=0)
+    again = InformationSketch(3)
+    again.load_state_dict(sketch.state_dict())
+    again.merge(InformationSketch(3))
+    assert_same(again.compute(), sketch.compute(), tolerance=0)
+    again.merge(sketch)
+    assert_same(again.compute(), factor_information(mean.repeat(2, 1), log_variance.repeat(2, 1)))
+    weighted = InformationSketch(3)
+    weighted.update(mean, log_variance, torch.full((30_000,), 2.0))
+    weighted.merge(sketch)
+    weight = torch.cat([torch.full((30_000,), 2.0), torch.ones(30_000)])
+    twice = mean.repeat(2, 1), log_variance.repeat(2, 1)
+    assert_same(weighted.compute(), factor_information(*twice, weight=weight))
+
+
+def test_samples_that_wait_are_copies():
+    sketch, mean, log_variance = InformationSketch(1), torch.tensor([[-5.0], [5.0]]), torch.zeros(2, 1)
+    sketch.update(mean, log_variance)
+    mean.zero_()
+    assert float(sketch.compute().nats[0]) == pytest.approx(math.log(2), abs=1e-4)
+
+
 def test_memory_does_not_grow_with_the_number_of_samples():
     sketch = InformationSketch(3)
-    sizes = []
+    sizes, spread = [], []
     for seed in range(8):
-        mean, log_variance = samples(2000, seed)
-        sketch.update(mean.clamp(-3, 3), log_variance.clamp_min(-6))
-        sizes.append(sketch.nbytes)
-    assert sizes[-1] < 1.05 * sizes[3]
+        for part in zip(*(rows.split(1000) for rows in samples(20_000, seed)), strict=True):
+            sketch.update(part[0].clamp(-3, 3), part[1].clamp_min(-6))
+            sizes.append(sketch.nbytes)
+        spread.append(sketch.blocks.nbytes)
+    assert spread[-1] < 1.05 * spread[3]
+    assert max(sizes) < max(3.1 * spread[-1], 2**20 + spread[-1])
+    assert sketch.n_samples == sketch.n_kept == 160_000
+
+
+def far_apart(count, n_factors, dtype=torch.float32):
+    """Posteriors a thousand sigma apart in every factor: the information is the entropy of the samples, log M."""
+    orders = torch.stack([torch.arange(count).roll(shift) for shift in range(n_factors)], 1)
+    mean = 0.1 * (orders - count / 2).to(dtype)
+    return mean, torch.full_like(mean, 2 * math.log(1e-4))
+
+
+def test_posteriors_far_apart_take_the_memory_of_the_samples():
+    sketch = InformationSketch(128)
+    for part in zip(*(rows.split(8) for rows in far_apart(64, 128)), strict=True):
+        sketch.update(*part)
+    assert sketch.nbytes < 70_000  # on the lattice it would be 20 MB
+    found = sketch.compute()
+    torch.testing.assert_close(found.nats, torch.full((128,), math.log(64)).double(), atol=2e-7, rtol=0)
+    mean, log_variance = far_apart(64, 128)
+    torch.testing.assert_close(sketch.divergences(mean, log_variance).mean(0), found.nats, atol=1e-9, rtol=0)
+
+
+def test_where_nothing_else_fits_an_even_sample_stands_for_all():
+    sketch, other = (InformationSketch(16, max_bytes=2**18) for _ in range(2))
+    mean, log_variance = far_apart(8000, 16)
+    for part in zip(mean.split(100), log_variance.split(100), strict=True):
+        sketch.update(*part)
+    other.update(mean + 1e4, log_variance)
+    for made in (sketch, other):
+        assert made.n_samples == 8000
+        assert 400 <= made.n_kept < 1000
+        assert made.nbytes <= 2**17
+        found = made.compute()
+        assert found.n_samples == made.n_kept
+        torch.testing.assert_close(found.nats, torch.full((16,), math.log(made.n_kept)).double(), atol=1e-3, rtol=0)
+    first, second = sketch.n_kept, other.n_kept
+    sketch.merge(other)
     assert sketch.n_samples == 16_000
+    assert sketch.n_kept <= first + second
+    torch.testing.assert_close(sketch.waiting.weight.sum(), torch.tensor(16_000.0).double(), atol=200, rtol=0)
+    # Half of the samples lie on either side, and both halves keep their share.
+    right = sketch.waiting.mean[:, 0] > 5e3
+    assert float(sketch.waiting.weight[right].sum()) == pytest.approx(8000, abs=200)
+
+
+def test_an_even_sample_of_wide_posteriors_measures_all():
+    # Means of +-1 alternate slowly, so every second, fourth, ... sample is as good as all: log 2 minus the overlap.
+    sketch = InformationSketch(1, max_bytes=3000)
+    mean = torch.arange(20_000).div(1000, rounding_mode="floor").remainder(2).mul(200).sub(100).float()[:, None]
+    for part in mean.split(1000):
+        sketch.update(part + torch.linspace(-1e-3, 1e-3, len(part))[:, None], torch.zeros_like(part))
+    assert sketch.nbytes <= 6000
+    assert float(sketch.compute().nats[0]) == pytest.approx(math.log(2), abs=0.01)
 
 
 def test_saved_and_loaded(tmp_path):
@@ -99,6 +185,23 @@ def test_a_truncated_file_is_refused(tmp_path):
     sketch.save(path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="damaged"):
+        InformationSketch.load(path)
+
+
+@pytest.mark.parametrize("count", [3, 30_000])
+@pytest.mark.parametrize(("name", "value"), [("n_factors", "2"), ("n_factors", "x"), ("precision", "best")])
+def test_a_file_whose_parts_do_not_fit_is_refused(tmp_path, count, name, value):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "shard.safetensors"
+    sketch = InformationSketch(3)
+    sketch.update(*samples(count))
+    sketch.save(path)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    save_file(load_file(path), path, {**about, name: value})
+    with pytest.raises(ValueError, match=r"shard\.safetensors is damaged: "):
         InformationSketch.load(path)
 
 
@@ -157,14 +260,13 @@ def test_divergences_where_nothing_was_gathered_are_large_and_finite():
 
 
 def test_a_batch_that_is_refused_changes_nothing():
-    sketch = InformationSketch(2, max_bytes=100_000)
+    sketch = InformationSketch(2)
     sketch.update([[0.0, 1.0], [1.0, 2.0]], [[0.0, 0.0], [0.0, 0.0]])
     before = sketch.compute()
     for mean, log_variance, words in (
         ([[0.0, math.nan]], [[0.0, 0.0]], "nan"),
         ([[0.0]], [[0.0]], "1 factors and the sketch has 2"),
         (torch.empty(0, 2), torch.empty(0, 2), "0 sample"),
-        (torch.randn(500, 2), torch.full((500, 2), -30.0), "max_bytes is 100,000"),
     ):
         with pytest.raises(ValueError, match=words):
             sketch.update(mean, log_variance)
@@ -174,6 +276,13 @@ def test_a_batch_that_is_refused_changes_nothing():
 
 
 def test_sketches_that_do_not_fit_are_not_merged():
+    large = InformationSketch(2)
+    large.update(torch.randn(100_000, 2), torch.full((100_000, 2), -6.0))
+    small = InformationSketch(2, max_bytes=large.nbytes // 2)
+    small.update(torch.randn(2, 2), torch.zeros(2, 2))
+    with pytest.raises(ValueError, match=r"would take .* bytes and max_bytes is"):
+        small.merge(large)
+    assert small.n_samples == 2
     for other in (InformationSketch(3), InformationSketch(2, "high")):
         with pytest.raises(ValueError, match="cannot be merged"):
             InformationSketch(2).merge(other)
