@@ -67,7 +67,7 @@ class Decoder:
         for batch, z, others in zip(inputs, *codes, strict=True):
             try:
                 decode = self.decode(batch) if self.of_inputs else self.decode
-                changes.add(lambda z, decode=decode: decode(z.movedim(1, self.channel_axis)), z, others, ticks)
+                changes.add(partial(_decoded, decode, self.channel_axis), z, others, ticks)
             except Exception as error:
                 advice = "pass decode=False to leave it out" if self.found else "look at the function passed as decode"
                 raise AuditError(
@@ -94,6 +94,11 @@ def find_decoder(given: Any, decode: Any, n_inputs: int, channel_axis: int = 1) 
     if is_from("scvi.model", given):
         return Decoder(partial(_scvi_decoder, given.module), n_inputs, found=True, of_inputs=True)
     return None
+
+
+def _decoded(decode: Callable[[Tensor], Any], channel_axis: int, z: Tensor) -> Any:
+    """Decode codes whose channels were moved to axis 1."""
+    return decode(z.movedim(1, channel_axis))
 
 
 def _scvi_decoder(module: Any, inputs: Any) -> Callable[[Tensor], Any]:

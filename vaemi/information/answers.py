@@ -159,7 +159,7 @@ def _of_sequence(output: Sequence[Any], scale: str | None, encoder: str) -> Answ
     if len(output) == 1 and not arrays:
         return read_answer(output[0], scale, encoder)
     if len(arrays) == len(output) and len(output) in (2, 3):
-        answer = Answer(*map(_tensor, output[:2]), scale or "log_variance")
+        answer = Answer(_tensor(output[0]), _tensor(output[1]), scale or "log_variance")
         if len(output) == 3 and not _is_draw(_tensor(output[2]), answer):
             raise ValueError(
                 f"{encoder} returns {described(output)}, which is not (mean, {answer.scale}, z) with a draw z from "
