@@ -195,7 +195,7 @@ def _estimate(at: Mapping[str, Any]) -> str:
 
 def families(generated: Path) -> dict[str, Any]:
     """Write the tables of posterior families and of other libraries' models, from the committed benchmark."""
-    measured = json.loads((_BENCHMARKS / "families.json").read_text())
+    measured = json.loads((_BENCHMARKS / "families.json").read_text(encoding="utf-8"))
     truths = [
         {
             "posterior": row["family"],
@@ -243,7 +243,7 @@ def scale(generated: Path) -> dict[str, Any]:
 
 def remarks(generated: Path) -> dict[str, Any]:
     """Write the table of wrong and missing remarks on the scale; return the numbers that the page names."""
-    measured = json.loads((_BENCHMARKS / "remarks.json").read_text())
+    measured = json.loads((_BENCHMARKS / "remarks.json").read_text(encoding="utf-8"))
     misread = ("log_std", "variance", "std")
 
     def misses(of: Mapping[str, Any], kind: str) -> int:
@@ -261,7 +261,7 @@ def remarks(generated: Path) -> dict[str, Any]:
         }
         for epochs, of in (*measured["by_epochs"].items(), ("all", measured["all"]))
     ]
-    (generated / "remarks.md").write_text(markdown_table(pd.DataFrame(rows)))
+    (generated / "remarks.md").write_text(markdown_table(pd.DataFrame(rows)), encoding="utf-8")
     every = measured["all"]
     return {
         "trainings": every["trainings"],
