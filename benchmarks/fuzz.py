@@ -32,6 +32,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ from safetensors.torch import save_file
 import vaemi
 from companion import claims, runs, weights
 from companion.data import celeba, deap, mnist
-from companion.data._celeba_layout import read_tables
+from companion.data._celeba_layout import find, read_tables
 from companion.errors import CompanionError
 from vaemi import _checkpoints
 from vaemi.cli import main as command
@@ -171,10 +172,12 @@ def companion(pick: random.Random, folder: Path) -> None:
     if kind == "idx":
         content = b"\0\0\x08\x03" + b"".join(size.to_bytes(4, "big") for size in (2, 2, 2)) + bytes(8)
         expected = mnist.IdxFile((2, 2, 2), hashlib.md5(content, usedforsecurity=False).hexdigest())
-        path = folder / pick.choice(["t10k-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz"])
+        name = "t10k-images-idx3-ubyte"
+        path = folder / pick.choice([name, f"{name}.gz"])
         path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
         _damage(pick, path)
-        mnist.read_idx(path, expected)
+        with mock.patch.dict(mnist.FILES, {name: expected}):
+            mnist.read_idx(name, path)
     elif kind == "deap":
         data = np.zeros((1, 2, 8), pick.choice(["f4", "f8", "i4", ">f8", "O"]))
         recording = {pick.choice(["data", b"data"]): data, "labels": pick.choice([np.ones((1, 4)), 3, None, [1]])}
@@ -189,7 +192,7 @@ def companion(pick: random.Random, folder: Path) -> None:
         name, text = pick.choice([("identity_CelebA.txt", "000001.jpg 1\n"), ("list_eval_partition.txt", "1.jpg 0\n")])
         (folder / name).write_text(text, encoding="utf-8")
         _damage(pick, pick.choice([path, folder / name]))
-        read_tables(folder)
+        read_tables(find(folder))
     elif kind == "picture":
         from PIL import Image
 

@@ -137,6 +137,11 @@ def check_answer(answer: Answer, where: str, first_row: int = 0) -> None:
             f"{where} a mean and a {answer.scale} of shapes {tuple(answer.mean.shape)} and "
             f"{tuple(answer.second.shape)}: both must be (inputs, factors), or (inputs, channels, ...), and not empty."
         )
+    if not (answer.mean.is_floating_point() and answer.second.is_floating_point()):
+        raise ValueError(
+            f"{where} a mean and a {answer.scale} of {answer.mean.dtype} and {answer.second.dtype}: both must be "
+            "floating-point numbers."
+        )
     for part, values in (("the mean", answer.mean), (f"the {answer.scale}", answer.second)):
         bad = ~values.isfinite()
         if bad.any():

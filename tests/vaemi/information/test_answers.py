@@ -59,6 +59,7 @@ def test_the_scale_of_an_answer_can_be_told(summary):
         ((torch.zeros(5, 4),), {}, r"The encoder returns a Tensor of shape \(5, 4\)"),
         (((torch.zeros(5, 4), torch.zeros(5, 4)),), {"scale": "sigma"}, "scale is 'sigma': choose one of"),
         (((torch.zeros(5, 4), torch.zeros(5, 4)),), {"scale": "std"}, "returned a std of 0, and it must be"),
+        (((torch.zeros(5, 4).long(), torch.zeros(5, 4)),), {}, r"of torch\.int64 and torch\.float32: both must be"),
         (((torch.zeros(5), torch.zeros(5)),), {}, r"returned a mean and a log_variance of shapes \(5,\)"),
         ((torch.zeros(5, 4), torch.ones(5, 4)), {"scale": "std"}, r"pass update\(answer, scale=...\)"),
         ((Categorical(torch.ones(5, 4)),), {}, "a Categorical, whose latents are classes: use .*audit_codes"),
