@@ -74,6 +74,7 @@ rule site:
         benchmark_of_robustness="benchmarks/robustness.json",
         benchmark_of_scale="benchmarks/scale.json",
         benchmark_of_remarks="benchmarks/remarks.json",
+        benchmark_of_families="benchmarks/families.json",
         changelog="CHANGELOG.md",
         config="_config.yml",
         contents="_toc.yml",
