@@ -102,7 +102,7 @@ class LabelInformation:
     def interval(self, confidence: float = 0.95) -> tuple[Tensor, Tensor]:
         """Return the ends of a confidence interval for I(Z_h; Y_a), in nats, both of shape (H, A).
 
-        It is centred on `nats` less `bias`. For numbers the upper end is raised by `resolution`.
+        Its centre is `nats` less `bias`. For numbers the upper end is raised by `resolution`.
         """
         centre = self.nats - self.bias
         half = NormalDist().inv_cdf((1 + confidence) / 2) * self.stderr
