@@ -69,17 +69,19 @@ def test_every_run_leaves_its_result_and_shows_every_figure_as_vector_graphic(sm
             assert not any(output.get("name") == "stderr" for output in cell.outputs)
 
 
-FEW_FACTORS = {
-    **dict.fromkeys(("mnist", "celeba", "deap", "objectives", "sparsity", "criteria"), ("latent_dim",)),
-    "your_vae": ("digits_latent_dim", "cells_latent_dim", "channels"),
-}
+# Sparsity needs more factors than dimensions and says so. One channel of a model of this profile saves nothing, which
+# the chapter on other libraries refuses.
+FEW_FACTORS = [
+    *((name, 1, ("latent_dim",)) for name in ("mnist", "celeba", "deap", "objectives", "criteria")),
+    ("celeba", 2, ("latent_dim",)),
+    ("your_vae", 2, ("digits_latent_dim", "cells_latent_dim", "channels")),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latent_dim", [1, 2, 3])
-@pytest.mark.parametrize("name", FEW_FACTORS)
-def test_a_notebook_runs_with_few_factors(name, latent_dim, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "latent_dim", "parameters"), FEW_FACTORS)
+def test_a_notebook_runs_with_few_factors(name, latent_dim, parameters, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    given = dict.fromkeys(FEW_FACTORS[name], latent_dim)
+    given = dict.fromkeys(parameters, latent_dim)
     result = runs.run(name, "smoke", given, result=tmp_path / f"{name}.json")
     assert json.loads(result.read_text())["manifest"]["parameters"].items() >= given.items()
