@@ -11,6 +11,8 @@ ANEW ?= 0
 
 # Values from the user reach a shell as environment variables, never as words of a command.
 export PROFILE CORES PORT
+# Another environment that is active in the user's shell is not the one used here; IPython warns of it.
+unexport VIRTUAL_ENV
 PROFILES := $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
 # Ends make unless PROFILE is one word and one of the profiles.
 KNOWN_PROFILE = $(if $(filter-out 1,$(words $(PROFILE)))$(filter-out $(PROFILES),$(PROFILE)),\
