@@ -432,9 +432,14 @@ class Moments:
         return cls(len(mean), *(column.cpu() for column in columns))
 
     @property
+    def mean_square(self) -> Tensor:
+        """Mean of mu_h^2, shape (H,)."""
+        return self.mean.square() + self.variance_of_mean
+
+    @property
     def second_moment(self) -> Tensor:
         """The paper's sigma*^2, shape (H,)."""
-        return self.mean.square() + self.variance_of_mean + self.variance
+        return self.mean_square + self.variance
 
     def __add__(self, other: Moments) -> Moments:
         n = self.n + other.n

@@ -92,6 +92,10 @@ class Found(NamedTuple):
     tables: dict[str, File]
     other: list[File]
 
+    def __bool__(self) -> bool:
+        """Tell whether there are pictures or tables."""
+        return bool(self.pictures or self.tables)
+
 
 def find(folder: Path) -> Found:
     """Find pictures and tables by their names, anywhere in a folder; in zips only if no picture is unpacked.

@@ -157,7 +157,7 @@ def load(
     if source == "drawn":
         return _load_drawn(drawn, seed, size, say)
     found = layout.find(folder())
-    if found.pictures or found.tables:
+    if found:
         return _load_folder(found, size, crop, max_corrupt, say, threads or _processors())
     if source == "folder":
         raise DataError(" ".join([*unused_files(), how_to_get()]))
@@ -172,7 +172,7 @@ def folder() -> Path:
 def signature(source: str = "auto") -> str:
     """Return a text that changes when `load` would use other pictures or tables; empty for drawn faces."""
     found = layout.find(folder())
-    if source == "drawn" or not (found.pictures or found.tables):
+    if source == "drawn" or not found:
         return ""
     digest = hashlib.blake2b(digest_size=16)
     for file in (*found.pictures, *found.tables.values()):
@@ -184,13 +184,13 @@ def unused_files() -> list[str]:
     """Return a sentence on the files that are there, if none of them is a picture or table of CelebA."""
     found = layout.find(folder())
     wanted = f"{layout.ARCHIVE} or {layout.PICTURES}/*.jpg, and {layout.ATTRIBUTES}"
-    return [] if found.pictures or found.tables else unused(folder(), found.other, wanted)
+    return [] if found else unused(folder(), found.other, wanted)
 
 
 def status() -> list[str]:
     """Describe in sentences which files were found, without opening a picture."""
     found = layout.find(folder())
-    if not (found.pictures or found.tables):
+    if not found:
         return [how_to_get()]
     try:
         with layout.open_pictures(found) as pictures:
@@ -212,7 +212,7 @@ def check() -> list[str]:
     problems = []
     try:
         found = layout.find(folder())
-        if found.pictures or found.tables:
+        if found:
             problems += _check_files(found)
     except DataError as error:
         problems.append(str(error))

@@ -69,8 +69,8 @@ def test_every_run_leaves_its_result_and_shows_every_figure_as_vector_graphic(sm
             assert not any(output.get("name") == "stderr" for output in cell.outputs)
 
 
-# Sparsity needs more factors than dimensions and says so. One channel of a model of this profile saves nothing, which
-# the chapter on other libraries refuses.
+# The chapter on sparsity refuses fewer factors than dimensions. That on other libraries refuses a model whose factors
+# save nothing, as one channel does at this profile.
 FEW_FACTORS = [
     *((name, 1, ("latent_dim",)) for name in ("mnist", "celeba", "deap", "objectives", "criteria")),
     ("celeba", 2, ("latent_dim",)),

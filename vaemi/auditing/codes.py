@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Normal, RelaxedBernoulli, RelaxedOneHotCategorical
 
 from vaemi._progress import progress_bar
 from vaemi.auditing.encoder import _batches, _Encoder, _in_eval_mode, unwrapped
@@ -23,7 +23,7 @@ from vaemi.information import (
     discrete_information,
     factor_information,
 )
-from vaemi.information.answers import DISCRETE
+from vaemi.information.answers import DISCRETE, without_independent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,8 +180,7 @@ def audit_codes(
 
 def _read(output: Any, encoder: str) -> list[tuple[str, Tensor]]:
     """Return the kind of each latent of a batch with its numbers: probabilities, (mean, log-variance) or entries."""
-    while isinstance(output, Independent):
-        output = output.base_dist
+    output = without_independent(output)
     if isinstance(output, Normal):
         both = torch.stack([output.loc, 2 * output.scale.log()], -1)
         return [("Gaussian", latent) for latent in both.reshape(len(both), -1, 2).unbind(1)]
@@ -208,9 +207,7 @@ def _is_relaxed(output: Any) -> bool:
         return "disc" in output
     if isinstance(output, tuple | list):
         return any(map(_is_relaxed, output))
-    while isinstance(output, Independent):
-        output = output.base_dist
-    return isinstance(output, torch.distributions.RelaxedBernoulli | torch.distributions.RelaxedOneHotCategorical)
+    return isinstance(without_independent(output), RelaxedBernoulli | RelaxedOneHotCategorical)
 
 
 def _usage(codes: Tensor, n_entries: int | None) -> CodebookUsage:

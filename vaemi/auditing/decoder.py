@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaemi.auditing.single_cell import is_from, scvi_decoder
+from vaemi.auditing.families import is_from
+from vaemi.auditing.single_cell import scvi_decoder
 from vaemi.errors import AuditError
 from vaemi.influence.effects import DecoderEffects, OutputChanges, draws
 from vaemi.information.answers import Answer

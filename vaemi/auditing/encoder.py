@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from vaemi._progress import progress_bar
 from vaemi.auditing.decoder import find_decoder
-from vaemi.auditing.families import check_decoded, refuse_other_codes, returns_decoded
+from vaemi.auditing.families import check_decoded, is_from, refuse_other_codes, returns_decoded
 from vaemi.auditing.posteriors import read_posterior
 from vaemi.auditing.result import Audit
-from vaemi.auditing.single_cell import is_from, scvi_batches, scvi_encoder
+from vaemi.auditing.single_cell import scvi_batches, scvi_encoder
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError
 from vaemi.information.answers import SCALES, Answer, check_answer

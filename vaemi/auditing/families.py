@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaemi.auditing.single_cell import is_from
 from vaemi.errors import AuditError
 
 _PASS_DRAWS = "pass them to vaemi.information.draws_information"
@@ -26,6 +25,11 @@ _NOT_DECODED = {
 }
 # Inputs that the check of the decoded codes needs, and its limit in standard errors.
 _LEAST_CHECKED, _LIMIT = 32, 8.0
+
+
+def is_from(package: str, thing: Any) -> bool:
+    """Recognize an object by the module of its class, so that no library is imported here."""
+    return any(f"{base.__module__}.".startswith(f"{package}.") for base in type(thing).__mro__)
 
 
 def refuse_other_codes(given: Any, noise: float | None) -> None:

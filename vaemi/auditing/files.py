@@ -278,6 +278,7 @@ def _load_state(path: Path, max_bytes: int) -> tuple[Sums, dict[str, str]]:
         sums = Sums(tuple(json.loads(metadata["shape"])), metadata["scale"], named=True, max_bytes=max_bytes)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         sums.criteria.load_state_dict(tensors)
+        sums.criteria.information.check_factors()
         for name in _PARTS:
             setattr(sums, name, tensors[name])
         return sums, json.loads(metadata["done"])

@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from vaemi.auditing.result import Audit
 
 
-def is_from(package: str, thing: Any) -> bool:
-    """Recognize an object by the module of its class, so that no library is imported here."""
-    return any(f"{base.__module__}.".startswith(f"{package}.") for base in type(thing).__mro__)
-
-
 def scvi_encoder(model: Any) -> Callable[[Any], Any]:
     """Return the encoder of a model of scvi-tools, a function of a batch of its data loader.
 
@@ -73,7 +68,7 @@ def annotate(audit: Audit, data: Any, latent: str | None = None, key: str = "vae
     latent : str, optional
         Name in ``data.obsm`` of the latent representation, an array of shape (cells, H).
     key : str
-        Name in ``data.uns``; what is there is replaced.
+        Name in ``data.uns``; an existing entry is replaced.
 
     Raises
     ------

@@ -88,13 +88,13 @@ class Sums:
                 f"read as {self.scale}: all batches must be alike; inputs of another size make other maps."
             )
         mean, second = (_flat_in_double(part) for part in (answer.mean, answer.second))
+        logarithms = {name: TO_LOG_VARIANCE[name](second) for name in SCALES}
         try:
-            self.criteria.update(mean, TO_LOG_VARIANCE[self.scale](second))
+            self.criteria.update(mean, logarithms[self.scale])
         except ValueError as error:
             raise AuditError(f"{where}: {error}") from None
-        logarithms = [TO_LOG_VARIANCE[name](second) for name in SCALES]
-        self.readings += torch.stack([part.exp().sum(0) for part in logarithms]).cpu()
-        self.logarithms += torch.stack([part.sum(0) for part in logarithms]).cpu()
+        self.readings += torch.stack([part.exp().sum(0) for part in logarithms.values()]).cpu()
+        self.logarithms += torch.stack([part.sum(0) for part in logarithms.values()]).cpu()
         self._widen(*(torch.stack([end(mean, 0), end(second, 0)]).cpu() for end in (torch.amin, torch.amax)))
         self.device = str(answer.mean.device)
         self.correlated |= answer.scale_tril is not None
@@ -204,9 +204,8 @@ class Sums:
 
     def _remark_by_kl(self, kl: float) -> str:
         """Return a warning unless the KL term of the training is that of the second output as it was read."""
-        n, moments = self.criteria.n_samples, self.criteria.moments
-        second_moment = moments.mean.square() + moments.variance_of_mean
-        terms = 0.5 * (second_moment - 1 + (self.readings - self.logarithms) / n).sum(1)
+        n, mean_square = self.criteria.n_samples, self.criteria.moments.mean_square
+        terms = 0.5 * (mean_square - 1 + (self.readings - self.logarithms) / n).sum(1)
         kl_of = {
             name: float(term)
             for name, term in zip(SCALES, terms, strict=True)
@@ -236,10 +235,9 @@ class Sums:
         readings of the variance: 0 if `scale` is right, 1 if the other is. What all factors have in common, such as the
         effect of held-out inputs, is in the intercept.
         """
-        moments = self.criteria.moments
         variances = dict(zip(SCALES, self.readings / self.criteria.n_samples, strict=True))
         given, other = variances[scale], variances[_SQUARE_OR_ROOT[scale]]
-        departure = moments.mean.square() + moments.variance_of_mean + given - 1
+        departure = self.criteria.moments.mean_square + given - 1
         explained = departure.abs() < _UNEXPLAINED
         if not used.any() or explained.sum() < max(4, 0.7 * len(given)):
             return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,7 @@ from vaemi._progress import progress_bar
 from vaemi.errors import import_extra
 from vaemi.information import factor_information
 from vaemi.information.checks import checked_posterior
+from vaemi.information.result import normal_quantile
 
 from ._permutations import allowed_exceedances, permutation_test, shuffles
 from .decoding import sample_posterior
@@ -103,9 +103,14 @@ class LabelInformation:
         """Return the ends of a confidence interval for I(Z_h; Y_a), in nats, both of shape (H, A).
 
         Its centre is `nats` less `bias`. For numbers the upper end is raised by `resolution`.
+
+        Raises
+        ------
+        ValueError
+            If the confidence is not between 0 and 1.
         """
         centre = self.nats - self.bias
-        half = NormalDist().inv_cdf((1 + confidence) / 2) * self.stderr
+        half = normal_quantile(confidence) * self.stderr
         return (centre - half).clamp_min(0), (centre + half + self.resolution).clamp_min(0)
 
     def significant(self) -> Tensor:

@@ -114,8 +114,7 @@ def read_answer(output: Any, scale: str | None = None, encoder: str = "The encod
     """
     if scale is not None and scale not in SCALES:
         raise ValueError(f"scale is {scale!r}: choose one of {', '.join(map(repr, SCALES))}.")
-    while isinstance(output, Independent):
-        output = output.base_dist
+    output = without_independent(output)
     if isinstance(output, Distribution):
         return _of_distribution(output, scale, encoder)
     if isinstance(output, tuple | list) and not hasattr(output, "_fields"):
@@ -128,6 +127,13 @@ def read_answer(output: Any, scale: str | None = None, encoder: str = "The encod
         if mean is not None and (second := _first_array(output, names)) is not None:
             return Answer(mean, second, scale or kind, named=scale is None)
     raise _not_understood(output, encoder)
+
+
+def without_independent(output: Any) -> Any:
+    """Return the distribution inside `Independent`; anything else as it is."""
+    while isinstance(output, Independent):
+        output = output.base_dist
+    return output
 
 
 def check_answer(answer: Answer, where: str, first_row: int = 0) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .checks import checked_clusters
 from .discrete import DEFENCE
-from .result import FactorInformation, standard_error
+from .result import FactorInformation, normal_quantile, standard_error
 
 _NUMBERS = 1 << 22  # in a table of inputs by codes
 
@@ -88,9 +88,7 @@ class CodebookUsage:
         ValueError
             If the confidence is not between 0 and 1.
         """
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95.")
-        half = float(torch.special.ndtri(torch.tensor((1 + confidence) / 2).double())) * self.stderr
+        half = normal_quantile(confidence) * self.stderr
         low = self.plug_in if self.entropy - self.plug_in > self.stderr else self.entropy
         high = self.leave_one_out if self.leave_one_out - self.entropy > self.stderr else self.entropy
         return max(low - half, 0.0), min(high + half, math.log(len(self.counts)))

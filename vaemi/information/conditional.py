@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .checks import checked_clusters, checked_posterior
-from .factors import factor_information
 from .result import FactorInformation, standard_error
 from .sketch import InformationSketch
 
@@ -83,12 +82,12 @@ def conditional_information(
     without = torch.zeros(mean.shape[1], dtype=torch.float64)
     for number, size in enumerate(sizes.tolist()):
         rows = (group == number).nonzero()[:, 0].to(mean.device)
-        part = mean[rows], log_variance[rows]
-        within[rows.cpu()] = _divergences(*part)
-        bracket = factor_information(*part).leave_one_out
-        assert bracket is not None
-        without += size / len(mean) * bracket
-    ignored = factor_information(mean, log_variance, clusters=clusters)
+        information, within[rows.cpu()] = _evaluated(mean[rows], log_variance[rows])
+        assert information.leave_one_out is not None
+        without += size / len(mean) * information.leave_one_out
+    ignored, divergences = _evaluated(mean, log_variance)
+    if labels is not None:
+        ignored.stderr = standard_error(divergences, None, labels)
     given = FactorInformation(
         nats=within.mean(0),
         stderr=standard_error(within, None, labels),
@@ -97,12 +96,13 @@ def conditional_information(
         method="mixture",
         leave_one_out=without,
     )
-    lost = _divergences(mean, log_variance) - within
+    lost = divergences - within
     return ConditionalInformation(given, ignored, lost.mean(0), standard_error(lost, None, labels))
 
 
-def _divergences(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return KL(q(z_h|x) || q(z_h)) of every sample, shape (M, H), on the CPU."""
+def _evaluated(mean: Tensor, log_variance: Tensor) -> tuple[FactorInformation, Tensor]:
+    """Return the information, and KL(q(z_h|x) || q(z_h)) of every sample, shape (M, H), on the CPU."""
     sketch = InformationSketch(mean.shape[1])
     sketch.update(mean, log_variance)
-    return sketch.divergences(mean, log_variance).cpu()
+    information, divergences = sketch.compute_with_divergences(mean, log_variance)
+    return information, divergences.cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -68,9 +69,7 @@ class FactorInformation:
         ValueError
             If the confidence is not between 0 and 1.
         """
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95.")
-        half = torch.special.ndtri(self.nats.new_tensor((1 + confidence) / 2)) * self.stderr
+        half = normal_quantile(confidence) * self.stderr
         top = self.nats
         if self.leave_one_out is not None:
             top = torch.where(self.leave_one_out - self.nats > self.stderr, self.leave_one_out, self.nats)
@@ -119,6 +118,13 @@ class FactorInformation:
             f"FactorInformation({len(self)} factors, {len(self.influential())} above 0.1 nats, total "
             f"{self.total:.2f} nats; {top}{', ...' if len(self) > 3 else ''}; {self.method}, M = {self.n_samples})"
         )
+
+
+def normal_quantile(confidence: float) -> float:
+    """Return half the width of a normal confidence interval in standard errors; a ValueError unless within 0 and 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}: give a number between 0 and 1, such as 0.95.")
+    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def standard_error(influence: Tensor, weight: Any = None, clusters: Any = None) -> Tensor:

@@ -290,14 +290,16 @@ class InformationSketch:
         try:
             sketch = cls(int(about["n_factors"]), about["precision"])
             sketch.load_state_dict(state)
-            factors, _, _ = unpack(sketch.blocks.keys)
-            whole = {sketch.n_factors, *factors.unique_consecutive().tolist()} == {*range(sketch.n_factors + 1)}
-            fits = sketch.waiting.mean.shape[1:] == (sketch.n_factors,) and (whole or not len(factors))
+            sketch.check_factors()
         except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: {error}.") from None
-        if not fits:
-            raise ValueError(f"{path} is damaged: its samples do not have {sketch.n_factors} factors.")
+            raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}.") from None
         return sketch
+
+    def check_factors(self) -> None:
+        """Raise a ValueError unless all samples have `n_factors` factors, for states that come from a file."""
+        factors = unpack(self.blocks.keys)[0].unique_consecutive().tolist()
+        if self.waiting.mean.shape[1:] != (self.n_factors,) or factors not in ([], [*range(self.n_factors)]):
+            raise ValueError(f"its samples do not have {self.n_factors} factors.")
 
     def __repr__(self) -> str:
         return (

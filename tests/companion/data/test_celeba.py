@@ -189,7 +189,7 @@ def test_files_are_found_in_any_folder_and_in_a_zip(layout, packed, folder, own_
         path.rename(moved / pictures / path.name)
     for place, name in ((tables, TABLES[0]), (tables, TABLES[1]), (partition, TABLES[2])):
         (folder / name).rename(moved / place / name)
-    # The pictures before they were aligned are no others of the same.
+    # Pictures of another folder, before alignment, are not mixed with these.
     (moved / "img_celeba").mkdir()
     (moved / "img_celeba" / "000001.jpg").write_bytes(jpeg((0, 0, 0), 400, 300))
     shutil.rmtree(folder)
