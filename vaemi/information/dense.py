@@ -58,8 +58,8 @@ def dense_information(
     density = sum(share[rows] @ log_components(rows).exp() for rows in batches)  # q(z)
     assert isinstance(density, Tensor)
     centre = (share * mean).sum()
-    second_moment = (share * (mean.square() + sigma.square())).sum()
-    width = (second_moment - centre.square()).clamp_min(_TINY).sqrt()
+    variance = (share * ((mean - centre).square() + sigma.square())).sum()
+    width = variance.clamp_min(_TINY).sqrt()
     cauchy = width / (math.pi * (width.square() + (grid - centre).square()))
 
     kl, kl_without = [], []
@@ -73,4 +73,4 @@ def dense_information(
         kl_without.append((own * (log_own - others.clamp_min(_TINY).log())).sum(1) * step)
     divergence, without = torch.cat(kl), torch.cat(kl_without)
     stderr = standard_error(divergence[:, None], weight, clusters)
-    return (share @ divergence)[None], stderr, second_moment.sqrt()[None], (share @ without)[None]
+    return (share @ divergence)[None], stderr, (variance + centre.square()).sqrt()[None], (share @ without)[None]

@@ -184,6 +184,15 @@ def test_a_sample_with_all_the_weight_carries_nothing(method, weight):
     assert found.leave_one_out is None or method == "dense" or float(found.leave_one_out[0]) >= 0
 
 
+@pytest.mark.parametrize("method", ["mixture", "dense"])
+def test_the_same_code_far_from_zero_carries_nothing(method):
+    # The square of the mean is beyond the digits of float64, so a variance from second moments would be lost.
+    found = factor_information(torch.full((5, 1), 2.0**40, dtype=torch.float64), torch.zeros(5, 1), method)
+    assert float(found.nats[0]) == pytest.approx(0, abs=1e-6)
+    # The leave-one-out value counts a heavy-tailed density as a tenth of a sample.
+    assert 0 <= float(found.leave_one_out[0]) < 0.1
+
+
 @pytest.mark.parametrize("precision", ["default", "high"])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_means_just_inside_a_power_of_two_beside_the_narrowest_sigma(precision, sign):
