@@ -348,6 +348,8 @@ def _truth_value(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
 
 
+#: Some runs count up from the seed, and scikit-learn takes no seed above twice this.
+LARGEST_SEED = 2**31 - 1
 # Parses a parameter, by the type that the notebook declares.
 PARAMETER_TYPES: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "bool": _truth_value}
 
@@ -365,7 +367,7 @@ def checked_parameters(source: Path, given: Mapping[str, Any]) -> dict[str, Any]
     Raises
     ------
     RunError
-        If the notebook has no parameter of a name, or a value is of another type.
+        If the notebook has no parameter of a name, a value is of another type, or a seed is negative or too large.
     """
     known = parameters_of(source)
     return {name: checked_parameter(source, known, name, value) for name, value in given.items()}
@@ -377,12 +379,15 @@ def checked_parameter(source: Path, known: Mapping[str, Any], name: str, value: 
         raise RunError(f"The notebook {source.stem} has no parameter {name!r}: choose {_or_list(known, name)}.")
     wanted = known[name]["inferred_type_name"]
     try:
-        return PARAMETER_TYPES[wanted](str(value))
+        converted = PARAMETER_TYPES[wanted](str(value))
     except (KeyError, ValueError):
         raise RunError(
             f"The parameter {name} of the notebook {source.stem} is of type {wanted}, and {value!r} is not; its "
             f"default is {known[name]['default']}."
         ) from None
+    if name == "seed" and not 0 <= converted <= LARGEST_SEED:
+        raise RunError(f"The seed is {converted}: give a whole number from 0 to {LARGEST_SEED}.")
+    return converted
 
 
 def read_profile(root: Path, name: str) -> Profile:

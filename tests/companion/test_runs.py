@@ -17,6 +17,7 @@ beta: float = 6.0  # weight of the KL term
 steps: int = 10  # optimizer steps
 label: str = "a"  # a word
 flag: bool = False  # keep tensors
+seed: int = 0  # of nothing
 fail: str = ""  # how to fail
 """
 BODY = """\
@@ -178,6 +179,12 @@ def test_parameters_take_the_declared_type(project):
     given = {"beta": "1e-3", "steps": "4", "label": 3, "flag": "true", "fail": "0..4,a=b"}
     converted = {"beta": 1e-3, "steps": 4, "label": "3", "flag": True, "fail": "0..4,a=b"}
     assert runs.checked_parameters(project / "notebooks" / "tiny.ipynb", given) == converted
+
+
+@pytest.mark.parametrize("seed", ["-1", "18446744073709551615"])
+def test_a_seed_that_some_generator_refuses_is_named_before_the_run(project, seed):
+    with pytest.raises(runs.RunError, match=f"The seed is {seed}: give a whole number from 0 to"):
+        runs.checked_parameters(project / "notebooks" / "tiny.ipynb", {"seed": seed})
 
 
 @pytest.mark.parametrize("text", ["tiny: [1, 2\n", "tiny: 3\n", "extends: nothing\n"])

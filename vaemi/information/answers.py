@@ -173,8 +173,10 @@ def described(output: Any) -> str:
     if isinstance(output, tuple | list):
         if fields := getattr(output, "_fields", ()):
             return f"a {type(output).__name__} with {', '.join(fields)}"
+        if not output:
+            return f"an empty {type(output).__name__}"
         more = ", ..." if len(output) > 4 else ""
-        return f"a {type(output).__name__} of {', '.join(map(described, output[:4])) or 'nothing'}{more}"
+        return f"a {type(output).__name__} of {', '.join(map(described, output[:4]))}{more}"
     names = [name for name in getattr(output, "__dict__", ()) if not name.startswith("_")]
     return f"a {type(output).__name__}" + (f" with {', '.join(names)}" if names else "")
 
@@ -243,8 +245,13 @@ def is_array(value: Any) -> bool:
 
 def as_tensor(array: Any) -> Tensor:
     """Return a tensor of what `is_array` recognizes."""
-    # Copied, as torch warns of arrays that are read-only, such as those of JAX.
-    return array if isinstance(array, Tensor) else torch.tensor(array.__array__())
+    if isinstance(array, Tensor):
+        return array
+    try:
+        # Copied, as torch warns of arrays that are read-only, such as those of JAX.
+        return torch.tensor(array.__array__())
+    except TypeError:
+        raise TypeError(f"An array of {array.dtype} cannot be read: pass real numbers.") from None
 
 
 def _first_array(output: Any, names: tuple[str, ...]) -> Tensor | None:

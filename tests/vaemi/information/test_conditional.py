@@ -40,6 +40,15 @@ def test_each_condition_is_a_population_of_its_own(conditioned):
     torch.testing.assert_close(found.given.stderr, variance.sqrt(), atol=5e-4, rtol=0.02)
 
 
+def test_a_sample_given_twice_counts_once_as_a_cluster(conditioned):
+    once = conditional_information(*conditioned)
+    sample = torch.arange(8000).repeat(2)
+    twice = conditional_information(*(torch.cat([part, part]) for part in conditioned), clusters=sample)
+    for name in ("given", "ignored"):
+        torch.testing.assert_close(getattr(twice, name).stderr, getattr(once, name).stderr, atol=1e-6, rtol=1e-3)
+    torch.testing.assert_close(twice.about_condition_stderr, once.about_condition_stderr, atol=1e-6, rtol=1e-3)
+
+
 def test_labels_of_any_kind_and_what_is_refused(conditioned):
     mean, log_variance, condition = (part[:100] for part in conditioned)
     named = conditional_information(mean, log_variance, condition.bool())

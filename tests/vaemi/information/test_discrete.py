@@ -1,6 +1,7 @@
 """Discrete latents against closed forms and brute force over the joint table."""
 
 import math
+import statistics
 
 import pytest
 import torch
@@ -54,6 +55,13 @@ def test_the_bracket_and_the_error_hold_over_draws_of_inputs():
     assert truth - 3 * error_of_mean < float(above.mean()) < truth + 0.1
     assert float(above.mean() - nats.mean()) > 5 * error_of_mean
     assert float(stderr.mean()) == pytest.approx(float(nats.std()), rel=0.15)
+
+
+def test_the_error_by_plain_arithmetic():
+    p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]).double()
+    kl = [sum(float(a * (a / b).log()) for a, b in zip(row, p.mean(0), strict=True)) for row in p]
+    expected = statistics.stdev(kl) / math.sqrt(3)
+    assert discrete_information(p).stderr.tolist() == pytest.approx([expected])
 
 
 def test_leave_one_out_by_plain_arithmetic():
