@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaemi.errors import AuditError
+from vaemi.information.answers import read_answer
 
 _PASS_DRAWS = "pass them to vaemi.information.draws_information"
 _FLOW = "passes the draws of its encoder through a normalizing flow before it decodes them"
@@ -91,9 +92,8 @@ def _decoded(given: Any, function: Any, inputs: Any) -> tuple[Tensor, Tensor, Te
     """Return mean and standard deviation of the encoder, and the decoded codes, all of the same inputs."""
     if is_from("scvi.model", given):
         output = function(inputs)
-        if "qz_m" in output:
-            return output["qz_m"], output["qz_v"].sqrt(), output["z"]
-        return output["qz"].loc, output["qz"].scale, output["z"]
+        answer = read_answer(output)
+        return answer.mean, (0.5 * answer.log_variance).exp(), output["z"]
     answers: list[Any] = []
     handle = given.encoder.register_forward_hook(lambda module, args, answer: answers.append(answer))
     try:
