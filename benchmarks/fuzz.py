@@ -60,15 +60,15 @@ class NonsenseError(AssertionError):
 
 def information(pick: random.Random, folder: Path) -> None:
     """`factor_information` of tensors and of anything else."""
-    if pick.random() < 0.3:
+    if pick.random() < 0.2:
         given = [_anything(pick) for _ in range(2)]
         settings: dict[str, Any] = {"precision": "default"}
     else:
         given, settings = list(_posterior(pick)), {}
         if pick.random() < 0.3:
-            settings["method"] = pick.choice(["dense", "gaussian", "mixture", "Mixture", None, 3, ["mixture"]])
+            settings["method"] = pick.choice([*["dense", "gaussian", "mixture"] * 4, "Mixture", None, 3, ["mixture"]])
         if pick.random() < 0.2:
-            settings["precision"] = pick.choice(["default", "high", "", None, 1e-9])
+            settings["precision"] = pick.choice([*["default", "high"] * 4, "", None, 1e-9])
         if pick.random() < 0.3:
             settings["weight"] = _weight(pick, len(given[0]))
         if pick.random() < 0.2:
@@ -378,10 +378,10 @@ def _posterior(pick: random.Random, sane: bool = False) -> tuple[Any, Any]:
 
 def _weight(pick: random.Random, samples: int) -> Any:
     weight = torch.rand(samples).double()
-    if samples and pick.random() < 0.6:
+    if samples and pick.random() < 0.4:
         weight[pick.randrange(samples)] = pick.choice([0.0, 1e-320, 1e300, 1e-200, -1.0, math.nan, math.inf])
     return pick.choice(
-        [weight, weight * 0, weight * 1e-160, weight * 1e200, weight[1:], weight[:, None], _anything(pick)]
+        [*[weight] * 6, weight * 0, weight * 1e-160, weight * 1e200, weight[1:], weight[:, None], _anything(pick)]
     )
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .result import standard_error
+from .result import LEAST_REST, standard_error
 
 _REACH = 10  # the grid ends so many standard deviations beyond every mean
 _POINTS_PER_SIGMA = 8  # of the narrowest component; the trapezoidal rule then converges to rounding
@@ -67,7 +67,7 @@ def dense_information(
         log_own, part = log_components(rows), share[rows, None]
         own = log_own.exp()
         # The density without sample m, with a little of a heavy-tailed one that bounds the cost of a lonely sample.
-        others = ((density - part * own) / (1 - part)).clamp_min(0)
+        others = ((density - part * own) / (1 - part).clamp_min(LEAST_REST)).clamp_min(0)
         others = (1 - _DEFENCE * part) * others + _DEFENCE * part * cauchy
         kl.append((own * (log_own - density.clamp_min(_TINY).log())).sum(1) * step)
         kl_without.append((own * (log_own - others.clamp_min(_TINY).log())).sum(1) * step)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .checks import checked_clusters, checked_weight
-from .result import FactorInformation, standard_error
+from .result import LEAST_REST, FactorInformation, standard_error
 
 # A softmax in half precision adds up to 1 within this.
 _SUM_ERROR = 1e-2
@@ -62,7 +62,7 @@ def discrete_information(probabilities: Any, *, weight: Any = None, clusters: An
     kl, kl_without = [], []
     for own in latents:
         aggregated = (share * own).sum(0)
-        others = ((aggregated - share * own) / (1 - share)).clamp_min(0)
+        others = ((aggregated - share * own) / (1 - share).clamp_min(LEAST_REST)).clamp_min(0)
         others = (1 - DEFENCE * share) * others + DEFENCE * share / own.shape[1]
         kl.append((torch.xlogy(own, own) - torch.xlogy(own, aggregated)).sum(1))
         kl_without.append((torch.xlogy(own, own) - torch.xlogy(own, others)).sum(1))

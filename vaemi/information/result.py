@@ -14,6 +14,9 @@ from .checks import checked_clusters, checked_weight
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Least share of the other samples that is divided by, where one sample has all the weight.
+LEAST_REST = 2**-40
+
 
 class FactorInformation:
     """Information I(X; Z_h) of each of H latent factors.
@@ -160,8 +163,7 @@ def standard_error(influence: Tensor, weight: Any = None, clusters: Any = None) 
     share = share / share.sum()
     deviation = share * (influence - (share * influence).sum(0))
     if labels is None:
-        # Where a single sample has all the weight, there is no deviation.
-        return (deviation.square().sum(0) / (1 - share.square().sum()).clamp_min(2**-40)).sqrt()
+        return (deviation.square().sum(0) / (1 - share.square().sum()).clamp_min(LEAST_REST)).sqrt()
     groups = int(labels.max()) + 1
     sums = deviation.new_zeros(groups, influence.shape[1]).index_add_(0, labels, deviation)
     return (sums.square().sum(0) * groups / (groups - 1)).sqrt()

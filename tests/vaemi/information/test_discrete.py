@@ -73,6 +73,13 @@ def test_leave_one_out_by_plain_arithmetic():
     assert discrete_information(p).leave_one_out.tolist() == pytest.approx([expected])
 
 
+def test_a_sample_with_all_the_weight_carries_nothing():
+    p = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).double()
+    found = discrete_information(p, weight=torch.tensor([0.0, 1.0]).double())
+    assert (float(found.nats[0]), float(found.stderr[0])) == (0, 0)
+    assert 0 <= float(found.leave_one_out[0]) < math.inf
+
+
 def test_clusters_widen_the_error():
     p = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.1, 0.9], [0.3, 0.7]]).double().repeat_interleave(25, 0)
     groups = torch.arange(100) // 25
