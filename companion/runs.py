@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _ENVIRONMENT = "VAEMI_RUN"
 _VERSIONS_OF = ("vaemi", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "numba", "papermill")
 _SUFFIXES = (".safetensors", ".ipynb", ".json")
+# What a notebook's Markdown cells are filled with; not kept.
+_FILLED = ".filled"
 _STAND_INS = ("embedded", "drawn", "simulated")
 
 
@@ -86,6 +88,22 @@ class Run:
         self._result = Path(settings["result"]) if settings else self._folder / f"{experiment}.json"
         self._started = time.time()
         self._trainings: list[Training] = []
+        self._filled: dict[str, Any] = {}
+
+    def fill(self, **values: Any) -> None:
+        """Give values to Markdown cells and captions, which write ``{{ name }}`` or ``{{ "%.2f"|format(name) }}``.
+
+        `vaemi run` fills them in when the notebook has run; in a notebook opened by hand the values are printed here.
+
+        Parameters
+        ----------
+        **values
+            Numbers, one-element tensors, texts in Markdown, and lists or mappings of these.
+        """
+        self._filled |= values
+        if self.profile == "interactive":
+            for name, value in values.items():
+                print(f"{name}: {value}")
 
     def train(self, model: VAE, samples: Tensor, held_out: Tensor, *, label: str = "", **settings: Any) -> Training:
         """Train a model, or load what an earlier run trained with the same settings.
@@ -170,6 +188,8 @@ class Run:
             "manifest": manifest,
         }
         self._file(".json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        if self.profile != "interactive":
+            self._file(_FILLED).write_text(json.dumps(self._filled, default=_plain_number), encoding="utf-8")
         display(Markdown(_provenance(result)))
 
     def _file(self, suffix: str) -> Path:
@@ -498,7 +518,35 @@ def _execute(source: Path, root: Path, told: dict[str, Any], failed: Path) -> No
     if not executed.with_suffix(".json").exists():
         raise RunError(f"The notebook {source.stem} ended without a result: its last cell must call Run.finish.")
     notebook = _ready_for_the_book(nbformat.read(executed, as_version=4))
+    values = json.loads(executed.with_suffix(_FILLED).read_text(encoding="utf-8"))
+    _fill(notebook, {**defaults_of(source), **told["parameters"], **values}, source.stem)
     executed.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
+def _fill(notebook: Any, values: Mapping[str, Any], name: str) -> None:
+    """Replace ``{{ ... }}`` by parameters and what `Run.fill` got, in Markdown cells, captions and alt texts."""
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+
+    def filled(text: str) -> str:
+        try:
+            return environment.from_string(text).render(values)
+        except (jinja2.TemplateError, TypeError) as error:
+            start = text.lstrip().partition("\n")[0][:60]
+            raise RunError(f"The notebook {name} cannot fill its text {start!r}: {error}.") from None
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = filled(cell.source)
+        for about in cell.metadata.get("mystnb", {}).values():  # figure: caption; image: alt
+            for key in about.keys() & {"caption", "alt"}:
+                about[key] = filled(about[key])
+
+
+def _plain_number(value: Any) -> Any:
+    """Return a tensor, array or number of numpy as numbers or lists, for JSON."""
+    return value.tolist()
 
 
 def _ready_for_the_book(notebook: Any) -> Any:

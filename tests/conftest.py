@@ -113,14 +113,15 @@ def same_weights(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def project_with_a_notebook(root, parameters, body, quick):
-    """A project with the notebook `tiny` of two cells, and the profile `quick`."""
+def project_with_a_notebook(root, parameters, body, quick, text=""):
+    """A project with the notebook `tiny`, a cell of code and a line of text after it, and the profile `quick`."""
     import nbformat
 
     folder = root / "notebooks"
     (folder / "profiles").mkdir(parents=True)
     (folder / "profiles" / "quick.yaml").write_text(quick)
     cells = [nbformat.v4.new_code_cell(parameters), nbformat.v4.new_code_cell(body)]
+    cells.append(nbformat.v4.new_markdown_cell(text))
     cells[0].metadata["tags"] = ["parameters"]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "tiny.ipynb")

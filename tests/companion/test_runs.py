@@ -28,6 +28,7 @@ from companion.runs import Run
 
 print("half way", file=sys.stderr)
 run = Run("tiny")
+run.fill(half=torch.tensor(beta / 2), kind="twice")
 if flag:
     run.keep_tensors({"doubled": 2 * torch.arange(3.0)[::2]}, about={"words": ["of", 1]})
 run.finish(
@@ -46,7 +47,8 @@ if fail == "death":
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project with one small notebook and one profile; the working folder is one of its folders."""
-    root = project_with_a_notebook(tmp_path / "project", PARAMETERS, BODY, "tiny:\n  steps: 20\n")
+    text = 'Half of {{ beta }} is {{ "%.2f"|format(half) }}, {{ kind }} after {{ steps }} steps.'
+    root = project_with_a_notebook(tmp_path / "project", PARAMETERS, BODY, "tiny:\n  steps: 20\n", text)
     monkeypatch.chdir(root / "notebooks")
     return root
 
@@ -75,6 +77,7 @@ def test_what_a_run_leaves(project, monkeypatch):
     (output,) = (output for cell in notebook.cells for output in cell.get("outputs", []))
     assert "This is a stand-in for the paper's data" in output["data"]["text/markdown"]
     assert "papermill" not in notebook.metadata
+    assert notebook.cells[-1].source == "Half of 4.0 is 2.00, twice after 20 steps."
 
     # Tensors belong to the run that kept them.
     runs.run("tiny")
@@ -179,6 +182,19 @@ def test_parameters_take_the_declared_type(project):
     given = {"beta": "1e-3", "steps": "4", "label": 3, "flag": "true", "fail": "0..4,a=b"}
     converted = {"beta": 1e-3, "steps": 4, "label": "3", "flag": True, "fail": "0..4,a=b"}
     assert runs.checked_parameters(project / "notebooks" / "tiny.ipynb", given) == converted
+
+
+def test_a_text_without_its_value_stops_the_run(project):
+    notebook = project / "notebooks" / "tiny.ipynb"
+    notebook.write_text(notebook.read_text().replace("{{ kind }}", "{{ unkind }}"))
+    with pytest.raises(runs.RunError, match=r"tiny cannot fill its text 'Half of .*': 'unkind' is undefined"):
+        runs.run("tiny")
+    assert not (project / "results" / "quick" / "tiny.json").exists()
+
+
+def test_by_hand_the_values_are_printed(project, capsys):
+    runs.Run("tiny").fill(half=2.0)
+    assert capsys.readouterr().out == "half: 2.0\n"
 
 
 @pytest.mark.parametrize("seed", ["-1", "18446744073709551615"])

@@ -38,11 +38,11 @@ def project(tmp_path, monkeypatch):
 
 
 def test_values_are_listed_or_a_range_and_no_run_comes_twice(project):
-    grid = sweep.parse_grid(["beta=4, 1e-3,4.0", "seed=-1..1", "seed=0", "label=a b,0..c", "flag=true"])
+    grid = sweep.parse_grid(["beta=4, 1e-3,4.0", "seed=0..2", "seed=1", "label=a b,0..c", "flag=true"])
     planned = sweep.plan("tiny", grid)
-    assert planned.grid == {"beta": [4.0, 1e-3], "seed": [-1, 0, 1], "label": ["a b", "0..c"], "flag": [True]}
+    assert planned.grid == {"beta": [4.0, 1e-3], "seed": [0, 1, 2], "label": ["a b", "0..c"], "flag": [True]}
     assert len(planned.points) == 12
-    assert planned.points[1] == {"beta": 4.0, "seed": -1, "label": "0..c", "flag": True}
+    assert planned.points[1] == {"beta": 4.0, "seed": 0, "label": "0..c", "flag": True}
     planned = sweep.plan("tiny", {"beta": [4], "seed": [0, 1]}, fixed={"flag": True})
     folder = project / "results" / "quick" / "sweeps" / "tiny-beta-seed"
     assert planned.result(planned.points[1]) == folder / "beta~4.0" / "seed~1.json"
