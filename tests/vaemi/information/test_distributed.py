@@ -66,6 +66,7 @@ def one_of_three(rank, rendezvous, folder):
     except ValueError as error:
         found["unlike"] = str(error)
     torch.save(found, folder / f"{rank}.pt")
+    torch.distributed.barrier()  # gloo of torch 2.2 may hang if a process leaves while others are at work
     torch.distributed.destroy_process_group()
 
 
