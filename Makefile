@@ -37,8 +37,7 @@ help:
 	@echo "make clean                 remove the site and its intermediate files (results and data stay)"
 
 book: .venv/ready
-	@$(KNOWN_PROFILE)PATH="$(CURDIR)/$(BIN):$$PATH" python book/make.py --rerun-incomplete --cores "$$CORES" --quiet rules host progress --config profile="$$PROFILE" student=$(if $(filter-out 0,$(STUDENT)),1,0)
-	@echo "The site is built: open $(CURDIR)/_build/html/index.html, or run make serve."
+	@$(KNOWN_PROFILE)PATH="$(CURDIR)/$(BIN):$$PATH" python book/make.py --profile "$$PROFILE" --cores "$$CORES" $(if $(filter-out 0,$(STUDENT)),--student)
 
 # Makes what is missing; ANEW=1 moves the run that exists to results/paper-before first.
 reference: .venv/ready
