@@ -36,9 +36,6 @@ from companion import claims, figures, runs
 from companion.errors import CompanionError
 from vaemi._files import exclusive_lock
 
-# Figures that another page than their notebook shows, by their name in the cell metadata.
-SHARED_FIGURES = {"mnist": ["fig-mnist-spectrum"]}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
@@ -115,6 +112,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "families": prose_pages.families(generated),
         "remarks": prose_pages.remarks(generated),
     }
+    prose_pages.landing(numbers["mnist"], results / profile / "mnist.safetensors", generated)
     criteria_guide.write(numbers, generated)
     sweeps = results / claims.REFERENCE / "sweeps"
     among_runs, numbers["among_runs"] = prose_pages.published_among_runs(sweeps / f"{prose_pages.START}.csv")
@@ -178,7 +176,7 @@ def stage_mathjax(target: Path) -> None:
 
 
 def _stage_notebook(name: str, results: Path, source: Path, repository: Mapping[str, str]) -> dict[str, Any]:
-    """Stage an executed notebook and what other pages show of it; return the numbers that pages may name."""
+    """Stage an executed notebook; return the numbers that pages may name."""
     try:
         notebook = nbformat.read(results / f"{name}.ipynb", as_version=4)
         result = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
@@ -194,9 +192,6 @@ def _stage_notebook(name: str, results: Path, source: Path, repository: Mapping[
     committed = ROOT / "notebooks" / f"{name}.ipynb"
     runbox.place(notebook, result, committed, source / "downloads", results.parent, repository)
     nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
-    drawn = {about["figure"].get("name"): svg for about, svg in figures_of(notebook)}
-    for figure in SHARED_FIGURES.get(name, []):
-        (source / "book" / "_generated" / f"{figure}.svg").write_text(drawn[figure], encoding="utf-8")
     return {
         **result["values"],
         **{part: result[part] for part in ("profile", "data", "manifest")},

@@ -225,6 +225,19 @@ def test_axe_passes_every_kind_of_box_and_sees_what_is_wrong(site, page, scheme)
     assert {"color-contrast", "image-alt"} <= {rule for rule, *_ in violations(page)}
 
 
+def test_the_claims_are_cards_on_a_phone(site, page):
+    page.set_viewport_size(PHONE)
+    show(page, site / "book" / "index.html")
+    cells = page.locator(".claims-compact tbody td")
+    for index in range(cells.count()):
+        box = cells.nth(index).bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"]
+    heads = page.locator(".claims-compact th").all_text_contents()
+    named = """row => [...row.cells].map(cell => getComputedStyle(cell, "::before").content.replaceAll('"', ""))"""
+    for row in page.locator(".claims-compact tbody tr").all():
+        assert [name.strip(": ").lower() for name in row.evaluate(named)][1:] == heads[1:]
+
+
 def test_a_wide_equation_moves_by_arrow_key(site, page):
     page.set_viewport_size(PHONE)
     show(page, site / "book" / "theory.html")
