@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import checks
+import cite
 import criteria_guide
 import drop
 import exercises
@@ -125,6 +126,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "checks": page_tables.checks(rows),
         "claims-notes": page_tables.notes([*rows, *reference]),
         "deviations": prose_pages.deviations(of_seeds),
+        "cite": cite.box(config["repository"]),
         "factor-counts": prose_pages.factor_counts(numbers["mnist"], of_seeds),
         "published-among-runs": among_runs,
         # Without its title, as the page has its own.
@@ -135,7 +137,14 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     numbers |= {"verdicts": claims.summary(rows), "checks": page_tables.checks_in_words(rows)}
     numbers["exercises"] = exercises.stage(source, student)  # last: it strips all staged pages
     config["sphinx"]["config"]["myst_substitutions"] = without_missing(numbers)
+    link(config)
     (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+
+
+def link(config: dict[str, Any]) -> None:
+    """Add the links to the public repository to a configuration of Jupyter Book, if it names one."""
+    for part, settings in runbox.public_links(config["repository"]).items():
+        config[part] = config.get(part, {}) | settings
 
 
 def without_missing(numbers: Mapping[str, Any]) -> dict[str, Any]:

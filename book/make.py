@@ -74,10 +74,10 @@ def summary(profile: str, root: Path) -> list[str]:
     """
     results = root / "results"
     lines = [f"Site      {root / '_build' / 'html' / 'index.html'} (or make serve)"]
-    for name in DATA_SETS:
-        data = json.loads((results / profile / f"{name}.json").read_text(encoding="utf-8"))["data"]
-        note = f"; a stand-in: vaemi data status {name} says how to use the paper's data" if data["stand_in"] else ""
-        lines.append(f"Data      {name}: {data['source'].rstrip('.')}{note}")
+    data = [json.loads((results / profile / f"{name}.json").read_text(encoding="utf-8"))["data"] for name in DATA_SETS]
+    lines += [f"Data      {one['source'].rstrip('.')}" for one in data]
+    if any(one["stand_in"] for one in data):
+        lines.append("          (vaemi data status says how to use the paper's own data)")
     by_verdict: dict[str, list[str]] = {}
     for row in claims.load(profile, results):
         by_verdict.setdefault(row["verdict"], []).append(row["id"])

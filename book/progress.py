@@ -55,7 +55,8 @@ class Progress:
     steps : iterable of str
         Names of the steps to be made.
     expected : mapping of str to float
-        Seconds of each step in an earlier build; other steps are taken to be as long as the finished ones on average.
+        Seconds of each step in an earlier build. A step that is not there is taken to be as long as those like it, the
+        ones that look for data or all others, that are done.
     now : float
         The time, in seconds.
     """
@@ -80,7 +81,8 @@ class Progress:
         """Return the seconds that a step should take, or None while that cannot be known."""
         if step in self.expected:
             return self.expected[step]
-        return sum(self.seconds.values()) / len(self.seconds) if self.seconds else None
+        alike = [s for name, s in self.seconds.items() if name.startswith("data: ") == step.startswith("data: ")]
+        return sum(alike) / len(alike) if alike else None
 
     def left(self, now: float) -> float | None:
         """Return the seconds until all steps are done, or None while that cannot be known."""
