@@ -18,12 +18,13 @@ PROFILES := $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
 KNOWN_PROFILE = $(if $(filter-out 1,$(words $(PROFILE)))$(filter-out $(PROFILES),$(PROFILE)),\
   $(error There is no profile "$(PROFILE)" in notebooks/profiles: choose one of $(PROFILES)))
 
-.PHONY: book figures reference test test-slow test-all lint check-lock links serve clean help licences audit-dependencies
+.PHONY: book pdf figures reference test test-slow test-all lint check-lock links serve clean help licences audit-dependencies
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book [PROFILE=quick]  run the experiments and build the site into _build/html"
 	@echo "make figures [PROFILE=quick]  write every figure for slides into _build/figures (after make book)"
+	@echo "make pdf                    print the built site as one file, _build/book.pdf (needs Chromium)"
 	@echo "make book STUDENT=1         the same without the solutions of the exercises"
 	@echo "make reference ANEW=1      train every experiment anew at the published setting (hours; says how many)"
 	@echo "make test                  run the tests (minutes)"
@@ -45,6 +46,9 @@ reference: .venv/ready
 
 figures: .venv/ready
 	@$(KNOWN_PROFILE)$(BIN)/python book/figures_export.py --profile "$$PROFILE"
+
+pdf: .venv/ready
+	@$(BIN)/python book/pdf.py
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow"

@@ -16,7 +16,7 @@ import nbformat
 import pytest
 import yaml
 from conftest import ROOT
-from pybtex.database import parse_file, parse_string
+from pybtex.database import parse_string
 
 import vaemi
 
@@ -236,23 +236,6 @@ def test_previews_are_those_of_terms_equations_and_citations_that_pages_link_to(
 
 
 # --- the way to the paper and to the repository -----------------------------------------------------------------------
-
-
-def test_the_paper_is_the_same_in_both_files():
-    entry = parse_file(ROOT / "book" / "references.bib").entries["liu2020discovering"]
-    about = yaml.safe_load((ROOT / "CITATION.cff").read_text())["preferred-citation"]
-    fields = {
-        "title": "title",
-        "journal": "journal",
-        "volume": "volume",
-        "pages": "start",
-        "year": "year",
-        "doi": "doi",
-    }
-    assert {name: entry.fields[name] for name in fields} == {name: str(about[key]) for name, key in fields.items()}
-    assert entry.fields["url"] == about["url"]
-    names = [(person.last_names, person.first_names) for person in entry.persons["author"]]
-    assert names == [([one["family-names"]], [one["given-names"]]) for one in about["authors"]]
 
 
 def test_both_entries_of_the_box_are_bibtex_of_the_two_files():
