@@ -45,7 +45,7 @@ def test_no_site_is_one_sentence(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
 def test_the_pdf_has_an_outline_and_no_path_of_this_machine(site, tmp_path, monkeypatch):
-    """Of two pages; all of them take minutes."""
+    """Prints two pages, as all of them take minutes."""
     monkeypatch.setattr(pdf.build, "pages", lambda root: ["book/index", "book/idea"])
     (tmp_path / "html").symlink_to(site)
     written = pdf.write(tmp_path).read_bytes()

@@ -143,7 +143,7 @@ class Audit:
 
     @property
     def kept(self) -> Tensor:
-        """True where a factor is influential, in the shape of the latents, so ``code * audit.kept`` is the pruned code."""
+        """True where a factor is influential, in the shape of the latents; ``code * audit.kept`` is the pruned code."""
         return self.maps > self.threshold
 
     @cached_property
