@@ -148,9 +148,9 @@ def test_codes_are_drawn_where_they_are_and_coloured_by_angle():
 
 def test_the_landing_figure_counts_the_used_factors_and_has_a_strip_per_factor():
     strips = {2: torch.rand(7, 1, 28, 28), 0: torch.rand(7, 1, 28, 28)}
-    figure = figures.landing([0.02, 0.5, 2.0, 0.01], [1.0, 0.9, 1.1, 1.0], strips, threshold=0.1)
+    figure = figures.landing([0.02, 0.5, 2.0, 0.01, 0.0], [1.0, 0.9, 1.1, 1.0, 1.0], strips, threshold=0.1)
     svg = as_matplotlib_stores_it(figure)
-    for text in ("2 used factors", "2 ignored factors", "2.0 nats", "0.0 nats"):
+    for text in ("2 used factors", "3 ignored factors", "2.0 nats", "0.0 nats"):
         assert f"<!-- {text} -->" in svg
     assert len(pictures(svg)) == 2
     labels = [axes.yaxis.label for axes in figure.subfigs[1].axes]
