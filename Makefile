@@ -18,12 +18,13 @@ PROFILES := $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
 KNOWN_PROFILE = $(if $(filter-out 1,$(words $(PROFILE)))$(filter-out $(PROFILES),$(PROFILE)),\
   $(error There is no profile "$(PROFILE)" in notebooks/profiles: choose one of $(PROFILES)))
 
-.PHONY: book figures reference test test-slow test-all lint check-lock links serve clean help licences audit-dependencies
+.PHONY: book pdf figures reference test test-slow test-all lint check-lock links serve clean help licences audit-dependencies
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book [PROFILE=quick]  run the experiments and build the site into _build/html"
 	@echo "make figures [PROFILE=quick]  write every figure for slides into _build/figures (after make book)"
+	@echo "make pdf                    print the built site as one file, _build/book.pdf (needs Chromium)"
 	@echo "make book STUDENT=1         the same without the solutions of the exercises"
 	@echo "make reference ANEW=1      train every experiment anew at the published setting (hours; says how many)"
 	@echo "make test                  run the tests (minutes)"
@@ -37,8 +38,7 @@ help:
 	@echo "make clean                 remove the site and its intermediate files (results and data stay)"
 
 book: .venv/ready
-	@$(KNOWN_PROFILE)PATH="$(CURDIR)/$(BIN):$$PATH" python book/make.py --rerun-incomplete --cores "$$CORES" --quiet rules host progress --config profile="$$PROFILE" student=$(if $(filter-out 0,$(STUDENT)),1,0)
-	@echo "The site is built: open $(CURDIR)/_build/html/index.html, or run make serve."
+	@$(KNOWN_PROFILE)PATH="$(CURDIR)/$(BIN):$$PATH" python book/make.py --profile "$$PROFILE" --cores "$$CORES" $(if $(filter-out 0,$(STUDENT)),--student)
 
 # Makes what is missing; ANEW=1 moves the run that exists to results/paper-before first.
 reference: .venv/ready
@@ -46,6 +46,9 @@ reference: .venv/ready
 
 figures: .venv/ready
 	@$(KNOWN_PROFILE)$(BIN)/python book/figures_export.py --profile "$$PROFILE"
+
+pdf: .venv/ready
+	@$(BIN)/python book/pdf.py
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow"

@@ -6,6 +6,8 @@
 import shlex
 from pathlib import Path
 
+from snakemake.logging import logger
+
 from companion import runs
 from companion.sweep import REFERENCE_SWEEPS
 
@@ -27,6 +29,8 @@ if SETTINGS.weights.get("trained_only") and not WEIGHTS:
 PAGES = [str(path) for path in sorted(Path("book").rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
 RESULTS = expand(f"results/{PROFILE}/{{experiment}}.json", experiment=EXPERIMENTS)
 MARKS = f"_build/marks/{PROFILE}"
+# What each step prints, which `make book` shows only if the step fails.
+LOG = f"_build/log/{PROFILE}"
 REFERENCE_TABLES = [f"results/paper/sweeps/{name}.csv" for name in REFERENCE_SWEEPS]
 # Those that `vaemi sweep` made at this profile, if any.
 OWN_TABLES = [path for name in REFERENCE_SWEEPS if Path(path := f"results/{PROFILE}/sweeps/{name}.csv").exists()]
@@ -61,6 +65,12 @@ def inputs_of(wildcards):
     return [*own, *DATA_MARKS[name], *WEIGHTS, *longer]
 
 
+onstart:
+    # For book/progress.py.
+    steps = [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()]
+    logger.info("plan", extra={"plan": steps, "durations": f"{LOG}/durations.json"})
+
+
 rule site:
     input:
         RESULTS,
@@ -83,8 +93,10 @@ rule site:
     params:
         # A parameter, so that a change of the switch builds the other edition.
         edition="--student" if STUDENT else "",
+    log:
+        LOG + "/site.log",
     shell:
-        "python book/build.py --profile {PROFILE:q} {params.edition}"
+        "python book/build.py --profile {PROFILE:q} {params.edition} > {log:q} 2>&1"
 
 
 # The results without a site, for `make reference`.
@@ -100,9 +112,11 @@ rule data:
     wildcard_constraints:
         data_set="|".join(ON_DATA),
     priority: 2
+    log:
+        LOG + "/data-{data_set}-{source}.log",
     shell:
-        "vaemi data get {wildcards.data_set:q} --source {wildcards.source:q} && "
-        "python -m companion.data {wildcards.data_set:q} {wildcards.source:q} > {output:q}"
+        "vaemi data get {wildcards.data_set:q} --source {wildcards.source:q} > {log:q} 2>&1 && "
+        "python -m companion.data {wildcards.data_set:q} {wildcards.source:q} > {output:q} 2>> {log:q}"
 
 
 rule run:
@@ -114,8 +128,10 @@ rule run:
         experiment="|".join(sorted({*EXPERIMENTS} - {*ON_DATA})),
     # Libraries use as many threads as a rule declares; these small networks are slower with more than one.
     threads: 1
+    log:
+        LOG + "/{experiment}.log",
     shell:
-        "vaemi run {wildcards.experiment:q} --profile {PROFILE:q}"
+        "vaemi run {wildcards.experiment:q} --profile {PROFILE:q} > {log:q} 2>&1"
 
 
 # The longest runs come first, so that no core waits at the end.
@@ -141,8 +157,10 @@ if PROFILE == "paper":
             arguments=lambda wildcards: shlex.split(REFERENCE_SWEEPS[wildcards.sweep]),
         threads: workflow.cores
         priority: -1
+        log:
+            LOG + "/sweep-{sweep}.log",
         shell:
-            "vaemi sweep {params.arguments:q} --name {wildcards.sweep:q} --profile paper --jobs {threads} > /dev/null"
+            "vaemi sweep {params.arguments:q} --name {wildcards.sweep:q} --profile paper --jobs {threads} > {log:q} 2>&1"
 
 
 rule claims:
@@ -150,5 +168,7 @@ rule claims:
         RESULTS,
     output:
         MARKS + "/claims.txt",
+    log:
+        LOG + "/claims.log",
     shell:
-        "vaemi claims --profile {PROFILE:q} | tee {output:q}"
+        "vaemi claims --profile {PROFILE:q} > {output:q} 2> {log:q}"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import checks
+import cite
 import criteria_guide
 import drop
 import exercises
@@ -35,9 +36,6 @@ from templates import ROOT
 from companion import claims, figures, runs
 from companion.errors import CompanionError
 from vaemi._files import exclusive_lock
-
-# Figures that another page than their notebook shows, by their name in the cell metadata.
-SHARED_FIGURES = {"mnist": ["fig-mnist-spectrum"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,6 +113,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "families": prose_pages.families(generated),
         "remarks": prose_pages.remarks(generated),
     }
+    prose_pages.landing(numbers["mnist"], results / profile / "mnist.safetensors", generated)
     criteria_guide.write(numbers, generated)
     sweeps = results / claims.REFERENCE / "sweeps"
     among_runs, numbers["among_runs"] = prose_pages.published_among_runs(sweeps / f"{prose_pages.START}.csv")
@@ -127,6 +126,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "checks": page_tables.checks(rows),
         "claims-notes": page_tables.notes([*rows, *reference]),
         "deviations": prose_pages.deviations(of_seeds),
+        "cite": cite.box(config["repository"]),
         "factor-counts": prose_pages.factor_counts(numbers["mnist"], of_seeds),
         "published-among-runs": among_runs,
         # Without its title, as the page has its own.
@@ -137,7 +137,14 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     numbers |= {"verdicts": claims.summary(rows), "checks": page_tables.checks_in_words(rows)}
     numbers["exercises"] = exercises.stage(source, student)  # last: it strips all staged pages
     config["sphinx"]["config"]["myst_substitutions"] = without_missing(numbers)
+    link(config)
     (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+
+
+def link(config: dict[str, Any]) -> None:
+    """Add the links to the public repository to a configuration of Jupyter Book, if it names one."""
+    for part, settings in runbox.public_links(config["repository"]).items():
+        config[part] = config.get(part, {}) | settings
 
 
 def without_missing(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +185,7 @@ def stage_mathjax(target: Path) -> None:
 
 
 def _stage_notebook(name: str, results: Path, source: Path, repository: Mapping[str, str]) -> dict[str, Any]:
-    """Stage an executed notebook and what other pages show of it; return the numbers that pages may name."""
+    """Stage an executed notebook; return the numbers that pages may name."""
     try:
         notebook = nbformat.read(results / f"{name}.ipynb", as_version=4)
         result = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
@@ -194,9 +201,6 @@ def _stage_notebook(name: str, results: Path, source: Path, repository: Mapping[
     committed = ROOT / "notebooks" / f"{name}.ipynb"
     runbox.place(notebook, result, committed, source / "downloads", results.parent, repository)
     nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
-    drawn = {about["figure"].get("name"): svg for about, svg in figures_of(notebook)}
-    for figure in SHARED_FIGURES.get(name, []):
-        (source / "book" / "_generated" / f"{figure}.svg").write_text(drawn[figure], encoding="utf-8")
     return {
         **result["values"],
         **{part: result[part] for part in ("profile", "data", "manifest")},

@@ -99,7 +99,7 @@ def export(profile: str, results: Path, target: Path) -> list[Picture]:
 
 
 def pictures_of(source: Path, numbers: Mapping[str, Any]) -> Iterator[Picture]:
-    """Yield the figures of all staged pages, in the order of the table of contents, each once.
+    """Yield the figures of all staged pages, in the order of the table of contents.
 
     Parameters
     ----------
@@ -120,13 +120,11 @@ def _of_notebook(path: Path) -> Iterator[Picture]:
 
 
 def _of_page(path: Path, numbers: Mapping[str, Any]) -> Iterator[Picture]:
-    shared = {f"{name}.svg" for names in build.SHARED_FIGURES.values() for name in names}
     for file, body in _FIGURE.findall(path.read_text(encoding="utf-8")):
-        if Path(file).name not in shared:
-            options = dict(_OPTION.findall(body))
-            caption = jinja2.Template(_OPTION.sub("", body).strip()).render(numbers)
-            svg = (path.parent / file).read_text(encoding="utf-8")
-            yield Picture(_file_name(path.stem, options["name"]), path.stem, svg, caption, options["alt"])
+        options = dict(_OPTION.findall(body))
+        caption = jinja2.Template(_OPTION.sub("", body).strip()).render(numbers)
+        svg = (path.parent / file).read_text(encoding="utf-8")
+        yield Picture(_file_name(path.stem, options["name"]), path.stem, svg, caption, options["alt"])
 
 
 def _file_name(page: str, figure: str) -> str:

@@ -1,9 +1,15 @@
-"""Corrections of the finished pages: what Sphinx and the theme write and a reader or a screen reader stumbles over."""
+"""Corrections of the finished pages, their descriptions for search engines, and the previews of what links lead to."""
 
 from __future__ import annotations
 
+import html
+import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
+
+from bs4 import BeautifulSoup
+from bs4.element import Tag
 
 # Font preloads, which fail when a page is opened from a file (the fonts load without); a service that runs code
 # elsewhere; a script of 1.5 MB that draws the icons a second time.
@@ -41,8 +47,18 @@ _ARROW = re.compile(
 )
 
 
+# The lines that open a page, or else its first paragraph.
+_OPENING = re.compile(r"<article.*?<p>(?:.*?(?=<em>You will learn</em>))?(.*?)(?:<em>Time:|</p>)", re.DOTALL)
+_TITLE = re.compile(r"<title>(.*?)(?: &#8212; (.*?))?</title>", re.DOTALL)
+_LONGEST_DESCRIPTION = 200
+# Links to glossary terms, equations and citations, and the files with the previews of what they lead to.
+_PREVIEWED = re.compile(r'href="([^"#]*)#((?:term-|equation-|id\d)[^"]*)"')
+_PREVIEWS = Path("_static", "previews-of-targets.js")
+
+
 def finish(site: Path) -> None:
-    """Correct every page of a site, given by the folder of its pages."""
+    """Correct every page of a site, given by the folder of its pages, describe it, and write the previews."""
+    targets: dict[str, set[str]] = {}
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         finished = _ARROW.sub(_name_arrow, _UNUSED.sub("", text))
@@ -50,8 +66,58 @@ def finish(site: Path) -> None:
             finished = _SEARCH_HIGHLIGHT.sub("", finished)
         for fault, correction in _ACCESSIBILITY:
             finished = fault.sub(correction, finished)
+        finished = _described(finished)
         if finished != text:
             page.write_text(finished, encoding="utf-8")
+        name = page.relative_to(site).as_posix()
+        for file, anchor in _PREVIEWED.findall(text):
+            there = normpath(PurePosixPath(name).parent / file) if file else name
+            targets.setdefault(there, set()).add(html.unescape(anchor))
+    previews = {
+        f"{there}#{anchor}": preview
+        for there, anchors in sorted(targets.items())
+        if (site / there).is_file()
+        for anchor, preview in _previews((site / there).read_text(encoding="utf-8"), anchors)
+    }
+    (site / _PREVIEWS).parent.mkdir(exist_ok=True)
+    (site / _PREVIEWS).write_text(f"window.previews = {json.dumps(previews)};\n", encoding="utf-8")
+
+
+def _described(text: str) -> str:
+    """Return a page with the tags that search engines and messengers show: a description, and a title of its own."""
+    title, opening = _TITLE.search(text), _OPENING.search(text)
+    if not title or not opening or "og:title" in text:
+        return text
+    words = " ".join(html.unescape(re.sub(r"<[^>]*>|\\[()]", "", opening[1])).split())
+    if len(words) > _LONGEST_DESCRIPTION:
+        words = words[:_LONGEST_DESCRIPTION].rpartition(" ")[0] + " ..."
+    address = re.search(r'<link rel="canonical" href="([^"]*)"', text)
+    about = {"og:type": "article", "og:title": title[1], "og:description": html.escape(words)}
+    about |= {"og:site_name": title[2]} if title[2] else {}
+    about |= {"og:url": address[1]} if address else {}
+    tags = "".join(f'<meta property="{name}" content="{value}">\n' for name, value in about.items())
+    return text.replace("<title>", f'<meta name="description" content="{html.escape(words)}">\n{tags}<title>', 1)
+
+
+def _previews(page: str, anchors: set[str]) -> list[tuple[str, str]]:
+    """Return the anchors of a page that are terms, equations or citations, each with the HTML of what is there."""
+    found = []
+    for target in BeautifulSoup(page, "html.parser").find_all(id=sorted(anchors)):
+        if target.name == "dt":
+            shown = target.find_next_sibling("dd")
+        elif "math" in target.get("class", ()):
+            shown = target
+        elif "citation" in target.get("class", ()):
+            shown = target.find("p")
+        else:
+            shown = None
+        if isinstance(shown, Tag):
+            for link in shown.find_all("a"):  # relative to the page that they are on
+                link.decompose() if "headerlink" in link.get("class", ()) else link.unwrap()
+            for part in shown.find_all(id=True):
+                del part["id"]
+            found.append((str(target["id"]), shown.decode_contents().strip()))
+    return found
 
 
 def _name_arrow(found: re.Match[str]) -> str:

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import explorer
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from scipy import optimize, stats
 from templates import ROOT, markdown_table
@@ -21,14 +23,30 @@ from companion import claims, figures, runs
 from companion.experiments import pages
 from companion.sweep import REFERENCE_SWEEPS
 from companion.words import duration_in_words, number_in_words, range_in_words, ratio_in_words
+from vaemi import influence
 
 SEEDS, PATH = REFERENCE_SWEEPS
 START = "mnist-start"
 _BENCHMARKS = ROOT / "benchmarks"
+# The digit of the landing page.
+_DIGIT = 3
 
 
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
+
+
+def landing(mnist: Mapping[str, Any], tensors: Path, generated: Path) -> None:
+    """Draw the figure of `book/index.md` from the values of a MNIST run and the tensors that it kept, if any."""
+    nats, sigma_star = mnist["information_nats"], mnist["sigma_star"]
+    strips = {}
+    if tensors.exists():
+        kept = explorer.load(tensors)
+        factors = explorer.shown_factors(nats)
+        factors = list(dict.fromkeys([*factors[:3], factors[-1]]))
+        pictures = influence.traverse(kept.model, kept.mean[_DIGIT], factors, torch.tensor(sigma_star), steps=7)
+        strips = dict(zip(factors, pictures, strict=True))
+    _save(figures.landing(nats, sigma_star, strips, claims.THRESHOLD), generated / "fig-landing.svg")
 
 
 def idea(generated: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The box on every notebook page: how to run it, where, its parameters, and how long it takes.
+"""The box on every notebook page: how to run it, where, its parameters, and how long it takes; links to the repository.
 
 The parameters come from the notebook, the times from the manifests of runs, and the links to Binder and Colab from
 `repository.url` in `_config.yml`.
@@ -90,19 +90,56 @@ def services(repository: Mapping[str, str], name: str) -> dict[str, str]:
     CompanionError
         If the public address is not on GitHub.
     """
-    url, branch = repository["url"], repository["branch"]
-    if not url:
+    branch, there = repository["branch"], on_github(repository)
+    if not there:
         return {}
-    found = _ON_GITHUB.fullmatch(url)
-    if not found:
-        raise CompanionError(
-            f"repository.url in _config.yml is {url!r}, which is not a repository on GitHub: write "
-            "https://github.com/OWNER/NAME, or leave it empty to omit the links to Binder and Colab."
-        )
     path = f"notebooks/{name}.ipynb"
     return {
-        "Binder": f"https://mybinder.org/v2/gh/{found[1]}/{quote(branch, safe='')}?labpath={quote(path, safe='')}",
-        "Colab": f"https://colab.research.google.com/github/{found[1]}/blob/{quote(branch)}/{path}",
+        "Binder": f"https://mybinder.org/v2/gh/{there}/{quote(branch, safe='')}?labpath={quote(path, safe='')}",
+        "Colab": f"https://colab.research.google.com/github/{there}/blob/{quote(branch)}/{path}",
+    }
+
+
+def on_github(repository: Mapping[str, str]) -> str:
+    """Return "owner/name" of the public repository, or "" without a public address.
+
+    Raises
+    ------
+    CompanionError
+        If the public address is not on GitHub.
+    """
+    url = repository["url"]
+    found = _ON_GITHUB.fullmatch(url)
+    if url and not found:
+        raise CompanionError(
+            f"repository.url in _config.yml is {url!r}, which is not a repository on GitHub: write "
+            "https://github.com/OWNER/NAME, or leave it empty to omit the links to the repository, Binder and Colab."
+        )
+    return found[1] if found else ""
+
+
+def public_links(repository: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the parts of Jupyter Book's configuration that put links to a public repository on every page.
+
+    The theme makes them from the place of a page, which is the same in the repository and in what Jupyter Book reads:
+    launch buttons open `notebooks/NAME.ipynb`. Without a public address there are none.
+    """
+    if not (there := on_github(repository)):
+        return {}
+    owner, _, name = there.partition("/")
+    return {
+        "repository": {"url": f"https://github.com/{there}"},  # without what the theme would not understand
+        "html": {
+            "use_repository_button": True,
+            "use_issues_button": True,
+            "use_edit_page_button": True,
+            "baseurl": f"https://{owner}.github.io/{name}/",  # where .github/workflows/pages.yml publishes
+        },
+        "launch_buttons": {
+            "notebook_interface": "jupyterlab",
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        },
     }
 
 

@@ -69,7 +69,7 @@ class Sweep:
 
     @property
     def common(self) -> str:
-        """What all runs have in common, as `settings.json` keeps it: other settings or data make all runs again."""
+        """What all runs have in common, as `settings.json` keeps it. Other settings or data make all runs again."""
         from companion.data import reader  # imports torch
 
         data = {f"{name} from {wanted}": reader(name).signature(wanted) for name, wanted in sorted(self.data_sources)}

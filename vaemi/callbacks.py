@@ -44,6 +44,13 @@ class SpectrumLogger(lightning.Callback):  # type: ignore[name-defined]
     ----------
     by_loader : dict of int to FactorInformation
         Result of the last validation, by the number of the loader.
+
+    Examples
+    --------
+    >>> from vaemi.callbacks import SpectrumLogger
+    >>> callback = SpectrumLogger(threshold=0.1)  # Trainer(callbacks=[callback]) logs the spectrum
+    >>> callback.information is None  # before the first validation
+    True
     """
 
     def __init__(

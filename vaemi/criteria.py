@@ -69,6 +69,12 @@ class Criterion:
         When to use the criterion, and how it fails.
     rule : str
         Template of `used_if`.
+
+    Examples
+    --------
+    >>> from vaemi.criteria import CRITERIA
+    >>> CRITERIA["active_units"].threshold
+    0.01
     """
 
     title: str
@@ -176,6 +182,16 @@ class Criteria:
     n_inputs_searched : int
         Number of inputs that `upper_divergence`, `largest_divergence` and `rarest_input` rest on. A `CriteriaSketch`
         keeps an even sample of the inputs if there are very many.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi import compare_criteria
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> found = compare_criteria(mean, log_variance)
+    >>> found.n_used["information"], found.n_used["marginal_std"]
+    (1, 0)
     """
 
     information: FactorInformation
@@ -271,6 +287,7 @@ def compare_criteria(
     A mean that is constant, but not 0, carries no information. The KL term is 2 nats all the same.
 
     >>> import torch
+    >>> from vaemi import compare_criteria
     >>> found = compare_criteria(torch.full((100, 1), 2.0), torch.zeros(100, 1))
     >>> found.n_used["information"], found.n_used["kl"]
     (0, 1)
@@ -302,6 +319,18 @@ class CriteriaSketch:
     information : InformationSketch
     moments : Moments
     kept : KeptPosteriors
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.criteria import CriteriaSketch
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> sketch = CriteriaSketch(n_factors=2)
+    >>> for part in range(0, 500, 100):
+    ...     sketch.update(mean[part : part + 100], log_variance[part : part + 100])
+    >>> sketch.compute().n_used["information"]
+    1
     """
 
     def __init__(self, n_factors: int, max_kept_bytes: int = _KEPT_BYTES, max_bytes: int = MAX_BYTES) -> None:

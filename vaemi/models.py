@@ -69,6 +69,15 @@ class VAE(nn.Module):
         Gaussian p(x|z): its standard deviation `sigma`, and `negative_log_likelihood(x, reconstruction)` in nats, (B,).
     hyperparameters : dict
         Name and arguments of the class, as JSON values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> mean, log_variance = model.encode(torch.zeros(5, 3))
+    >>> mean.shape, model.decode(mean).shape
+    (torch.Size([5, 2]), torch.Size([5, 3]))
     """
 
     latent_dim: int
@@ -132,6 +141,15 @@ class ConvVAE(VAE):
     ----------
     He et al., Delving Deep into Rectifiers, ICCV 2015.
     Glorot and Bengio, Understanding the Difficulty of Training Deep Feedforward Neural Networks, AISTATS 2010.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import ConvVAE
+    >>> model = ConvVAE((1, 8, 8), latent_dim=4, channels=(4,), hidden_dim=16)
+    >>> mean, log_variance = model.encode(torch.zeros(5, 1, 8, 8))
+    >>> mean.shape
+    torch.Size([5, 4])
     """
 
     def __init__(
@@ -211,6 +229,14 @@ class LinearVAE(VAE):
         Standard deviation of the likelihood.
     learned_sigma : bool
         Whether training may change it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> model.decode(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
     """
 
     def __init__(self, data_dim: int, latent_dim: int, sigma: float = 1.0, learned_sigma: bool = False) -> None:
@@ -253,6 +279,14 @@ class MLPVAE(VAE):
     ------
     ValueError
         If a dimension or the standard deviation is not positive.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import MLPVAE
+    >>> model = MLPVAE(data_dim=3, latent_dim=2, hidden_dims=(8,))
+    >>> model.decode(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
     """
 
     def __init__(
@@ -293,7 +327,18 @@ def as_float(images: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def posterior(model: VAE, samples: Tensor, batch_size: int = 1000) -> tuple[Tensor, Tensor]:
-    """Return the posterior means and log-variances of all samples, both (N, H), on the CPU."""
+    """Return the posterior means and log-variances of all samples, both (N, H), on the CPU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.models import posterior
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> mean, log_variance = posterior(model, torch.zeros(5, 3))
+    >>> mean.shape, log_variance.shape
+    (torch.Size([5, 2]), torch.Size([5, 2]))
+    """
     device = next(model.parameters()).device
     encoded = [model.encode(as_float(batch.to(device))) for batch in samples.split(batch_size)]
     mean, log_variance = (torch.cat(parts).cpu() for parts in zip(*encoded, strict=True))

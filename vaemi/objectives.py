@@ -55,6 +55,12 @@ class Objective(ABC):
     ----------
     name : str
         Name in `vaemi.training.train`.
+
+    Examples
+    --------
+    >>> from vaemi.objectives import BetaVAE, Objective
+    >>> isinstance(BetaVAE(), Objective), BetaVAE.name
+    (True, 'beta-vae')
     """
 
     name: ClassVar[str]
@@ -138,6 +144,16 @@ class BetaVAE(Objective):
     References
     ----------
     Higgins et al., beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework, ICLR 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.objectives import BetaVAE
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> value, parts = BetaVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> value.shape, sorted(parts)
+    (torch.Size([]), ['kl', 'negative_log_likelihood'])
     """
 
     name: ClassVar[str] = "beta-vae"
@@ -171,6 +187,16 @@ class BetaTCVAE(Objective):
     References
     ----------
     Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders, NeurIPS 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.objectives import BetaTCVAE
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> value, parts = BetaTCVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> value.shape, sorted(parts)
+    (torch.Size([]), ['dimension_wise_kl', 'kl', 'mutual_information', 'negative_log_likelihood', 'total_correlation'])
     """
 
     mutual_information_weight: float = 1.0
@@ -237,6 +263,18 @@ class FactorVAE(Objective):
     Kim and Mnih, Disentangling by Factorising, ICML 2018.
     Locatello et al., Challenging Common Assumptions in the Unsupervised Learning of Disentangled Representations,
     ICML 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.objectives import FactorVAE
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> objective = FactorVAE()
+    >>> arguments = model, torch.randn(20, 3), torch.Generator().manual_seed(0)
+    >>> value, parts = objective(*arguments, discriminator=objective.discriminator(latent_dim=2))
+    >>> value.shape, sorted(parts)
+    (torch.Size([]), ['discriminator_loss', 'kl', 'negative_log_likelihood', 'total_correlation'])
     """
 
     weight: float = 10.0
@@ -323,6 +361,16 @@ class InfoVAE(Objective):
     ----------
     Zhao, Song and Ermon, InfoVAE: Balancing Learning and Inference in Variational Autoencoders, AAAI 2019.
     Gretton et al., A Kernel Two-Sample Test, JMLR 2012.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.objectives import InfoVAE
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> value, parts = InfoVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> value.shape, sorted(parts)
+    (torch.Size([]), ['discrepancy', 'kl', 'negative_log_likelihood'])
     """
 
     weight: float = 100.0
@@ -370,6 +418,16 @@ class AVAE(Objective):
     ----------
     Cemgil, Ghaisas, Dvijotham, Gowal and Kohli, The Autoencoding Variational Autoencoder, NeurIPS 2020. The average
     over z and the stopped gradient follow the authors' published code.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.objectives import AVAE
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> value, parts = AVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> value.shape, sorted(parts)
+    (torch.Size([]), ['kl', 'negative_log_likelihood', 'self_consistency'])
     """
 
     rho: float = 0.975

@@ -55,6 +55,17 @@ class History:
         Information of each factor by the paper's Gaussian estimate, in nats.
     extra : dict of str to Tensor
         Terms that the objective adds to the ELBO, each of shape (T,); see `vaemi.objectives`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.training import train
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    >>> history = train(model, x[:100], x[100:], steps=20, records=2, progress=False, precision="32-true").history
+    >>> history.information.shape
+    torch.Size([3, 2])
     """
 
     step: Tensor
@@ -93,6 +104,17 @@ class Training:
         In Lightning's words and torch's.
     weights : Path, optional
         File of committed weights that holds this model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.training import train
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    >>> training = train(model, x[:100], x[100:], steps=20, records=2, progress=False, precision="32-true")
+    >>> training.history.step.tolist()
+    [0, 10, 20]
     """
 
     model: VAE
@@ -228,6 +250,17 @@ def train(
         fit into memory, or the objective is not finite.
     MissingExtraError
         If Lightning is not installed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.training import train
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    >>> training = train(model, x[:100], x[100:], steps=20, progress=False, precision="32-true")
+    >>> training.model is model
+    True
     """
     settings = Settings(
         steps, objective, beta, beta_warmup, batch_size, learning_rate, adam_epsilon, schedule, seed, records  # type: ignore[arg-type]
@@ -452,6 +485,15 @@ def objective_on(model: VAE, samples: Tensor, *, beta: float = 1.0, seed: int = 
     -------
     float
         In nats per sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.training import objective_on
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> objective_on(model, torch.randn(100, 3), beta=4.0) > 0
+    True
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)

@@ -52,10 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"reference: {before} is there already: move it away first.", file=sys.stderr)
             return 1
         folder.rename(before)
-    snakemake = ["--rerun-incomplete", "--cores", options.cores, "--quiet", "rules", "host", "progress"]
-    snakemake += ["--config", f"profile={REFERENCE}", "--", "measured"]
+    make = [str(ROOT / "book" / "make.py"), "--profile", REFERENCE, "--cores", options.cores, "measured"]
     os.chdir(ROOT)
-    os.execv(sys.executable, [sys.executable, str(ROOT / "book" / "make.py"), *snakemake])
+    os.execv(sys.executable, [sys.executable, *make])
 
 
 def forecast(folder: Path) -> list[str]:

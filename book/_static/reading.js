@@ -59,10 +59,21 @@
   });
 
   // A page opened from a file cannot read other pages; requesting their text would only cause errors.
-  if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  const fromFile = location.protocol === "file:";
+  if (fromFile) DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+  function explainTheSearch() {
+    const results = document.getElementById("search-results");
+    if (!fromFile || !results) return;
+    const note = document.createElement("p");
+    note.className = "search-note";
+    note.innerHTML = "The results are without excerpts because this page was opened from a file. Run <code>make serve</code> to see excerpts.";
+    results.before(note);
+  }
 
   addEventListener("DOMContentLoaded", () => {
     watch();
+    explainTheSearch();
     const article = document.querySelector(".bd-article");
     if (article) new MutationObserver(watch).observe(article, { childList: true, subtree: true });
   });

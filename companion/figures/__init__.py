@@ -19,6 +19,7 @@ from companion.figures.pages import (
     beta_path,
     cost_and_error,
     decision_list,
+    landing,
     rotated_code,
     time_and_memory,
     used_and_ignored_factor,

@@ -15,8 +15,62 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import text_to_path
 from scipy import stats
+from torch import Tensor
 
+from companion.figures.shared import show_strip
 from vaemi.auditing.figures import BLUE, GREEN, GREY, ORANGE, WIDTH
+
+# Width in inches of the narrow column, in which text keeps its size.
+_NARROW = 3.4
+
+
+def landing(
+    nats: Sequence[float], sigma_star: Sequence[float], traversals: Mapping[int, Tensor], threshold: float = 0.1
+) -> Figure:
+    """Draw the answer of the book for a narrow column: information, sigma*, and pictures along some factors.
+
+    Parameters
+    ----------
+    nats, sigma_star : sequence of float, length H
+        Information and marginal standard deviation of every factor.
+    traversals : mapping of factor to Tensor, shape (steps, C, height, width)
+        Pictures from -3 to +3 sigma*.
+    threshold : float
+        Nats above which a factor counts as used.
+    """
+    information, widths = np.sort(nats)[::-1], np.asarray(sigma_star)[np.argsort(nats)[::-1]]
+    ranks = np.arange(1, len(information) + 1)
+    used = information > threshold
+    rows = len(traversals)
+    figure = plt.figure(figsize=(_NARROW, 2.6 + 0.46 * rows), layout="constrained")
+    top, *bottom = figure.subfigures(
+        1 + bool(rows), 1, height_ratios=[2.6, 0.46 * rows][: 1 + bool(rows)], squeeze=False
+    )[:, 0]
+    stems, deviations = top.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
+    for chosen, colour in ((used, BLUE), (~used, ORANGE)):
+        stems.vlines(ranks[chosen], 0, information[chosen], color=colour, lw=1.6)
+        stems.plot(ranks[chosen], information[chosen], "o", ms=2.5, color=colour)
+        deviations.plot(ranks[chosen], widths[chosen], "o", ms=2.5, color=colour)
+    beside = used.sum() + 0.03 * len(ranks)
+    highest = max(information.max(), threshold)
+    stems.text(beside, 0.72 * highest, f"{used.sum()} used factors", color=BLUE, weight="bold")
+    stems.text(beside, 0.1 * highest, f"{(~used).sum()} ignored factors", color=ORANGE, weight="bold")
+    stems.set(title="information $I(X;Z_h)$ in nats", ylim=(0, None))
+    deviations.axhline(1, color=GREY, lw=0.8, ls=":")
+    deviations.set(
+        title=r"spread $\sigma^*_h$",
+        xlabel="factor, the most informative first",
+        ylim=(0, max(1.5, 1.05 * widths.max())),
+    )
+    for axes in (stems, deviations):
+        axes.title.set(ha="left", x=0)
+    for part in bottom:
+        strips = part.subplots(rows, 1, squeeze=False)[:, 0]
+        for axes, (factor, pictures) in zip(strips, traversals.items(), strict=True):
+            show_strip(axes, pictures, f"{nats[factor]:.1f} nats")
+            axes.yaxis.label.set(color=BLUE if nats[factor] > threshold else ORANGE, weight="bold")
+        strips[-1].set_xlabel("one factor changes, the others stay")
+    return figure
 
 
 def used_and_ignored_factor(sigma: float = 0.25) -> Figure:

@@ -9,12 +9,16 @@ import types
 
 import build
 import checks
+import cite
 import exercises
 import jinja2
 import nbformat
 import pytest
 import yaml
 from conftest import ROOT
+from pybtex.database import parse_string
+
+import vaemi
 
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><path d="M0 0h10"/></svg>'
 
@@ -181,3 +185,110 @@ def test_finished_pages_are_accessible(tmp_path, before, after):
     page.write_text(before)
     build.finish(tmp_path)
     assert page.read_text() == after
+
+
+# --- descriptions and previews ----------------------------------------------------------------------------------------
+
+
+def finished(folder, **pages):
+    for name, text in pages.items():
+        (folder / f"{name}.html").write_text(text)
+    build.finish(folder)
+    previews = (folder / "_static" / "previews-of-targets.js").read_text()
+    return json.loads(previews.removeprefix("window.previews = ").removesuffix(";\n"))
+
+
+@pytest.mark.parametrize(
+    ("opening", "words"),
+    [
+        (
+            "<p><em>You will learn</em> what\n<b>I &lt; 1</b> means. <em>Time:</em> 2 min.</p>",
+            "You will learn what I &lt; 1 means.",
+        ),
+        ("<p>A paragraph.</p><p>Another.</p>", "A paragraph."),
+        (f"<p>{'word ' * 80}</p>", "word " * 39 + "word ..."),
+    ],
+)
+def test_a_page_describes_itself(tmp_path, opening, words):
+    page = f"<head><title>Title &#8212; Book</title></head><p>Menu</p><article><h1>Title</h1>{opening}</article>"
+    finished(tmp_path, page=page)
+    text = (tmp_path / "page.html").read_text()
+    assert f'<meta name="description" content="{words}">' in text
+    assert f'<meta property="og:description" content="{words}">' in text
+    assert '<meta property="og:title" content="Title">' in text
+    assert '<meta property="og:site_name" content="Book">' in text
+
+
+def test_previews_are_those_of_terms_equations_and_citations_that_pages_link_to(tmp_path):
+    there = (
+        '<dl><dt id="term-nat">nat</dt><dd><p>A <a href="#term-bit">unit</a>.</p></dd>'
+        '<dt id="term-bit">bit</dt><dd>x</dd></dl>'
+        '<div class="math" id="equation-fano"><span>(1)<a class="headerlink" href="#e">#</a></span>\\[P\\]</div>'
+        '<div class="citation" id="id7"><span>[A]</span><p>A. Author.</p></div><p id="id8">text</p>'
+    )
+    here = "".join(f'<a href="there.html#{anchor}">x</a>' for anchor in ("term-nat", "equation-fano", "id7", "id8"))
+    assert finished(tmp_path, here=here, there=there) == {
+        "there.html#term-nat": "<p>A unit.</p>",
+        "there.html#term-bit": "x",
+        "there.html#equation-fano": "<span>(1)</span>\\[P\\]",
+        "there.html#id7": "A. Author.",
+    }
+
+
+# --- the way to the paper and to the repository -----------------------------------------------------------------------
+
+
+def test_both_entries_of_the_box_are_bibtex_of_the_two_files():
+    text = cite.box(PUBLIC)
+    entries = parse_string("\n".join(re.findall(r"```bibtex\n(.*?)```", text, re.DOTALL)), "bibtex").entries
+    assert list(entries) == ["liu2020discovering", "vaemi"]
+    assert entries["vaemi"].fields["version"] == vaemi.__version__
+    assert entries["vaemi"].fields["url"] == PUBLIC["url"]
+    assert "url" not in parse_string(cite.software(""), "bibtex").entries["vaemi"].fields
+    assert "(https://doi.org/10.1016/j.patcog.2019.107166)" in text
+    assert "(https://arxiv.org/abs/1809.01804)" in text
+
+
+PUBLIC = {"url": "https://github.com/somebody/influential", "branch": "main"}
+
+
+@pytest.mark.parametrize("repository", [{"url": "", "branch": "main"}, PUBLIC])
+def test_links_to_the_repository_follow_one_setting(tmp_path, repository):
+    """A small book with the configuration that `stage` writes."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config |= {"repository": repository, "logo": ""}
+    config["html"].pop("favicon")
+    config["sphinx"] = {}
+    build.link(config)
+    source = tmp_path / "source"
+    for folder in ("book", "notebooks"):
+        (source / folder).mkdir(parents=True)
+    (source / "_config.yml").write_text(yaml.safe_dump(config))
+    (source / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters: [file: notebooks/mnist]\n")
+    (source / "book" / "index.md").write_text("# Home\n")
+    shutil.copy(ROOT / "book" / "references.bib", source / "book")
+    cells = [nbformat.v4.new_markdown_cell("# MNIST")]
+    about = nbformat.read(ROOT / "notebooks" / "mnist.ipynb", as_version=4).metadata
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=about), source / "notebooks" / "mnist.ipynb")
+    done = checks.jupyter_book(source, tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    pages = {
+        path.stem: re.findall(r'href="(https://[^"]*(?:github|mybinder|colab)[^"]*)"', path.read_text())
+        for path in (tmp_path / "work" / "_build" / "html").glob("[bn]*/*.html")
+    }
+    assert pages.keys() == {"index", "mnist"}
+    if not repository["url"]:
+        assert pages == {"index": [], "mnist": []}
+        return
+    there = repository["url"]
+    everywhere = {there, f"{there}/issues/new?title=Issue%20on%20page%20"}
+    for name, path in (("index", "book/index.md"), ("mnist", "notebooks/mnist.ipynb")):
+        assert (ROOT / path).is_file()
+        assert f"{there}/edit/main/{path}" in pages[name]
+        for start in everywhere:
+            assert any(link.startswith(start) for link in pages[name]), (name, start, pages[name])
+    assert (
+        "https://mybinder.org/v2/gh/somebody/influential/main?urlpath=lab/tree/notebooks/mnist.ipynb" in pages["mnist"]
+    )
+    colab = "https://colab.research.google.com/github/somebody/influential/blob/main/notebooks/mnist.ipynb"
+    assert colab in pages["mnist"]

@@ -50,13 +50,6 @@ PAGE = """# The idea
 
 Holds {{ "%.2f"|format(idea.nats) }} nats; see {term}`nats <nat>`, *really*, and {numref}`fig-idea`.
 ```
-
-```{figure} _generated/fig-mnist-spectrum.svg
-:name: fig-answer
-:alt: Shown on two pages.
-
-A picture that its notebook has already.
-```
 """
 
 
@@ -75,8 +68,7 @@ def exported(tmp_path, monkeypatch, drawn):
         (source / "_config.yml").write_text(yaml.safe_dump({"repository": {"url": ""}, "sphinx": {"config": numbers}}))
         (source / "book" / "index.md").write_text("# Home\n")
         (source / "book" / "idea.md").write_text(PAGE)
-        for name in ("idea", "mnist-spectrum"):
-            (source / "book" / "_generated" / f"fig-{name}.svg").write_text(drawn)
+        (source / "book" / "_generated" / "fig-idea.svg").write_text(drawn)
         for name, figure in (("mnist", "mnist-spectrum"), ("celeba", "faces-data"), ("deap", "eeg-areas")):
             nbformat.write(notebook(drawn, f"fig-{figure}"), source / "notebooks" / f"{name}.ipynb")
 

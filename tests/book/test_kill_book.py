@@ -14,10 +14,7 @@ from conftest import ROOT
 
 NOT_COPIED = shutil.ignore_patterns(".venv", ".git", "_build", ".snakemake", "results", "__pycache__", ".*_cache")
 # The Makefile's command, for one run instead of the site.
-COMMAND = [
-    *(sys.executable, "book/make.py", "--rerun-incomplete", "--cores", "2", "--quiet", "rules", "host", "progress"),
-    *("--config", "profile=smoke", "student=0", "--", "results/smoke/theory.json"),
-]
+COMMAND = [sys.executable, "book/make.py", "--profile", "smoke", "--cores", "2", "results/smoke/theory.json"]
 
 
 @pytest.mark.slow

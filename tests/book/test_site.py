@@ -225,6 +225,46 @@ def test_axe_passes_every_kind_of_box_and_sees_what_is_wrong(site, page, scheme)
     assert {"color-contrast", "image-alt"} <= {rule for rule, *_ in violations(page)}
 
 
+def test_a_link_to_a_term_or_a_citation_shows_what_is_there(site, page):
+    show(page, site / "book" / "idea.html")
+    term = page.locator('.bd-article a[href="glossary.html#term-aggregated-posterior"]').first
+    term.hover()
+    preview = page.locator("#preview")
+    preview.wait_for(state="visible")
+    assert "averaged over all inputs" in preview.inner_text()
+    assert preview.locator("mjx-container").count()
+    assert term.get_attribute("aria-describedby") == "preview"
+    preview.hover()
+    page.wait_for_timeout(600)
+    assert preview.is_visible()
+    page.keyboard.press("Escape")
+    assert preview.count() == 0
+    term.focus()  # by keyboard, as the last input was one
+    preview.wait_for(state="visible")
+    term.blur()
+    assert preview.count() == 0
+    show(page, site / "book" / "index.html")
+    page.locator('.bd-article a[href^="references.html#id"]').first.hover()
+    preview.wait_for(state="visible")
+    assert "Pattern Recognition" in preview.inner_text()
+    box = preview.bounding_box()
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= DESK["width"]
+    assert page.complaints == []
+
+
+def test_the_claims_are_cards_on_a_phone(site, page):
+    page.set_viewport_size(PHONE)
+    show(page, site / "book" / "index.html")
+    cells = page.locator(".claims-compact tbody td")
+    for index in range(cells.count()):
+        box = cells.nth(index).bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"]
+    heads = page.locator(".claims-compact th").all_text_contents()
+    named = """row => [...row.cells].map(cell => getComputedStyle(cell, "::before").content.replaceAll('"', ""))"""
+    for row in page.locator(".claims-compact tbody tr").all():
+        assert [name.strip(": ").lower() for name in row.evaluate(named)][1:] == heads[1:]
+
+
 def test_a_wide_equation_moves_by_arrow_key(site, page):
     page.set_viewport_size(PHONE)
     show(page, site / "book" / "theory.html")
@@ -249,6 +289,7 @@ def test_search_works_without_a_server(site, page):
         assert Path(re.sub("[?#].*", "", address).removeprefix("file://")).exists(), address
     show(page, site / "search.html", "?q=xyzzyplugh")
     page.wait_for_function("document.body.innerText.includes('did not match any documents')")
+    assert "Run make serve to see excerpts" in page.locator(".search-note").inner_text()
     assert page.complaints == []
 
 

@@ -144,3 +144,18 @@ def test_codes_are_drawn_where_they_are_and_coloured_by_angle():
         # The same at both ends of the circle, different at the opposite side.
         assert np.abs(colours[0] - colours[-1]).max() < 0.05
         assert np.abs(colours[0] - colours[4]).max() > 0.3
+
+
+def test_the_landing_figure_counts_the_used_factors_and_has_a_strip_per_factor():
+    strips = {2: torch.rand(7, 1, 28, 28), 0: torch.rand(7, 1, 28, 28)}
+    figure = figures.landing([0.02, 0.5, 2.0, 0.01, 0.0], [1.0, 0.9, 1.1, 1.0, 1.0], strips, threshold=0.1)
+    svg = as_matplotlib_stores_it(figure)
+    for text in ("2 used factors", "3 ignored factors", "2.0 nats", "0.0 nats"):
+        assert f"<!-- {text} -->" in svg
+    assert len(pictures(svg)) == 2
+    labels = [axes.yaxis.label for axes in figure.subfigs[1].axes]
+    assert [label.get_color() for label in labels] == [figures.BLUE, figures.ORANGE]
+    # Drawn for a column of 340 pixels, in which its text is not reduced.
+    width = float(re.search(r'<svg [^>]*width="([\d.]+)pt"', svg)[1])
+    assert width * 4 / 3 < 360
+    assert len(pictures(as_matplotlib_stores_it(figures.landing([0.0, 1.0], [1.0, 1.0], {})))) == 0

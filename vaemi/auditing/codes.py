@@ -49,6 +49,15 @@ class CodeAudit:
         Name of the encoder.
     seconds : float
         Duration.
+
+    Examples
+    --------
+    >>> import torch, vaemi
+    >>> def encode(x):
+    ...     return torch.distributions.Categorical(torch.eye(4)[x] * 0.8 + 0.05)
+    >>> found = vaemi.auditing.audit_codes(encode, torch.arange(1000) % 4, progress=False)
+    >>> found.influential.tolist()
+    [0]
     """
 
     information: FactorInformation

@@ -92,6 +92,20 @@ def audit_files(
         two files have the same content, or one has changed since it was counted. The message names the file.
     OSError
         If the state cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, torch, vaemi
+    >>> from pathlib import Path
+    >>> from safetensors.torch import save_file
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2).contiguous()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "part-0.safetensors"
+    ...     save_file({"mean": mean, "log_variance": log_variance}, file)
+    ...     found = vaemi.audit_files([file], progress=False)
+    >>> found.latent_dim
+    1
     """
     started = time.monotonic()
     state = None if state is None else Path(state)

@@ -46,6 +46,17 @@ def write(audit: Audit, path: Path | str, about: Mapping[str, str] | None = None
     path : path
     about : mapping, optional
         More entries for the provenance, such as the names of files.
+
+    Examples
+    --------
+    >>> import tempfile, torch, vaemi
+    >>> from vaemi.auditing import report
+    >>> x = torch.linspace(-2, 2, 200)[:, None]
+    >>> audit = vaemi.audit(lambda x: (2 * x, torch.zeros(len(x), 1)), x, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = report.write(audit, f"{folder}/report.html").read_text(encoding="utf-8")
+    >>> "<svg" in page
+    True
     """
     path = Path(path)
     with atomic_write(path) as scratch:

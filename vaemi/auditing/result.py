@@ -54,6 +54,16 @@ class Audit:
         if the factors of one posterior are correlated.
     undecided : list of str
         One entry for each thing about the encoder's answers that the numbers do not show, with what would decide it.
+
+    Examples
+    --------
+    >>> import torch, vaemi
+    >>> x = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+    >>> def encode(x):
+    ...     return torch.stack([0.6 * x[:, 0], 0 * x[:, 1]], 1), torch.tensor([0.64, 1.0]).log().expand(len(x), 2)
+    >>> found = vaemi.audit(encode, x, progress=False)
+    >>> found.influential.tolist(), found.latent_dim_range
+    ([0], (1, 1))
     """
 
     criteria: Criteria
@@ -133,7 +143,7 @@ class Audit:
 
     @property
     def kept(self) -> Tensor:
-        """True where a factor is influential, in the shape of the latents: ``code * audit.kept`` is the pruned code."""
+        """True where a factor is influential, in the shape of the latents; ``code * audit.kept`` is the pruned code."""
         return self.maps > self.threshold
 
     @cached_property
@@ -152,7 +162,7 @@ class Audit:
 
     @property
     def latent_dim(self) -> int:
-        """Recommended number of factors: those above the threshold, or channels above it at one place or more.
+        """Recommended number of factors (those above the threshold) or channels (those above it at any place).
 
         Train again with a few more (see `latent_dim_range`): if those stay unused, the number was right.
         """

@@ -74,6 +74,18 @@ def annotate(audit: Audit, data: Any, latent: str | None = None, key: str = "vae
     ------
     AuditError
         If the latents are spatial, or if `latent` is not in ``data.obsm`` or has another number of columns.
+
+    Examples
+    --------
+    >>> import torch, vaemi
+    >>> from anndata import AnnData
+    >>> def encode(x):
+    ...     return torch.stack([2 * x[:, 0], 0 * x[:, 1]], 1), torch.zeros(len(x), 2)
+    >>> x = torch.linspace(-2, 2, 200)[:, None].expand(200, 2)
+    >>> cells = AnnData(x.numpy(), obsm={"X_vae": encode(x)[0].numpy()})
+    >>> vaemi.auditing.annotate(vaemi.audit(encode, x, progress=False), cells, latent="X_vae")
+    >>> cells.obsm["X_vae_influential"].shape
+    (200, 1)
     """
     if audit.is_spatial:
         raise AuditError("The audit is of spatial latents, which AnnData has no place for: use Audit.to_frame().")

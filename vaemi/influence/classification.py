@@ -38,6 +38,16 @@ def attribute_accuracies(
     ------
     ValueError
         If all training samples agree in an attribute.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.influence import attribute_accuracies
+    >>> z = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    >>> labels = (z[:, :1] > 0).int()  # the first factor decides
+    >>> found = attribute_accuracies(z[:200], labels[:200], z[200:], labels[200:], {"first": [0], "second": [1]})
+    >>> float(found["first"]) > 0.9, float(found["second"]) < 0.7
+    (True, True)
     """
     hits = attribute_hits(train_z, train_labels, test_z, test_labels, subsets)
     return {name: balanced_accuracy(of_subset, test_labels) for name, of_subset in hits.items()}

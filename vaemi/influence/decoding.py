@@ -17,7 +17,17 @@ from vaemi.models import VAE, as_float
 
 @torch.inference_mode()
 def decode(model: VAE, z: Tensor, batch_size: int = 1000) -> Tensor:
-    """Return the means of p(x|z) for all rows of z (N, H), shape (N, ...), on the CPU."""
+    """Return the means of p(x|z) for all rows of z (N, H), shape (N, ...), on the CPU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.influence import decode
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> decode(model, torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
     device = next(model.parameters()).device
     return torch.cat([model.decode(batch.to(device)).cpu() for batch in z.split(batch_size)])
 
@@ -44,6 +54,15 @@ def traverse(
     Returns
     -------
     Tensor, shape (F, steps, ...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.influence import traverse
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> traverse(model, torch.zeros(2), [1], torch.ones(2), steps=5).shape
+    torch.Size([1, 5, 3])
     """
     z = mean.repeat(len(factors), steps, 1)
     for row, factor in enumerate(factors):
@@ -52,7 +71,15 @@ def traverse(
 
 
 def keep(z: Tensor, factors: Sequence[int] | Tensor) -> Tensor:
-    """Return a copy of z (N, H) in which every factor but the given ones is 0."""
+    """Return a copy of z (N, H) in which every factor but the given ones is 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.influence import keep
+    >>> keep(torch.tensor([[1.0, 2.0, 3.0]]), [2]).tolist()
+    [[0.0, 0.0, 3.0]]
+    """
     kept = torch.zeros_like(z)
     chosen = torch.as_tensor(factors, dtype=torch.long)
     kept[:, chosen] = z[:, chosen]
@@ -63,6 +90,16 @@ def reconstruction_error(model: VAE, images: Tensor, z: Tensor) -> float:
     """Return the mean squared error per pixel between pictures (N, ...) and the decoded z (N, H).
 
     Pixels are in [0, 1]; bytes are divided by 255.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.influence import reconstruction_error
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> x = torch.randn(10, 3)
+    >>> reconstruction_error(model, x, model.encode(x)[0]) > 0
+    True
     """
     return float(_sample_errors(model, images, z).mean())
 
@@ -83,6 +120,17 @@ def keep_top_errors(
     -------
     dict of name to list of float
         Mean squared error per pixel for every k.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.influence import keep_top_errors
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> x = torch.randn(10, 3)
+    >>> errors = keep_top_errors(model, x, model.encode(x)[0], {"first": torch.tensor([0, 1])}, counts=[0, 1, 2])
+    >>> len(errors["first"])
+    3
     """
     errors = keep_top_sample_errors(model, images, mean, orders, counts)
     return {name: curves.mean(1).tolist() for name, curves in errors.items()}
@@ -106,6 +154,17 @@ def keep_top_sample_errors(
     -------
     dict of name to Tensor, shape (number of counts, N)
         Mean squared error per pixel, float64, for every k and picture.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.influence import keep_top_sample_errors
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> x = torch.randn(10, 3)
+    >>> errors = keep_top_sample_errors(model, x, model.encode(x)[0], {"first": torch.tensor([0, 1])}, counts=[0, 2])
+    >>> errors["first"].shape
+    torch.Size([2, 10])
     """
     images = as_float(images)
     return {
@@ -121,6 +180,16 @@ def removal_damage(model: VAE, images: Tensor, mean: Tensor) -> Tensor:
     ----------
     model : VAE
     images, mean : Tensor, shapes (N, ...) and (N, H)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.models import LinearVAE
+    >>> from vaemi.influence import removal_damage
+    >>> model = LinearVAE(data_dim=3, latent_dim=2)
+    >>> x = torch.randn(10, 3)
+    >>> removal_damage(model, x, model.encode(x)[0]).shape
+    torch.Size([2])
     """
     images = as_float(images)
     intact = reconstruction_error(model, images, mean)
@@ -133,7 +202,15 @@ def removal_damage(model: VAE, images: Tensor, mean: Tensor) -> Tensor:
 
 
 def sample_posterior(mean: Tensor, log_variance: Tensor, seed: int = 0) -> Tensor:
-    """Return one draw of z ~ q(z|x) for every row, shape (N, H)."""
+    """Return one draw of z ~ q(z|x) for every row, shape (N, H).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.influence import sample_posterior
+    >>> sample_posterior(torch.zeros(4, 2), torch.zeros(4, 2), seed=0).shape
+    torch.Size([4, 2])
+    """
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed), dtype=mean.dtype)
     return mean + (0.5 * log_variance).exp() * noise
 
@@ -164,6 +241,17 @@ def factor_orders(
     References
     ----------
     Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi import factor_information
+    >>> from vaemi.influence import factor_orders
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> orders = factor_orders(factor_information(mean, log_variance), mean, log_variance)
+    >>> orders["information"].tolist()
+    [0, 1]
     """
     generator = torch.Generator().manual_seed(seed)
     return {

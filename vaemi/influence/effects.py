@@ -29,6 +29,16 @@ class DecoderEffects:
         The same when all factors are replaced by those of one other input.
     n_inputs : int
         Number of inputs decoded.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.influence import decoder_effects
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> found = decoder_effects(lambda z: z.sum(1, keepdim=True), mean, log_variance, progress=False)
+    >>> found.effect.shape, found.n_inputs
+    (torch.Size([2]), 500)
     """
 
     effect: Tensor
@@ -90,6 +100,16 @@ def decoder_effects(
     ------
     ValueError
         If there are fewer than two inputs, or the outputs are not one for each code.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.influence import decoder_effects
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> found = decoder_effects(lambda z: z[:, :1], mean, log_variance, progress=False)  # uses the first factor only
+    >>> found.share.tolist()
+    [1.0, 0.0]
     """
     if len(mean) < 2:
         raise ValueError("mean holds one input: an effect needs two or more.")

@@ -68,6 +68,16 @@ class LabelInformation:
     resolution : Tensor, shape (H, A)
         What numbers gained when the number of their classes was last doubled, in nats: the scale of what finer ones
         would add. 0 for classes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.influence import label_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> found = label_information(mean, log_variance, mean[:, :1] > 0, names=["positive"], permutations=20)
+    >>> found.names, [round(share, 2) for share in found.normalized[:, 0].tolist()]
+    (('positive',), [0.79, 0.0])
     """
 
     nats: Tensor
@@ -226,6 +236,16 @@ def label_information(
     Miller, Note on the Bias of Information Estimates, in: Information Theory in Psychology, Free Press 1955.
     Westfall and Young, Resampling-Based Multiple Testing, Wiley 1993.
     Winkler et al., Multi-level block permutation, NeuroImage 123 (2015) 253-268.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.influence import label_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> found = label_information(mean, log_variance, mean[:, :1] > 0, names=["positive"], permutations=20)
+    >>> [round(nats, 2) for nats in found.nats[:, 0].tolist()]
+    [0.55, 0.0]
     """
     mean, log_variance = (tensor.cpu() for tensor in checked_posterior(mean, log_variance))
     labels = torch.as_tensor(labels).cpu()
@@ -482,6 +502,12 @@ def discretized(values: Any, bins: int = 10) -> Tensor:
     ------
     ValueError
         If a value is not finite.
+
+    Examples
+    --------
+    >>> from vaemi.influence import discretized
+    >>> discretized([0.1, 5.0, 2.0, 9.0], bins=2).tolist()
+    [0, 1, 0, 1]
     """
     values = torch.as_tensor(values).cpu()
     classes = [

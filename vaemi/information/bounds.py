@@ -42,6 +42,13 @@ def fano_accuracy_bound(information: Any, label_entropy: float, n_classes: int) 
     ------
     ValueError
         If the information is negative, or the entropy lies outside [0, log n_classes].
+
+    Examples
+    --------
+    >>> import math
+    >>> from vaemi.information import fano_accuracy_bound
+    >>> round(float(fano_accuracy_bound(1.0, math.log(10), 10)), 3)
+    0.735
     """
     information = _checked_information(information)
     _check_label_entropy(label_entropy, n_classes)
@@ -69,6 +76,13 @@ def fano_accuracy_bound_exact(information: Any, label_entropy: float, n_classes:
     References
     ----------
     Cover and Thomas, Elements of Information Theory, 2nd ed., theorem 2.10.1.
+
+    Examples
+    --------
+    >>> import math
+    >>> from vaemi.information import fano_accuracy_bound_exact
+    >>> round(float(fano_accuracy_bound_exact(1.0, math.log(10), 10)), 3)
+    0.689
     """
     information = _checked_information(information)
     _check_label_entropy(label_entropy, n_classes)
@@ -118,6 +132,14 @@ def reconstruction_bound(information: Any, entropy: float, dimension: int) -> to
     References
     ----------
     Cover and Thomas, Elements of Information Theory, 2nd ed., theorem 8.6.6 for one coordinate.
+
+    Examples
+    --------
+    >>> import math
+    >>> from vaemi.information import reconstruction_bound
+    >>> entropy = 0.5 * math.log(2 * math.pi * math.e)  # of a standard normal coordinate
+    >>> round(float(reconstruction_bound(math.log(2), entropy, 1)), 3)
+    0.25
     """
     information = _checked_information(information)
     return ((2 / dimension) * (entropy - information)).exp() / (2 * math.pi * math.e)

@@ -47,6 +47,14 @@ class CodebookUsage:
     References
     ----------
     Grassberger, Entropy Estimates from Insufficient Samplings, arXiv:physics/0307138 (2003).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import codebook_usage
+    >>> usage = codebook_usage(torch.arange(1000) % 4, n_entries=8)
+    >>> usage.counts.tolist(), round(usage.entropy, 2)
+    ([250, 250, 250, 250, 0, 0, 0, 0], 1.39)
     """
 
     counts: Tensor
@@ -59,7 +67,7 @@ class CodebookUsage:
 
     @property
     def perplexity(self) -> float:
-        """exp(entropy): the number of entries that, used equally, would have this entropy."""
+        """exp(entropy), the number of entries that, used equally, would have this entropy."""
         return math.exp(self.entropy)
 
     @property
@@ -69,7 +77,7 @@ class CodebookUsage:
 
     @property
     def largest_unseen_share(self) -> float:
-        """Share of the inputs that could use a dead entry: no more than this, with 95 % confidence."""
+        """Largest share of the inputs that could use a dead entry, with 95 % confidence."""
         return 1 - 0.05 ** (1 / self.information.n_samples)
 
     @property

@@ -53,6 +53,14 @@ def discrete_information(probabilities: Any, *, weight: Any = None, clusters: An
     A relaxed (Gumbel-softmax) latent carries at least the information of its class, which is what this function
     computes: the largest of the relaxed values has exactly the probabilities of the softmax, at any temperature.
     `density_information` measures the relaxed code itself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import discrete_information
+    >>> probabilities = torch.eye(4)[torch.arange(1000) % 4] * 0.8 + 0.05  # one latent of four classes
+    >>> round(discrete_information(probabilities).total, 3)
+    0.799
     """
     latents = _checked_latents(probabilities)
     first = latents[0]

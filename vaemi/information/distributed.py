@@ -38,6 +38,7 @@ class ShareSampler(DistributedSampler):
 
     Examples
     --------
+    >>> from vaemi.information import ShareSampler
     >>> [list(ShareSampler(range(5), rank, 2)) for rank in range(2)]
     [[0, 2, 4], [1, 3]]
     """

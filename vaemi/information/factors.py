@@ -79,6 +79,16 @@ def factor_information(
     References
     ----------
     Liu et al., Discovering Influential Factors in Variational Autoencoders, Pattern Recognition 100 (2020) 107166.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi import factor_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> found = factor_information(mean, log_variance)
+    >>> [round(nats, 2) for nats in found.nats.tolist()]
+    [1.26, 0.0]
     """
     checked_choice("method", method, ("mixture", "dense", "gaussian"))
     lattice = LATTICES[checked_choice("precision", precision, LATTICES)]

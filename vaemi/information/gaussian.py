@@ -32,6 +32,16 @@ def gaussian_information(
     nats, stderr, sigma_star : Tensor, shape (H,)
         1/2 (log sigma*_h^2 - mean_m log sigma_h^2), section 3 of the paper. It equals I + KL(q(z_h) || q*(z_h)),
         so it is never below I.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import gaussian_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> nats, stderr, sigma_star = gaussian_information(mean, log_variance)
+    >>> [round(value, 2) for value in nats.tolist()]
+    [1.33, 0.0]
     """
     share = mean.new_full((len(mean), 1), 1 / len(mean)) if weight is None else (weight / weight.sum())[:, None]
     moments = second_moments(mean, log_variance)
@@ -67,6 +77,15 @@ def gaussian_joint_information(mean: Any, log_variance: Any) -> float:
     ----------
     Poole et al., On Variational Bounds of Mutual Information, ICML 2019, section 2.1: an upper bound from any density
     in place of q(z). With one factor and m = 0 it is the paper's estimator.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import gaussian_joint_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> round(gaussian_joint_information(mean, log_variance), 2)
+    1.33
     """
     mean, log_variance = checked_posterior(mean, log_variance)
     mean, log_variance = mean.double(), log_variance.double()
@@ -75,5 +94,13 @@ def gaussian_joint_information(mean: Any, log_variance: Any) -> float:
 
 
 def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return KL(q(z_h|x) || N(0, 1)) in nats, 1/2 (mu^2 + sigma^2 - 1 - log sigma^2), of posteriors (M, H)."""
+    """Return KL(q(z_h|x) || N(0, 1)) in nats, 1/2 (mu^2 + sigma^2 - 1 - log sigma^2), of posteriors (M, H).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import kl_to_prior
+    >>> kl_to_prior(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2)).tolist()
+    [[0.5, 0.0]]
+    """
     return 0.5 * (second_moments(mean, log_variance) - 1 - log_variance)

@@ -26,6 +26,17 @@ class LayerInformation:
     upper, upper_stderr : Tensor, shape (H,), or None
         E KL(q(z_h|x, z_above) || p(z_h|z_above)) in nats: an upper bound on I(X; Z_h | Z_above), what the factor adds
         to the layers above. None if the layer came without its prior.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import hierarchical_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> below = mean, log_variance, torch.zeros(2), torch.zeros(2)
+    >>> layer = hierarchical_information([below])[0]
+    >>> [round(nats, 2) for nats in layer.upper.tolist()]
+    [1.37, 0.0]
     """
 
     with_above: FactorInformation
@@ -64,6 +75,18 @@ def hierarchical_information(layers: Sequence[Sequence[Any]], *, clusters: Any =
     References
     ----------
     Sønderby et al., Ladder Variational Autoencoders, NeurIPS 2016.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import hierarchical_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> top = mean[:, :1], log_variance[:, :1]
+    >>> below = mean[:, 1:], log_variance[:, 1:], torch.zeros(1), torch.zeros(1)  # ignored: it follows its prior
+    >>> found = hierarchical_information([top, below])
+    >>> round(found[0].with_above.total, 2), round(float(found[1].upper), 2)
+    (1.26, 0.0)
     """
     found = []
     for number, layer in enumerate(layers):

@@ -32,6 +32,17 @@ class FactorInformationMetric(Metric):
         metric)`` of Lightning, which takes scalars only; `vaemi.callbacks.SpectrumLogger` logs every factor.
     **settings
         Settings of `torchmetrics.Metric`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi import FactorInformationMetric
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> metric = FactorInformationMetric(n_factors=2)
+    >>> metric.update(mean, log_variance)
+    >>> round(metric.compute().total, 2)
+    1.26
     """
 
     is_differentiable = False

@@ -70,6 +70,15 @@ class PairwiseInformation:
         Gaussian with the covariance of z (0 if that is singular), and by the tree of pairs that share most.
     n_samples : int
         M, the number of components of q(z).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import pairwise_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None].expand(500, 2)
+    >>> found = pairwise_information(mean, torch.full((500, 2), -2.0))
+    >>> found.factors.tolist(), found.nats.shape
+    ([0, 1], torch.Size([2, 2]))
     """
 
     factors: Tensor
@@ -92,7 +101,7 @@ class PairwiseInformation:
 
     @property
     def counted_twice(self) -> tuple[float, float]:
-        """Range of the total correlation: how many nats of the sum of I(X; Z_h) are counted more than once.
+        """Range of the total correlation, the nats that the sum of I(X; Z_h) counts more than once.
 
         From the largest lower bound, 0 at least, to the upper bound, each moved outwards by two standard errors. The
         lower bounds are `TotalCorrelation.lower`, `gaussian_bound` and `tree_bound`. The upper end is wide where the
@@ -222,6 +231,15 @@ def pairwise_information(
     Poole et al., On Variational Bounds of Mutual Information, ICML 2019: the bracket. Chow and Liu, Approximating
     Discrete Probability Distributions with Dependence Trees, IEEE Transactions on Information Theory 14 (1968)
     462-467: the tree.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import pairwise_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None].expand(500, 2)  # two copies of one factor
+    >>> shared = pairwise_information(mean, torch.full((500, 2), -2.0)).nats
+    >>> round(float(shared[0, 1]), 1), round(float(shared[0, 0]), 1)
+    (0.8, 1.1)
     """
     mean, log_variance = checked_posterior(mean, log_variance)
     chosen = _influential(mean, log_variance) if factors is None else _checked_factors(factors, mean.shape[1])

@@ -42,6 +42,16 @@ class FactorInformation:
         weight removed in place of each sample's own. It shows where samples are too few, but is not a strict bound:
         where all of a few hundred samples are alone, the distance stops growing at 10 to 13 nats (sigma below 1e-6 of
         the marginal's width). ``"dense"`` has no such error.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi import factor_information
+    >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
+    >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
+    >>> found = factor_information(mean, log_variance)
+    >>> found.influential(threshold=0.1).tolist(), found.ranking.tolist(), round(found.total, 2)
+    ([0], [0, 1], 1.26)
     """
 
     # Not a dataclass: torchmetrics would squeeze the tensors of one that holds a single factor.
@@ -156,6 +166,14 @@ def standard_error(influence: Tensor, weight: Any = None, clusters: Any = None) 
     References
     ----------
     Liang and Zeger, Longitudinal data analysis using generalized linear models, Biometrika 73 (1986) 13-22.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from vaemi.information import standard_error
+    >>> values = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    >>> round(float(standard_error(values)), 4)
+    0.6455
     """
     influence = influence.double()
     weight, labels = checked_weight(weight, influence), checked_clusters(clusters, influence)

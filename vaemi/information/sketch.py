@@ -67,6 +67,7 @@ class InformationSketch:
 
     Examples
     --------
+    >>> from vaemi import InformationSketch
     >>> sketch = InformationSketch(n_factors=1)
     >>> sketch.update([[-5.0], [5.0]], [[0.0], [0.0]])
     >>> round(float(sketch.compute().nats[0]), 4)
