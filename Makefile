@@ -29,7 +29,7 @@ help:
 	@echo "make reference ANEW=1      train every experiment anew at the published setting (hours; says how many)"
 	@echo "make test                  run the tests (minutes)"
 	@echo "make test-all              run also the slow ones: kills, browsers, models of other libraries"
-	@echo "make lint                  check style and types"
+	@echo "make lint                  check style, types and prose"
 	@echo "make check-lock            check that the pinned versions resolve on every system (needs a network)"
 	@echo "make licences              list the licences of the pinned packages in LICENSES-third-party.md"
 	@echo "make audit-dependencies    ask whether faults of the pinned packages are known (needs a network)"
@@ -62,6 +62,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python book/habits.py
 
 check-lock: .venv/ready
 	@$(BIN)/python .ci/lock.py --check

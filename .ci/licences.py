@@ -70,7 +70,7 @@ def licence(about: metadata.PackageMetadata) -> str:
 
 
 def first_line_of_the_file(name: str) -> str:
-    """Of the licence that a package carries, which is its name in most."""
+    """Return the first line of the licence that a package carries, its name in most."""
     for file in metadata.files(name) or []:
         if re.match(r"(?i)licen[cs]e|copying", file.name):
             return next((short(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()), "")

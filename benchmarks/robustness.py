@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/robustness.py --json robustness.json
 
-The peers are those of `estimators.py`, with the settings given there; `peers.txt` says how to install them, and the
-row of one that is missing says so. One thread; with all peers about ten CPU minutes, nearly all of them for MINE.
+The peers are those of `estimators.py`, with the settings given there; `peers.txt` says how to install them; a
+missing one is named in its row. One thread; with all peers about ten CPU minutes, nearly all of them for MINE.
 
 Each part answers a question that issues of public packages ask again and again:
 

@@ -25,6 +25,7 @@ import criteria_guide
 import drop
 import exercises
 import explorer
+import habits
 import nbformat
 import page_tables
 import prose_pages
@@ -78,7 +79,7 @@ def build(profile: str, results: Path, target: Path, student: bool = False) -> P
         faults = [f"Jupyter Book failed:\n{done.stderr.strip() or done.stdout[-3000:]}"] if done.returncode else []
         if (made / "index.html").exists():  # also after a warning, to report all faults at once
             finish(made)
-            faults += checks.problems(made)
+            faults += [*checks.problems(made), *habits.faults()]
         if faults:
             raise CompanionError("\n".join(faults))
         shutil.rmtree(site, ignore_errors=True)

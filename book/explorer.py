@@ -115,7 +115,7 @@ def load(tensors: Path) -> Kept:
     """Load the tensors that a run kept for the explorer."""
     with safetensors.safe_open(tensors, framework="pt") as file:
         settings = json.loads(file.metadata()["about"])
-        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
+        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is not a mapping
     described = settings.pop("described", [])
     model, mean = build(settings).eval(), kept.pop("mean")
     model.decoder.load_state_dict({name.removeprefix("decoder."): weights for name, weights in kept.items()})

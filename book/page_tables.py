@@ -188,10 +188,8 @@ def _in_a_cell(text: str) -> str:
 
 # --- a run beside the reference run, at the end of its page -----------------------------------------------------------
 
-# A mapping of more numbers is a curve, which the figures show.
-_MOST_ENTRIES = 14
-# So is a longer list.
-_MOST_SEEDS = 5
+# A mapping or a list of more numbers is a curve, which the figures show.
+_MOST_ENTRIES, _MOST_SEEDS = 14, 5
 
 
 def compare_with_reference(

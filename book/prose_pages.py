@@ -141,7 +141,7 @@ def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     return (
         f"{' and '.join(added)} were measured in a later run, on {run['date']}, when other programs used the machine "
         f"as well. In that run vaemi needed {times:.1f} times the CPU seconds that the table shows for 10,000 samples. "
-        "So compare the column *times vaemi*, which is a ratio within a run.\n\n"
+        "Therefore compare the column *times vaemi*, which is a ratio within a run.\n\n"
     )
 
 

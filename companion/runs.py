@@ -477,7 +477,7 @@ def _execute(source: Path, root: Path, told: dict[str, Any], failed: Path) -> No
     from nbclient.exceptions import DeadKernelError
 
     executed = Path(told["result"]).with_suffix(".ipynb")
-    # Else the "python3" of the user or of the system can be the kernel of another interpreter.
+    # Otherwise the "python3" of the user or of the system can be the kernel of another interpreter.
     jupyter = executed.with_name("jupyter")
     write_kernel_spec(str(jupyter / "kernels" / "python3"))
     before = dict(os.environ)

@@ -1,8 +1,8 @@
 """Let torchvision be imported next to a torch build that it was not compiled for.
 
 torchvision's wheels for Linux are compiled against the CUDA build of torch. Next to a CPU build its compiled part does
-not load, and `import torchvision` fails with "operator torchvision::nms does not exist". So do torchmetrics and
-Lightning, which import torchvision if it is installed. They need only its Python part, which can be imported once the
+not load, and `import torchvision` fails with "operator torchvision::nms does not exist". torchmetrics and Lightning
+import torchvision if it is installed, and fail as well. They need only its Python part, which can be imported once the
 two operators that it mentions are declared.
 """
 

@@ -318,7 +318,7 @@ def scoreboard(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def wrong_together(judged: pd.DataFrame, truth: Mapping[str, bool], names: Sequence[str]) -> int:
-    """Count the trials on which some criteria are wrong if a factor counts as used where any of them says so.
+    """Count the trials on which some criteria are wrong if a factor counts as used where any of them calls it used.
 
     Parameters
     ----------

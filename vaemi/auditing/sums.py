@@ -19,8 +19,8 @@ _SQUARE_OR_ROOT = {"log_variance": "log_std", "log_std": "log_variance", "varian
 # Factors whose means vary by less are unused.
 _UNUSED = 0.05
 _CORRELATED = (
-    "The factors of one posterior are correlated. The nats of each factor are exact, but their sum is no upper bound "
-    "on the information of all factors together, and redundancy is not measured: pass the distribution to "
+    "The factors of one posterior are correlated. The nats of each factor are exact, but their sum does not "
+    "bound the information of all factors together, and redundancy is not measured: pass the distribution to "
     "vaemi.information.density_information for the information of all factors together."
 )
 # A warning if |log sigma*^2| of most factors is above this (sigma* of 0.67 or 1.5).
@@ -43,7 +43,7 @@ class Sums:
     scale : str
         What the second output is.
     named : bool
-        True if its name says so.
+        True if the encoder names it.
     max_bytes : int
         See `vaemi.InformationSketch`.
 

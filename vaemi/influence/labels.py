@@ -180,7 +180,7 @@ def label_information(
     :math:`\sqrt M / 2` equally frequent classes. In each, the posteriors are moved along a least-squares line of the
     mean on the label (on normal scores of its ranks) to where they would be at the centre of the class. No such move
     can raise the information: :math:`h(Z_h | Y) = h(Z_h - s(Y) | Y) \le h(Z_h - s(Y) | \mathrm{class})` for every
-    function s. So the estimate rises to the information as classes get narrow, and is nearly exact where a label moves
+    function s. The estimate rises to the information as classes get narrow, and is nearly exact where a label moves
     the factor without changing its distribution otherwise. Slopes are shrunk by :math:`1 - 2 / t^2`, since a slope that
     is mere noise blurs, and the bias of mixtures of few samples is subtracted (Miller 1955; `LabelInformation.bias`).
     Densities are summed over a grid per factor, with an error below 1e-4 nats, near 1e-6 for most factors, and up to

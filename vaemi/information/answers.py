@@ -96,7 +96,7 @@ def read_answer(output: Any, scale: str | None = None, encoder: str = "The encod
         A pair (mean, second) of tensors or arrays, or (mean, second, z) with a draw z; a torch Normal, or an
         Independent of one; a MultivariateNormal or LowRankMultivariateNormal, read by its marginals; a mapping or an
         object in which the parts have usual names (`MEAN_NAMES`, `SECOND_NAMES`) or that holds such a distribution; or
-        any of these as the only entry of a tuple or list, or as the first entry before entries that are no tensors.
+        any of these as the only entry of a tuple or list, or as the first entry before entries of other kinds.
     scale : str, optional
         What the second output is, one of `SCALES`; overrides its name.
     encoder : str

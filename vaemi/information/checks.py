@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# exp(log_variance) and mean**2 stay far inside float64 below these.
+# exp(log_variance), mean**2 and sums of squared weights stay far inside float64 within these.
 _LOG_VARIANCE_LIMIT = 200.0
 _MEAN_LIMIT = 1e100
-# So do sums of squares.
 _WEIGHT_LIMITS = 1e-100, 1e100
 
 

@@ -25,7 +25,7 @@ def density_information(
     ----------
     posterior : torch.distributions.Distribution, batch shape (M, H) or (M,)
         Posteriors of M samples. Every one of H entries of the batch shape is a latent; an event with several
-        coordinates is one latent. So a `Laplace` of shape (M, H) has H latents; a `MultivariateNormal` of M means has
+        coordinates is one latent. A `Laplace` of shape (M, H) has H latents; a `MultivariateNormal` of M means has
         one, all its factors together; a flow, as a `TransformedDistribution`, too; and a `RelaxedOneHotCategorical` of
         shape (M, H, K) has H relaxed latents of K classes.
     draws : int

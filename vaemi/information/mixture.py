@@ -5,8 +5,8 @@ q_b the density of the components in octave b and all broader ones, and B the br
 
     log q = log q_B + sum over b < B of (log q_b - log q_{b+1}).
 
-Each difference vanishes away from the components of its octave and is smooth on the scale of its points. So one sweep
-from broad to narrow makes the q_b, refining the broader density only where narrower components are. One sweep back
+Each difference vanishes away from the components of its octave and is smooth on the scale of its points. One sweep from
+broad to narrow makes the q_b, refining the broader density only where narrower components are. One sweep back
 carries the differences, by the transpose of the refinement, to the points of the broader octaves, where integrals are
 sums over points. The work does not depend on the number of samples.
 """
@@ -219,7 +219,7 @@ def _removals(
     with the small weight e: any density that does not depend on x_m gives an upper bound. The gain is
     E[-log((1 - e)(1 - u) M / (M - 1) + e r / q)].
 
-    Two approximations. Components narrower than the octave are left out of q, which makes the gain too large. And the
+    Two approximations. Components narrower than the octave are left out of q, which makes the gain too large. The
     gain is taken at the points and levels, not at the samples: around a lone sample q is the sample's own component,
     spread over several points, of which removing the component at one point leaves a trace. The gain is singular there
     (u = 1), so no finer lattice helps, and it comes out too small. Single precision, every second point and three

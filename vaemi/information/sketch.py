@@ -32,7 +32,7 @@ _FIELDS = ("nats", "stderr", "marginal_std", "leave_one_out")
 class InformationSketch:
     """The aggregated posteriors of H factors, updated by batches of posterior means and log-variances.
 
-    Samples are spread over a lattice that is the same for all data. So sketches of parts of the data, made in any order
+    Samples are spread over a lattice that is the same for all data. Sketches of parts of the data, made in any order
     and on any machine, add up to the sketch of the whole. Samples are kept as they are while that takes less memory
     than the lattice does: until there are many, or if posteriors are far narrower than the distances between them.
 

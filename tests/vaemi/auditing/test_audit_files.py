@@ -219,7 +219,7 @@ def test_memory_is_that_of_a_part_of_a_file(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_dask_counts_every_file_once_although_a_worker_is_killed(tmp_path):
-    """Of two worker processes, one is killed while it counts; Dask starts its files again."""
+    """One of two worker processes is killed while it counts; Dask starts its files again."""
     distributed = pytest.importorskip("distributed")
     counts = [60_000] * 6
     mean, log_variance = torch.randn(sum(counts), 32), -torch.rand(sum(counts), 32)
