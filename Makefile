@@ -24,7 +24,7 @@ KNOWN_PROFILE = $(if $(filter-out 1,$(words $(PROFILE)))$(filter-out $(PROFILES)
 help:
 	@echo "make book [PROFILE=quick]  run the experiments and build the site into _build/html"
 	@echo "make figures [PROFILE=quick]  write every figure for slides into _build/figures (after make book)"
-	@echo "make book STUDENT=1         the same without the solutions of the exercises"
+	@echo "make book STUDENT=1         the edition to hand out, without solutions, in _build/student and as a zip file"
 	@echo "make reference ANEW=1      train every experiment anew at the published setting (hours; says how many)"
 	@echo "make test                  run the tests (minutes)"
 	@echo "make test-all              run also the slow ones: kills, browsers, models of other libraries"
@@ -38,7 +38,7 @@ help:
 
 book: .venv/ready
 	@$(KNOWN_PROFILE)PATH="$(CURDIR)/$(BIN):$$PATH" python book/make.py --rerun-incomplete --cores "$$CORES" --quiet rules host progress --config profile="$$PROFILE" student=$(if $(filter-out 0,$(STUDENT)),1,0)
-	@echo "The site is built: open $(CURDIR)/_build/html/index.html, or run make serve."
+	@echo "The site is built: open $(CURDIR)/_build/$(if $(filter-out 0,$(STUDENT)),student/)html/index.html$(if $(filter-out 0,$(STUDENT)),; hand out _build/student.zip,, or run make serve)."
 
 # Makes what is missing; ANEW=1 moves the run that exists to results/paper-before first.
 reference: .venv/ready
