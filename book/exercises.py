@@ -51,8 +51,6 @@ CHAPTERS = {
 }
 # Where the downloads of a page's exercises lie, seen from the page.
 DOWNLOADS = "../../downloads"
-# The tolerance of a count.
-COUNT = 0.01
 _HOW_TO_CHECK = (
     "If an exercise asks for a number, enter yours below it, or pass it with the name of the exercise to "
     "`companion.selfcheck.check`. Neither shows the answer, but both recognize common mistakes by their numbers and "
@@ -229,7 +227,7 @@ def stage(source: Path, student: bool) -> dict[str, Any]:
 
 def asked(about: Mapping[str, Any]) -> str:
     """Return which number an exercise asks for, and how exactly, from its entry in checks.yaml."""
-    exactness = "a whole number" if about["tolerance"] == COUNT else f"within {about['tolerance']:g}"
+    exactness = "a whole number" if about.get("whole") else f"within {about['tolerance']:g}"
     return f"{about['asked']} ({exactness})"
 
 
