@@ -17,6 +17,12 @@
   }
 
   const drawing = (width, height) => element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
+  /** Gives a drawing the width of its place, so that its letters are as large on a phone, and returns the width. */
+  function fit(picture, height) {
+    const width = Math.min(640, Math.max(280, picture.clientWidth || 640));
+    picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    return width;
+  }
   const line = (x1, y1, x2, y2, kind) => element("line", { x1, y1, x2, y2, class: kind });
   const text = (x, y, words, anchor = "middle") => element("text", { x, y, "text-anchor": anchor }, words);
   const bar = (x, y, width, height, kind, nats) =>
@@ -47,16 +53,17 @@
   // ---- reverse water-filling ---------------------------------------------------------------------------------------
 
   function water({ eigenvalues, level, most }) {
-    const [width, height, left, foot] = [640, 300, 46, 34];
-    const picture = drawing(width, height);
+    const [height, left, foot] = [300, 46, 34];
+    const picture = drawing(640, height);
     const [low, high] = [Math.log(level / 2), Math.log(eigenvalues[0] * 1.6)];
     const y = (value) => height - foot - ((Math.log(value) - low) / (high - low)) * (height - foot - 10);
-    const step = (width - left) / eigenvalues.length;
     // The slider is logarithmic in beta.
     const steps = 120;
     const { input, report } = build("Weight of the KL term, β =", { min: 0, max: steps, step: 1, value: 0 }, [picture]);
 
     function show() {
+      const width = fit(picture, height);
+      const step = (width - left) / eigenvalues.length;
       const beta = most ** (Number(input.value) / steps);
       const surface = beta * level;
       const nats = eigenvalues.map((value) => Math.max(0, 0.5 * Math.log(value / surface)));
@@ -89,6 +96,7 @@
       report(fixed(beta), off.length === eigenvalues.length ? words.replace(/ The others.*/, " No information is left.") : words);
     }
     input.addEventListener("input", show);
+    addEventListener("resize", show);
     show();
   }
 
@@ -157,16 +165,17 @@
   // ---- a spectrum while its model trains ---------------------------------------------------------------------------
 
   function training({ steps, factors, nats, influential, total, threshold }) {
-    const [width, height, left, foot] = [640, 300, 34, 34];
-    const picture = drawing(width, height);
+    const [height, left, foot] = [300, 34, 34];
+    const picture = drawing(640, height);
     const most = Math.max(...nats.flat());
     const unit = (height - foot - 10) / most;
-    const step = (width - left) / factors.length;
     const range = { min: 0, max: steps.length - 1, step: 1, value: 0 };
     const { input, report } = build("Optimizer steps:", range, [picture]);
     const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 
     function show() {
+      const width = fit(picture, height);
+      const step = (width - left) / factors.length;
       const at = Number(input.value);
       const bottom = height - foot;
       const ticks = [1, 2, 3, 4].filter((tick) => tick <= most);
@@ -186,6 +195,7 @@
       report(grouped(steps[at]), words);
     }
     input.addEventListener("input", show);
+    addEventListener("resize", show);
     show();
   }
 

@@ -105,7 +105,7 @@ def test_the_student_edition_has_no_line_of_a_solution(source, results, tmp_path
     assert "sol-" not in student
     assert "without the solutions" in student
     for name in exercises.checks():
-        assert f'check("{name}", your_number)' in student
+        assert f'data-exercise="{name}"' in student
 
 
 def test_a_missing_run_is_one_sentence(tmp_path, capsys):
