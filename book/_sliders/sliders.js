@@ -53,7 +53,7 @@
   // ---- reverse water-filling ---------------------------------------------------------------------------------------
 
   function water({ eigenvalues, level, most }) {
-    const [height, left, foot] = [300, 46, 34];
+    const [height, left, right, foot] = [300, 46, 48, 34];
     const picture = drawing(640, height);
     const [low, high] = [Math.log(level / 2), Math.log(eigenvalues[0] * 1.6)];
     const y = (value) => height - foot - ((Math.log(value) - low) / (high - low)) * (height - foot - 10);
@@ -63,7 +63,7 @@
 
     function show() {
       const width = fit(picture, height);
-      const step = (width - left) / eigenvalues.length;
+      const step = (width - left - right) / eigenvalues.length;
       const beta = most ** (Number(input.value) / steps);
       const surface = beta * level;
       const nats = eigenvalues.map((value) => Math.max(0, 0.5 * Math.log(value / surface)));
@@ -88,12 +88,14 @@
         text((left + width) / 2, height - 2, "component, by its eigenvalue λ (logarithmic)"),
       );
       const off = eigenvalues.flatMap((_, i) => (nats[i] === 0 ? [i + 1] : []));
-      const which = off.length === 0 ? "No component is switched off" : `Switched off: ${off.join(", ")}`;
-      const words =
-        `At β = ${fixed(beta)} the level is ${fixed(surface, 3)}. ${which}. The others carry ` +
-        `${fixed(sum(nats))} nats in total.`;
+      const carried = `${fixed(sum(nats))} nats in total`;
+      const which =
+        off.length === 0 ? `No component is switched off; they carry ${carried}.`
+        : off.length < nats.length ? `Switched off: ${off.join(", ")}. The others carry ${carried}.`
+        : "All components are switched off.";
+      const words = `At β = ${fixed(beta)} the level is ${fixed(surface, 3)}. ${which}`;
       picture.setAttribute("aria-label", `Bars of ${eigenvalues.length} eigenvalues and the water level. ${words}`);
-      report(fixed(beta), off.length === eigenvalues.length ? words.replace(/ The others.*/, " No information is left.") : words);
+      report(fixed(beta), words);
     }
     input.addEventListener("input", show);
     addEventListener("resize", show);

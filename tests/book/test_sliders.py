@@ -94,13 +94,15 @@ def test_the_water_level_is_that_of_the_library(opened):
         nats, _ = reverse_water_filling(eigenvalues, beta * level)
         np.testing.assert_allclose(opened.bars(), nats, atol=1e-12)
         off = [str(i + 1) for i, value in enumerate(nats.tolist()) if value == 0]
+        start = f"At β = {beta:.2f} the level is {beta * level:.3f}. "
+        carried = f"carry {float(nats.sum()):.2f} nats in total."
         if not off:
-            opened.said("No component is switched off.")
+            opened.said(f"{start}No component is switched off; they {carried}")
+        elif len(off) < len(eigenvalues):
+            opened.said(f"{start}Switched off: {', '.join(off)}. The others {carried}")
         else:
-            opened.said(f"At β = {beta:.2f} the level is {beta * level:.3f}. Switched off: {', '.join(off)}.")
-        if len(off) < len(eigenvalues):
-            opened.said(f"The others carry {float(nats.sum()):.2f} nats in total.")
-    opened.said("No information is left.")
+            opened.said(f"{start}All components are switched off.")
+    assert len(off) == len(eigenvalues)
 
 
 @pytest.mark.parametrize("opened", ["turn"], indirect=True)
