@@ -25,7 +25,7 @@ help:
 	@echo "make book [PROFILE=quick]  run the experiments and build the site into _build/html"
 	@echo "make figures [PROFILE=quick]  write every figure for slides into _build/figures (after make book)"
 	@echo "make pdf                    print the built site as one file, _build/book.pdf (needs Chromium)"
-	@echo "make book STUDENT=1         the same without the solutions of the exercises"
+	@echo "make book STUDENT=1         the edition to hand out, without solutions, in _build/student and as a zip file"
 	@echo "make reference ANEW=1      train every experiment anew at the published setting (hours; says how many)"
 	@echo "make test                  run the tests (minutes)"
 	@echo "make test-all              run also the slow ones: kills, browsers, models of other libraries"

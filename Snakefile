@@ -89,9 +89,8 @@ rule site:
         config="_config.yml",
         contents="_toc.yml",
     output:
-        touch(MARKS + "/site"),
+        touch(f"{MARKS}/{'student' if STUDENT else 'site'}"),
     params:
-        # A parameter, so that a change of the switch builds the other edition.
         edition="--student" if STUDENT else "",
     log:
         LOG + "/site.log",

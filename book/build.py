@@ -14,7 +14,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,16 @@ import drop
 import exercises
 import explorer
 import habits
+import handout
 import nbformat
 import page_tables
 import prose_pages
 import runbox
+import sliders
+import slides
 import yaml
 from finish import finish
+from pictures import licence, pictures_of
 from templates import ROOT
 
 from companion import claims, figures, runs
@@ -62,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build(profile: str, results: Path, target: Path, student: bool = False) -> Path:
     """Build the site of a profile into `target/html` and return that folder.
 
+    The student edition goes to `target/student/html`, beside what else is handed out, and all of it to a zip file.
+
     Raises
     ------
     CompanionError
@@ -82,6 +88,9 @@ def build(profile: str, results: Path, target: Path, student: bool = False) -> P
             faults += [*checks.problems(made), *habits.faults()]
         if faults:
             raise CompanionError("\n".join(faults))
+        if student:
+            handout.write_student_edition(made, source / "downloads", target / "student")
+            return target / "student" / "html"
         shutil.rmtree(site, ignore_errors=True)
         made.rename(site)
     return site
@@ -116,6 +125,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     }
     prose_pages.landing(numbers["mnist"], results / profile / "mnist.safetensors", generated)
     criteria_guide.write(numbers, generated)
+    sliders.place(numbers, results / claims.REFERENCE, source / "extra" / "_static" / "sliders", generated)
     sweeps = results / claims.REFERENCE / "sweeps"
     among_runs, numbers["among_runs"] = prose_pages.published_among_runs(sweeps / f"{prose_pages.START}.csv")
     rows = [claim for claim in claims.load(profile, results) if claim["experiment"] in notebooks]
@@ -136,7 +146,13 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
     for name, text in parts.items():
         (generated / f"{name}.md").write_text(text, encoding="utf-8")
     numbers |= {"verdicts": claims.summary(rows), "checks": page_tables.checks_in_words(rows)}
+    pictures = {picture.name: picture for picture in pictures_of(source, pages(ROOT), numbers)}
+    lines = {
+        name: licence(picture, results / profile, config["repository"]["url"]) for name, picture in pictures.items()
+    }
+    slides.place(pictures, lines, numbers, source / "extra" / "slides")
     numbers["exercises"] = exercises.stage(source, student)  # last: it strips all staged pages
+    handout.write_notebooks(source / "downloads", numbers, config)
     config["sphinx"]["config"]["myst_substitutions"] = without_missing(numbers)
     link(config)
     (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
@@ -162,16 +178,6 @@ def pages(root: Path) -> list[str]:
     contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
     return [contents["root"], *(page["file"] for one in chapters for page in [one, *one.get("sections", [])])]
-
-
-def figures_of(notebook: Any) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the metadata and the SVG of each figure of an executed notebook."""
-    for cell in notebook.cells:
-        about = cell.metadata.get("mystnb", {})
-        if "figure" in about:
-            for output in cell.get("outputs", []):
-                if svg := output.get("data", {}).get("image/svg+xml"):
-                    yield about, svg
 
 
 def stage_mathjax(target: Path) -> None:

@@ -3,7 +3,7 @@
     python book/exercises.py
 
 runs every solution and writes book/exercises/answers.json, the numbers that the solutions' text shows, and
-companion/answers.json, with which `companion.selfcheck` compares a student's number.
+companion/answers.json, with which `companion.selfcheck` and the pages compare a student's number.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
-from templates import ROOT
+from templates import ROOT, render
 
 from companion import selfcheck
 from companion.errors import CompanionError
@@ -27,7 +28,8 @@ FOLDER = ROOT / "book" / "exercises"
 NUMBERS = FOLDER / "answers.json"
 CHECKS = FOLDER / "checks.yaml"
 SEALED = ROOT / "companion" / "answers.json"
-PAGES = ("idea", "theory", "mnist", "faces", "eeg", "estimator", "sparsity", "objectives", "own")
+ASSETS = ROOT / "book" / "_check"
+PAGES = ("idea", "theory", "mnist", "faces", "eeg", "estimator", "sparsity", "objectives", "own", "verdicts")
 # Pages of the book that end in a link to exercises.
 CHAPTERS = {
     "book/idea.md": "idea",
@@ -43,12 +45,29 @@ CHAPTERS = {
     "book/own_vae.md": "own",
     "notebooks/your_vae.ipynb": "own",
     "book/scale.md": "own",
+    "book/verdicts.md": "verdicts",
+    "book/criteria_guide.md": "verdicts",
+    "notebooks/criteria.ipynb": "verdicts",
 }
+# Where the downloads of a page's exercises lie, seen from the page.
+DOWNLOADS = "../../downloads"
+_HOW_TO_CHECK = (
+    "If an exercise asks for a number, enter yours below it, or pass it with the name of the exercise to "
+    "`companion.selfcheck.check`. Neither shows the answer, but both recognize common mistakes by their numbers and "
+    "name them."
+)
 EDITIONS = {
-    False: "Click a solution to open it. Try first: a solution looks easier once you have read it.",
-    True: "This edition comes without the solutions.",
+    False: f"{_HOW_TO_CHECK} Click a solution to open it. Try first: a solution looks easier once you have read it.",
+    True: f"{_HOW_TO_CHECK} This edition comes without the solutions.",
 }
 
+_EDITION = "{{ exercises.edition }}"
+_SCRIPTS = """```{raw} html
+<link rel="stylesheet" href="../../_static/check/check.css">
+<script defer src="../../_static/check/answers.js"></script>
+<script defer src="../../_static/check/check.js"></script>
+```
+"""
 _DIRECTIVE = re.compile(r"^::::\{(exercise|solution)\} *(.*)\n((?:(?!^::::).*\n)*)^::::$\n?", re.MULTILINE)
 _PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _GRADE = re.compile(r"^\*(Easy|Medium|Hard) · (pencil|code|run) · (\d+) min(, [^*]+)?\*$", re.MULTILINE)
@@ -103,6 +122,23 @@ def read(page: str) -> list[Exercise]:
     return exercises
 
 
+def without_solutions(page: str) -> str:
+    """Return the source of a page without its solutions."""
+    text = (FOLDER / f"{page}.md").read_text(encoding="utf-8")
+    return _DIRECTIVE.sub(lambda found: "" if found[1] == "solution" else found[0], text)
+
+
+def split(text: str) -> Iterator[str | tuple[str, str, str]]:
+    """Yield the parts of a page without solutions: text, or an exercise as its name, title and text."""
+    end = 0
+    for found in _DIRECTIVE.finditer(text):
+        yield text[end : found.start()]
+        end = found.end()
+        label, body = found[3].split("\n", 1)
+        yield label.removeprefix(":label: ex-"), found[2], body
+    yield text[end:]
+
+
 def solve(exercise: Exercise) -> dict[str, Any]:
     """Run the code of a solution and return its variables."""
     names: dict[str, Any] = {"__name__": f"solution of {exercise.name}"}
@@ -139,7 +175,7 @@ def mistakes(about: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, fl
 
 
 def stage(source: Path, student: bool) -> dict[str, Any]:
-    """Finish the staged exercises: self-checks below them, links from the chapters, solutions in or out.
+    """Finish the staged exercises: self-checks below them, notebooks, links from the chapters, solutions in or out.
 
     Parameters
     ----------
@@ -163,9 +199,14 @@ def stage(source: Path, student: bool) -> dict[str, Any]:
         (source / "book" / "exercises" / extra).unlink(missing_ok=True)
     for page in PAGES:
         path = source / "book" / "exercises" / f"{page}.md"
-        path.write_text(
-            _DIRECTIVE.sub(lambda found: _with_check(found, about), path.read_text(encoding="utf-8")), encoding="utf-8"
-        )
+        text = _DIRECTIVE.sub(lambda found: _with_check(found, about), path.read_text(encoding="utf-8"))
+        notebook = f"{{download}}`as a notebook <{DOWNLOADS}/exercises-{page}.ipynb>`"
+        text = text.replace(_EDITION, f"{_EDITION} The exercises of this page are also there {notebook}.")
+        path.write_text(f"{text.rstrip()}\n\n{_SCRIPTS}", encoding="utf-8")
+    target = source / "extra" / "_static" / "check"
+    shutil.copytree(ASSETS, target, dirs_exist_ok=True)
+    sealed = SEALED.read_text(encoding="utf-8").rstrip()
+    (target / "answers.js").write_text(f"window.vaemiAnswers = {sealed};\n", encoding="utf-8")
     for chapter, page in CHAPTERS.items():
         if (source / chapter).exists():
             _append(source / chapter, f"To practise: {{doc}}`exercises on this chapter </book/exercises/{page}>`.")
@@ -184,22 +225,22 @@ def stage(source: Path, student: bool) -> dict[str, Any]:
     return {"edition": EDITIONS[student], "minutes": minutes} | shown
 
 
+def asked(about: Mapping[str, Any]) -> str:
+    """Return which number an exercise asks for, and how exactly, from its entry in checks.yaml."""
+    exactness = "a whole number" if about.get("whole") else f"within {about['tolerance']:g}"
+    return f"{about['asked']} ({exactness})"
+
+
 def _with_check(directive: re.Match[str], about: Mapping[str, Any]) -> str:
-    """Return an exercise with its name beside its grade and, if it asks for a number, the code that checks one."""
+    """Return an exercise with its name beside its grade and, if it asks for a number, a form that checks one."""
     kind, title, body = directive.groups()
     if kind != "exercise":
         return directive[0]
     name = re.search(r"^:label: ex-(.*)$", body, re.MULTILINE)[1]  # type: ignore[index]
     body = _GRADE.sub(lambda grade: f"{grade[0]} · `{name}`", body.rstrip("\n"))
     if name in about:
-        body += f"""
-
-```python
-from companion.selfcheck import check
-
-# {about[name]["unit"]}; correct to {about[name]["tolerance"]:g}
-check("{name}", your_number)
-```"""
+        form = render("answer_check.html", name=name, asked=asked(about[name]))
+        body += f"\n\n```{{raw}} html\n{form}```"
     return f"::::{{exercise}} {title}\n{body}\n::::\n"
 
 
@@ -222,10 +263,10 @@ def main() -> None:
         shown[exercise.name.replace("-", "_")] = numbers(exercise, names)
         if check := about.get(exercise.name):
             kept[exercise.name] = selfcheck.entry_of(
-                float(names["answer"]), check["tolerance"], check["unit"], mistakes(check, names)
+                exercise.name, float(names["answer"]), check["tolerance"], asked(check), mistakes(check, names)
             )
     for path, content in ((NUMBERS, shown), (SEALED, kept)):
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{len(shown)} solutions run, {len(kept)} answers written.")
 
 

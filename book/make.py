@@ -45,9 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"book: {error.filename or build}: {error.strerror or error}.", file=sys.stderr)
         return 1
     if status == 0 and options.target is None:
-        print(
-            "\n".join(["", *summary(options.profile, ROOT), f"Time      {progress.in_words(time.monotonic() - begun)}"])
-        )
+        took = f"Time      {progress.in_words(time.monotonic() - begun)}"
+        print("\n".join(["", *summary(options.profile, ROOT, options.student), took]))
     return status
 
 
@@ -63,7 +62,7 @@ def run_snakemake(profile: str, cores: str, student: bool, target: str | None) -
     return 0
 
 
-def summary(profile: str, root: Path) -> list[str]:
+def summary(profile: str, root: Path, student: bool = False) -> list[str]:
     """Return where the site is, which data its runs used, and their verdicts, as lines.
 
     Parameters
@@ -71,9 +70,15 @@ def summary(profile: str, root: Path) -> list[str]:
     profile : str
     root : Path
         The clone, with `results` in it.
+    student : bool
+        For the student edition, which lies in a folder of its own.
     """
     results = root / "results"
-    lines = [f"Site      {root / '_build' / 'html' / 'index.html'} (or make serve)"]
+    if student:
+        lines = [f"Site      {root / '_build' / 'student' / 'html' / 'index.html'}"]
+        lines.append(f"Hand out  {root / '_build' / 'student.zip'}")
+    else:
+        lines = [f"Site      {root / '_build' / 'html' / 'index.html'} (or make serve)"]
     data = [json.loads((results / profile / f"{name}.json").read_text(encoding="utf-8"))["data"] for name in DATA_SETS]
     lines += [f"Data      {one['source'].rstrip('.')}" for one in data]
     if any(one["stand_in"] for one in data):

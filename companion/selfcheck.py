@@ -1,7 +1,10 @@
 """Check the answer to an exercise (those of `book/exercises/`), with a hint but without the solution.
 
-`python book/exercises.py` writes `answers.json` from the code of the solutions:
-`{exercise: {"answer", "tolerance", "unit", "mistakes": [{"name", "value"}]}}`.
+`python book/exercises.py` writes `answers.json` from the code of the solutions, and the pages of the exercises check
+numbers against the same file (`book/_check/check.js`):
+`{exercise: {"asked", "tolerance", "replies": [sentence], "cells": {digest: index of a reply}}}`.
+A number falls into a cell as wide as the tolerance, and the digest of its cell finds the reply: no number is in the
+file.
 """
 
 from __future__ import annotations
@@ -14,26 +17,29 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-# A number is nearly right up to so many tolerances.
-_NEAR = 10
+RIGHT = "Right."
+CLOSE = "Not yet, but close. Check the rounding, or look for a small term that is missing."
+WRONG = "Not yet."
+# Width of the cells for numbers that are close, in tolerances.
+_CLOSE_WIDTH = 5
 
 # Common mistakes: the number that each gives where the answer is a, and the hint.
 MISTAKES = {
-    "bits": (lambda a: a / math.log(2), "that is the number in bits; a nat is the natural logarithm's unit"),
-    "double": (lambda a: 2 * a, "that is twice the answer; look for a factor of one half"),
-    "half": (lambda a: a / 2, "that is half of the answer; look for a factor of two"),
-    "variance": (lambda a: a * a, "that is the square of the answer, a variance for a standard deviation"),
+    "bits": (lambda a: a / math.log(2), "That is the number in bits; a nat is the unit of the natural logarithm."),
+    "double": (lambda a: 2 * a, "That is twice the answer; look for a factor of one half."),
+    "half": (lambda a: a / 2, "That is half of the answer; look for a factor of two."),
+    "variance": (lambda a: a * a, "That is the square of the answer, a variance for a standard deviation."),
     "deviation": (
         lambda a: math.sqrt(a),
-        "that is the square root of the answer, a standard deviation for a variance",
+        "That is the square root of the answer, a standard deviation for a variance.",
     ),
-    "sign": (lambda a: -a, "the size is right and the sign is not"),
-    "percent": (lambda a: 100 * a, "that is in percent; give the share, a number between 0 and 1"),
-    "share": (lambda a: a / 100, "that is a share of 1; give it in percent"),
-    "complement": (lambda a: 1 - a, "that is 1 minus the answer; does the exercise ask for an error or an accuracy?"),
+    "sign": (lambda a: -a, "The size is right and the sign is not."),
+    "percent": (lambda a: 100 * a, "That is in per cent; give the share, a number between 0 and 1."),
+    "share": (lambda a: a / 100, "That is a share of 1; give it in per cent."),
+    "complement": (lambda a: 1 - a, "That is 1 minus the answer. Does the exercise ask for an error or an accuracy?"),
     "complement-percent": (
         lambda a: 100 - a,
-        "that is 100 minus the answer; does the exercise ask for an error or an accuracy?",
+        "That is 100 minus the answer. Does the exercise ask for an error or an accuracy?",
     ),
 }
 
@@ -82,7 +88,8 @@ def check(exercise: str, value: Any) -> Verdict:
     Returns
     -------
     Verdict
-        That the number is right or nearly right, which common mistake leads to it, or how far off it is at least.
+        That the number is right or close, which common mistake leads to it, or only that it is wrong; and which number
+        is asked for.
 
     Raises
     ------
@@ -94,52 +101,78 @@ def check(exercise: str, value: Any) -> Verdict:
     Examples
     --------
     >>> check("idea-1", 1.0)
-    Not yet: that is the number in bits; a nat is the natural logarithm's unit. Asked for: nats.
+    Not yet. That is the number in bits; a nat is the unit of the natural logarithm.
+    Asked for: the information of the factor for s = 1/2, in nats (within 0.002).
     """
     name = exercise.removeprefix("ex-")
     if name not in _answers():
         raise ValueError(f"No exercise {exercise!r} asks for a number; exercises() lists those that do.")
+    asked = f"Asked for: {_answers()[name]['asked']}."
+    if value is ...:  # the blank of an exercise's notebook
+        return Verdict(False, f"No answer yet.\n{asked}")
     number = float(value.item() if hasattr(value, "item") else value)
     if not math.isfinite(number):
         raise ValueError(f"check({exercise!r}, {value}) got no finite number: see where in your code it comes from.")
-    return judge(_answers()[name], number)
+    reply = reply_to(name, _answers()[name], number)
+    return Verdict(True, reply) if reply == RIGHT else Verdict(False, f"{reply}\n{asked}")
 
 
-def judge(entry: Mapping[str, Any], value: float) -> Verdict:
-    """Compare a number with an entry of `answers.json`."""
-    answer, tolerance = entry["answer"], entry["tolerance"]
-    off = abs(value - answer)
-    if off <= tolerance:
-        return Verdict(True, "Right.")
-    mistakes = [each["name"] for each in entry["mistakes"] if abs(value - each["value"]) <= tolerance]
-    if mistakes:
-        hint = f": {MISTAKES[mistakes[0]][1] if mistakes[0] in MISTAKES else mistakes[0]}."
-    elif off <= _NEAR * tolerance:
-        hint = (
-            f", but close: off by more than {tolerance:g} and at most {_NEAR * tolerance:g}. Round later, or look for "
-            "a small term that is missing."
-        )
-    elif value * answer > 0:
-        hint = f": the sign is right, and the number is off by more than {_NEAR * tolerance:g}."
-    else:
-        hint = f": off by more than {_NEAR * tolerance:g}, and the sign is not right either."
-    return Verdict(False, f"Not yet{hint} Asked for: {entry['unit']}.")
+def reply_to(name: str, entry: Mapping[str, Any], number: float) -> str:
+    """Return the reply of an entry of `answers.json` to a number."""
+    for kind, width in _kinds(entry["tolerance"]).items():
+        if (found := entry["cells"].get(_digest(name, kind, _cell(number, width)))) is not None:
+            return entry["replies"][found]
+    return WRONG
 
 
-def entry_of(answer: float, tolerance: float, unit: str, mistakes: Mapping[str, float]) -> dict[str, Any]:
-    """Return an entry of `answers.json`; a mistake is a name in `MISTAKES`, or a hint without a full stop.
+def entry_of(name: str, answer: float, tolerance: float, asked: str, mistakes: Mapping[str, float]) -> dict[str, Any]:
+    """Return an entry of `answers.json`.
+
+    Parameters
+    ----------
+    name : str
+        Exercise.
+    answer, tolerance : float
+        A number at most `tolerance` from the answer is right, one more than twice as far is not.
+    asked : str
+        Which number to enter, without a full stop.
+    mistakes : mapping of str to float
+        A name in `MISTAKES` or a hint, and the number that the mistake gives.
 
     Raises
     ------
     ValueError
         If a mistake gives the right number, or the number of another mistake.
     """
-    taken = {"the answer": answer}
-    for name, number in mistakes.items():
-        for other, known in taken.items():
-            if abs(number - known) < 3 * tolerance:
-                raise ValueError(f"The mistake {name!r} gives {number:g}, which {tolerance=} takes for {other!r}.")
-        taken[name] = number
-    # Ten digits: more would differ between machines.
-    listed = [{"name": name, "value": float(f"{number:.10g}")} for name, number in mistakes.items()]
-    return {"answer": float(f"{answer:.10g}"), "tolerance": tolerance, "unit": unit, "mistakes": listed}
+    exact, close = _kinds(tolerance).items()
+    hints = {MISTAKES[mistake][1] if mistake in MISTAKES else mistake: number for mistake, number in mistakes.items()}
+    replies = [RIGHT, CLOSE, *(f"{WRONG} {hint}" for hint in hints)]
+    cells: dict[str, int] = {}
+    for number, reply, (kind, width) in [
+        (answer, 0, exact),
+        *((number, index, exact) for index, number in enumerate(hints.values(), 2)),
+        (answer, 1, close),
+    ]:
+        for cell in range(_cell(number, width) - 1, _cell(number, width) + 2):
+            taken = cells.setdefault(_digest(name, kind, cell), reply)
+            if taken != reply:
+                raise ValueError(f"{name}: {number:g} gets two replies: {replies[reply]!r} and {replies[taken]!r}.")
+    return {"asked": asked, "tolerance": tolerance, "replies": replies, "cells": cells}
+
+
+def _kinds(tolerance: float) -> dict[str, float]:
+    """Return the widths of both kinds of cells."""
+    return {"exact": tolerance, "close": _CLOSE_WIDTH * tolerance}
+
+
+def _cell(number: float, width: float) -> int:
+    # Not round(), which rounds halves to even numbers, unlike JavaScript.
+    return math.floor(number / width + 0.5)
+
+
+def _digest(name: str, kind: str, cell: int) -> str:
+    """Return the FNV-1a digest of a cell, which takes a line in JavaScript, also where a page has no crypto.subtle."""
+    digest = 0x811C9DC5
+    for byte in f"{name} {kind} {cell}".encode():
+        digest = (digest ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return f"{digest:08x}"

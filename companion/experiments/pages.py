@@ -17,6 +17,10 @@ def used_factor_nats(sigma: float = 0.25) -> float:
     return float(factor_information(means, np.full_like(means, 2 * np.log(sigma))).nats[0])
 
 
+# Variances of the means and of the noise of two independent factors, by the name of their code.
+ROTATED = {"equal noise": ((0.95, 0.15), (0.05, 0.05)), "one used, one ignored": ((0.99, 0.0), (0.01, 1.0))}
+
+
 def rotated_information(mean_variance: Sequence[float], noise_variance: Sequence[float], angle: float) -> np.ndarray:
     """Return I(X; Z_h) in nats, shape (2,), of two Gaussian factors after a rotation of their plane.
 
@@ -45,10 +49,9 @@ def rotated_codes(samples: int = 20_000) -> pd.DataFrame:
         Columns code, degrees, factor_1, factor_2, joint (nats), and estimated: their sum by `factor_information`, at
         every fifteenth degree.
     """
-    shown = {"equal noise": ((0.95, 0.15), (0.05, 0.05)), "one used, one ignored": ((0.99, 0.0), (0.01, 1.0))}
     standard = np.random.default_rng(0).standard_normal((samples, 2))
     rows = []
-    for code, (of_means, of_noise) in shown.items():
+    for code, (of_means, of_noise) in ROTATED.items():
         joint = float(rotated_information(of_means, of_noise, 0.0).sum())
         for degrees in range(91):
             angle = np.radians(degrees)
