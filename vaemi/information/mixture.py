@@ -29,7 +29,7 @@ _ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 # Weight of the heavy-tailed reference in the density without a sample, in units of a sample.
 _DEFENCE = 0.1
 # Blocks that are worked on at a time: of whole factors and within, for the sake of memory, and for that of speed.
-_BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 13, 1 << 12, 1 << 6
+_BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 11, 1 << 12, 1 << 6
 
 
 @dataclass(frozen=True)
@@ -225,27 +225,39 @@ def _removals(
     (u = 1), so no finer lattice helps, and it comes out too small. Single precision, every second point and three
     levels suffice beside these.
     """
-    points, levels, kernel = (tensor.to(share.device) for tensor in lattice.thinned)
-    first, last = lattice.neighbours
-    at = torch.arange(first * BLOCK, (last + 1) * BLOCK, THINNING, device=share.device)
+    reduce, kernels = lattice.thinned
+    mass = (share.float() @ reduce.to(share.device)).unflatten(1, (-1, kernels[0].shape[0]))
+    kept = torch.arange(0, BLOCK, THINNING, device=share.device)
     result = share.new_zeros(len(share))
     for here in octaves:
+        of, _, row = unpack(here.places)
         spacing = lattice.spacing(here.octave)
+        z = spacing * (row[:, None] * BLOCK + kept)
+        density = here.density[:, ::THINNING].clamp_min(_TINY)
+        width = std[of, None].clamp_min(_TINY)
+        reference = width / (math.pi * (width.square() + (z - centre[of, None]).square()))
+        share_of_one, defence = one[of, None], _DEFENCE * one[of, None]
+        # With k the density of a component at the points, what is left is max(keep - k * gone, 0) + least.
+        keep = (1 - defence) / (1 - share_of_one)
+        least = _single(defence * reference / density)
+        gone = _single(keep * share_of_one / (THINNING * spacing) / density)
+        keep = _single(keep) + least
         for side, part in here.parts(_BLOCKS_IN_CACHE):
-            own, of = here.own[part], here.factor[part]
-            mass = points @ share[own].unflatten(1, (lattice.width, lattice.levels)) @ levels
-            density = here.density[here.reached[part]].flatten(1)[:, ::THINNING].clamp_min(_TINY)
-            z = spacing * (here.block[part, None] * BLOCK + at)
-            width = std[of, None].clamp_min(_TINY)
-            reference = width / (math.pi * (width.square() + (z - centre[of, None]).square()))
-            defence = _DEFENCE * one[of, None]
-            keep = _single((1 - defence) / (1 - one[of, None]))
-            u = kernel[side] * _single(one[of, None] / (THINNING * spacing) / density)
-            left = u.neg_().add_(1).clamp_min_(0).mul_(keep).add_(_single(defence * reference / density))
-            result[own] = -(mass.flatten(1) * left.log_().mul_(kernel[side]).sum(2)).sum(1)
+            kernel = kernels[side].to(share.device)
+            at_points = [_windows(of_point[here.reached[part]].flatten(1), mass.shape[1], kernel.shape[1], lattice) for of_point in (keep, gone, least)]
+            left = torch.addcmul(at_points[0], at_points[1], kernel[:, :, None], value=-1)
+            left = torch.maximum(left, at_points[2], out=left).log_().mul_(kernel[:, :, None]).sum(2)
+            own = here.own[part]
+            result[own] = -(mass[own] * left.permute(2, 0, 1)).sum((1, 2), dtype=torch.float64)
     return result
 
 
+def _windows(of_point: Tensor, points: int, width: int, lattice: Lattice) -> Tensor:
+    """Return the values (B, points of all reached blocks) around each kept point, as (points, 1, width, B)."""
+    before = -(lattice.neighbours[0] * BLOCK // THINNING) - 1 - width // 2
+    return of_point.T.contiguous()[before : before + points + width - 1].unfold(0, width, 1).mT[:, None]
+
+
 def _single(of_point: Tensor) -> Tensor:
-    """Return (B, points) in single precision, in its range, to be combined with every component of a block."""
-    return of_point.clamp(1e-37, 1e30).float()[:, None]
+    """Return values in single precision, in its range."""
+    return of_point.clamp(1e-37, 1e30).float()
