@@ -67,6 +67,11 @@ class Lattice:
         """Number of values in a block."""
         return self.levels * self.width
 
+    @property
+    def kept_points(self) -> int:
+        """Number of points of a block at which small corrections are computed."""
+        return math.ceil((self.width + 2 * THINNING) / THINNING)
+
     @cached_property
     def neighbours(self) -> tuple[int, int]:
         """First and last block that a component reaches, relative to its own."""
@@ -123,7 +128,7 @@ class Lattice:
         """
         nodes = _chebyshev_nodes(_FEW_LEVELS)
         levels = _lagrange_matrix(nodes, self.level_nodes)
-        kept = torch.arange(-THINNING, self.width + THINNING, THINNING)
+        kept = THINNING * torch.arange(-1, self.kept_points - 1)
         distance = (torch.arange(self.width)[:, None] - kept).abs() // (THINNING // 2)
         cubic = torch.tensor([1, 9 / 16, 0, -1 / 16, 0], dtype=torch.float64)  # at a kept point, or between two
         kernels = []
