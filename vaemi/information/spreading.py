@@ -27,8 +27,8 @@ from .lattice import Lattice, Places, chebyshev_values, lagrange_weights, pack, 
 _AT_A_TIME = {"cpu": 1 << 13, "cuda": 1 << 18}
 # Components spread at a time. Each makes a block at most, of 2.5 to 12 kB, so this bounds memory.
 _COMPONENTS = {"cpu": 1 << 13, "cuda": 1 << 19}
-# Samples transposed at a time, which stay in a CPU's cache.
-_TRANSPOSED = 1 << 12
+# Samples transposed at a time, which stay in a CPU's cache, and values of which whole factors are transposed together.
+_TRANSPOSED, _TOGETHER = 1 << 12, 1 << 19
 
 
 class Samples(NamedTuple):
@@ -126,14 +126,17 @@ def spread_in_groups(
     if blocks is not None and len(blocks.keys):
         counts = torch.bincount(unpack(blocks.keys)[0], minlength=n_factors).cpu()
     ends = [0, *counts.cumsum(0).tolist()]
+    start = end = 0  # of the factors in rows
     for first, last in factor_groups((counts + len(mean)).tolist(), mean.device):
         found = []
         if blocks is not None and ends[-1]:
             part = slice(ends[first], ends[last])
             found.append(Blocks(renumber(blocks.keys[part], -first), blocks.values[part]))
         if len(mean):
-            rows = rows_of_factors(mean[:, first:last]), rows_of_factors(log_variance[:, first:last])
-            found.append(spread(*rows, weights, lattice))
+            if last > end:
+                start, end = first, max(last, first + _TOGETHER // len(mean))
+                rows = [rows_of_factors(part[:, start:end]) for part in (mean, log_variance)]
+            found.append(spread(*(part[first - start : last - start] for part in rows), weights, lattice))
         yield first, found[0] + found[1] if len(found) > 1 else found[0]
 
 
