@@ -123,8 +123,8 @@ class Lattice:
         """For small corrections: a matrix to every `THINNING`-th point and three levels, and the kernel of those.
 
         The matrix is (width * levels, kept points * 3); the first kept point lies `THINNING` before the block. The
-        kernel of each band, (3, window), is the density around any point at every `THINNING`-th point, times `THINNING`.
-        Both are in float32.
+        kernel of each band, (3, window), is the density around any point at every `THINNING`-th point, times
+        `THINNING`, in float32.
         """
         nodes = _chebyshev_nodes(_FEW_LEVELS)
         levels = _lagrange_matrix(nodes, self.level_nodes)
@@ -137,7 +137,7 @@ class Lattice:
             last = int(_THINNED_REACH * float(sigma.max())) // THINNING
             around = THINNING * torch.arange(-last, last + 1, dtype=torch.float64)
             kernels.append((THINNING * _normal_density(around, sigma[:, None])).float())
-        return torch.kron(cubic[distance.clamp_max(4)], levels.T.contiguous()).float(), kernels
+        return torch.kron(cubic[distance.clamp_max(4)], levels.T.contiguous()), kernels
 
     @cached_property
     def refinement(self) -> Tensor:

@@ -251,15 +251,16 @@ def _removals(
             kernel = kernels[side].to(share.device)[..., None]
             full, lost, least_left = (_windows(values[reached], kernel.shape[1], lattice) for values in fields)
             left = torch.addcmul(full, lost, kernel, value=-1)
-            gain = torch.maximum(left, least_left, out=left).log_().mul_(kernel).sum(2)
-            result[part] = -(reduce @ share[part].float().T).mul_(gain.flatten(0, 1)).sum(0, dtype=torch.float64)
+            gain = torch.maximum(left, least_left, out=left).log_().mul_(kernel).sum(2, dtype=torch.float64)
+            result[part] = -(reduce @ share[part].T).mul_(gain.flatten(0, 1)).sum(0)
     return result
 
 
 def _windows(values: Tensor, width: int, lattice: Lattice) -> Tensor:
     """Return values in the blocks that B blocks reach, (B, R, .), around each kept point: (points, 1, width, B)."""
     first = -(lattice.neighbours[0] * BLOCK // THINNING) - 1 - width // 2
-    return values.flatten(1).T[first : first + lattice.kept_points + width - 1].contiguous().unfold(0, width, 1).mT[:, None]
+    seen = values.flatten(1).T[first : first + lattice.kept_points + width - 1].contiguous()
+    return seen.unfold(0, width, 1).mT[:, None]
 
 
 def _single(of_point: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ weights in mu and Chebyshev polynomials in log sigma. `gather` is the transpose:
 the lattice at each sample. The words are those of `lattice`.
 
 On a CPU both are compiled by numba if it is installed. Otherwise, and on other devices, torch operations compute the
-same up to rounding, at most ten times slower.
+same up to rounding, up to seven times slower.
 """
 
 from __future__ import annotations
