@@ -136,7 +136,8 @@ def spread_in_groups(
             if last > end:
                 start, end = first, max(last, first + _TOGETHER // len(mean))
                 rows = [rows_of_factors(part[:, start:end]) for part in (mean, log_variance)]
-            found.append(spread(*(part[first - start : last - start] for part in rows), weights, lattice))
+            means, log_variances = (part[first - start : last - start] for part in rows)
+            found.append(spread(means, log_variances, weights, lattice))
         yield first, found[0] + found[1] if len(found) > 1 else found[0]
 
 
