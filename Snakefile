@@ -83,6 +83,7 @@ rule site:
         benchmark_of_labels="benchmarks/labels.json",
         benchmark_of_robustness="benchmarks/robustness.json",
         benchmark_of_scale="benchmarks/scale.json",
+        benchmark_of_speed="benchmarks/speed.json",
         benchmark_of_remarks="benchmarks/remarks.json",
         benchmark_of_families="benchmarks/families.json",
         changelog="CHANGELOG.md",

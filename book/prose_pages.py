@@ -107,6 +107,7 @@ def estimators(generated: Path) -> dict[str, Any]:
         "fixed_bins_error_when_rescaled": float(rescaled["fixed bins"]),
         "robustness": _robustness(generated),
         "labels": _labels(generated),
+        "speed": _speed(generated),
     }
 
 
@@ -143,6 +144,27 @@ def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> str:
         f"as well. In that run vaemi needed {times:.1f} times the CPU seconds that the table shows for 10,000 samples. "
         "Therefore compare the column *times vaemi*, which is a ratio within a run.\n\n"
     )
+
+
+def _speed(generated: Path) -> dict[str, Any]:
+    """Write the table of the estimator before and after a change; return what the run was."""
+    measured = json.loads((_BENCHMARKS / "speed.json").read_text(encoding="utf-8"))
+    before, after, formula = ("before", "after", "the paper's formula")
+    rows = [
+        {
+            "case": row["case"],
+            "CPU seconds before": f"{row[before]['cpu_seconds']:.2g}",
+            "after": f"{row[after]['cpu_seconds']:.2g}",
+            "times the paper's formula, before": f"{row[before]['cpu_seconds'] / row[formula]['cpu_seconds']:.1f}",
+            "after ": f"{row[after]['cpu_seconds'] / row[formula]['cpu_seconds']:.1f}",
+            "peak memory (MB), before": f"{row[before].get('peak_megabytes', math.nan):.0f}",
+            "after  ": f"{row[after].get('peak_megabytes', math.nan):.0f}",
+            "largest error (nats)": f"{row[after]['largest_error']:.0e}",
+        }
+        for row in measured["rows"]
+    ]
+    (generated / "benchmark-speed.md").write_text(markdown_table(pd.DataFrame(rows)), encoding="utf-8")
+    return {"date": measured["date"], "before": measured["commits"]["before"], "machine": measured["machine"]}
 
 
 def _labels(generated: Path) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from numba.extending import intrinsic
 from .lattice import BANDS_PER_NAT, BANDS_PER_OCTAVE, BLOCK, BLOCK_SHIFT, FARTHEST_POINT, pack
 
 _LOWEST = -400
+# Components that are placed before they are added.
+_BATCH = 256
 # 2 ** octave for every octave that a key can hold.
 _POWERS = np.exp2(np.arange(_LOWEST, -_LOWEST + 1, dtype=np.float64))
 # Numba's cache does not see a change of `lattice`: change this file as well.
@@ -64,12 +66,12 @@ def _lagrange(u: float, basis: np.ndarray, scale: np.ndarray, order: int) -> Non
 
 
 @intrinsic
-def _add_four(typing_context, row, start, basis, first, factor):
-    """row[start : start + 4] += factor * basis[first : first + 4], as vectors; LLVM does not see that it may."""
+def _add_eight(typing_context, row, start, basis, first, factor):
+    """row[start : start + 8] += factor * basis[first : first + 8], as vectors; LLVM does not see that it may."""
 
     def generate(context, builder, signature, arguments):
         row, start, basis, first, factor = arguments
-        vector = ir.VectorType(ir.DoubleType(), 4)
+        vector = ir.VectorType(ir.DoubleType(), 8)
 
         def place(array_type, array, index):
             data = context.make_array(array_type)(context, builder, array).data
@@ -79,7 +81,7 @@ def _add_four(typing_context, row, start, basis, first, factor):
         value = builder.load(target, align=8)
         added = builder.load(place(signature.args[2], basis, first), align=8)
         one = builder.insert_element(ir.Constant(vector, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
-        splat = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4))
+        splat = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8))
         total = builder.fadd(value, builder.fmul(added, splat, flags=("contract",)), flags=("contract",))
         builder.store(total, target, align=8)
         return context.get_dummy_value()
@@ -101,53 +103,82 @@ def _hash(key: int, size: int) -> int:
     return np.int64((mixed >> np.uint64(32)) & np.uint64(size - 1))
 
 
+# Functions of their own, since arrays that a function may replace are counted at every use.
+@njit(error_model="numpy", fastmath={"contract"})
+def _write_weights(mean, log_variance, factor, points_per_sigma, scale, nodes, own, starts, basis, moments):
+    """Place a batch of components: their keys, first points in the block, and weights of points and levels."""
+    order, levels = len(scale), len(nodes)
+    for i in range(len(mean)):
+        band, t, position = _place(mean[i], log_variance[i], points_per_sigma)
+        block, starts[i], u = _stencil(position, order)
+        own[i] = _PACK(factor, band, block)
+        _lagrange(u, basis[i], scale, order)
+        _chebyshev(t, moments[i], levels)
+
+
+@njit(error_model="numpy")
+def _find(key, keys, table):
+    """Return the index of a key in the hash table from keys to slots, or of the place where it belongs."""
+    index = _hash(key, len(table))
+    while table[index] >= 0 and keys[table[index]] != key:
+        index = (index + 1) & (len(table) - 1)
+    return index
+
+
+@njit(error_model="numpy")
+def _look_up(own, first, keys, table, slots):
+    """Write the slots of the keys from `first` on; return where one is missing, or their number."""
+    for i in range(first, len(own)):
+        slots[i] = table[_find(own[i], keys, table)]
+        if slots[i] < 0:
+            return i
+    return len(own)
+
+
+@njit(error_model="numpy", fastmath={"contract"})
+def _add(values, weight, slots, starts, basis, moments, scale, nodes):
+    """Add the outer products of a batch to the blocks; `weight` is empty if all are one."""
+    order, levels = len(scale), len(nodes)
+    for i in range(len(slots)):
+        for channel in range(values.shape[1]):
+            w = weight[i] ** (channel + 1) if len(weight) > 0 else 1.0
+            for a in range(order):
+                row = values[slots[i], channel, starts[i] + a]
+                for level in range(0, levels, 8):
+                    _add_eight(row, level, moments[i], level, w * basis[i, a])
+
+
 @_kernel
 def spread(mean, log_variance, weight, first_factor, last_factor, points_per_sigma, scale, nodes):
     """Return the keys and values, (B, C, width, levels), of the blocks of consecutive factors."""
     order, levels = len(scale), len(nodes)  # lengths of tuples, which the compiler knows
-    weighted = len(weight) > 0
     keys = np.empty(64, np.int64)
-    values = np.zeros((64, 2 if weighted else 1, BLOCK + order - 1, levels))
+    values = np.zeros((64, 2 if len(weight) > 0 else 1, BLOCK + order - 1, levels))
     count = 0
     table = np.full(256, -1, np.int64)  # a hash table from keys to slots, with linear probing
-    basis, moments = np.empty(order), np.empty(levels)
+    own, starts, slots = np.empty(_BATCH, np.int64), np.empty(_BATCH, np.int64), np.empty(_BATCH, np.int64)
+    basis, moments = np.empty((_BATCH, order)), np.empty((_BATCH, levels))
     for factor in range(first_factor, last_factor):
         table[:] = -1
         before = count
-        means, log_variances = mean[factor], log_variance[factor]
-        for sample in range(len(means)):
-            band, t, position = _place(means[sample], log_variances[sample], points_per_sigma)
-            block, start, u = _stencil(position, order)
-            key = _PACK(factor, band, block)
-
-            index = _hash(key, len(table))
-            while table[index] >= 0 and keys[table[index]] != key:
-                index = (index + 1) & (len(table) - 1)
-            slot = table[index]
-            if slot < 0:
+        for first in range(0, mean.shape[1], _BATCH):
+            batch = slice(first, min(first + _BATCH, mean.shape[1]))
+            means, log_variances = mean[factor, batch], log_variance[factor, batch]
+            _write_weights(means, log_variances, factor, points_per_sigma, scale, nodes, own, starts, basis, moments)
+            i = _look_up(own[: len(means)], 0, keys, table, slots)
+            while i < len(means):
                 if count == len(keys):
                     keys = np.concatenate((keys, np.empty(count, np.int64)))
                     values = np.concatenate((values, np.zeros_like(values)))
-                slot = count
+                keys[count] = own[i]
+                table[_find(own[i], keys, table)] = count
                 count += 1
-                keys[slot] = key
-                table[index] = slot
                 if 2 * (count - before) > len(table):
                     table = np.full(2 * len(table), -1, np.int64)
                     for other in range(before, count):
-                        index = _hash(keys[other], len(table))
-                        while table[index] >= 0:
-                            index = (index + 1) & (len(table) - 1)
-                        table[index] = other
-
-            _lagrange(u, basis, scale, order)
-            _chebyshev(t, moments, levels)
-            for channel in range(values.shape[1]):
-                w = weight[sample] ** (channel + 1) if weighted else 1.0
-                for a in range(order):
-                    row = values[slot, channel, start + a]
-                    for level in range(0, levels, 4):
-                        _add_four(row, level, moments, level, w * basis[a])
+                        table[_find(keys[other], keys, table)] = other
+                i = _look_up(own[: len(means)], i, keys, table, slots)
+            _add(values, weight[batch], slots[: len(means)], starts, basis, moments, scale, nodes)
     return keys[:count], values[:count]
 
 

@@ -35,6 +35,8 @@ BLOCK_SHIFT = 5
 BLOCK = 1 << BLOCK_SHIFT
 # Small corrections are computed at every second point and at three levels.
 THINNING, _FEW_LEVELS = 2, 3
+# Standard deviations beyond which small corrections neglect a component.
+_THINNED_REACH = 6
 BANDS_PER_OCTAVE = 2
 # Bits of a key, from the top: factor, band, block. Components lie in up to 2^32 blocks, and reach a few beyond these.
 _BAND_BITS, _BLOCK_BITS = 10, 33
@@ -64,6 +66,11 @@ class Lattice:
     def cells(self) -> int:
         """Number of values in a block."""
         return self.levels * self.width
+
+    @property
+    def kept_points(self) -> int:
+        """Number of points of a block at which small corrections are computed."""
+        return math.ceil((self.width + 2 * THINNING) / THINNING)
 
     @cached_property
     def neighbours(self) -> tuple[int, int]:
@@ -106,28 +113,31 @@ class Lattice:
 
         Shape (BANDS_PER_OCTAVE, width * levels, reached blocks * BLOCK); densities per point, so a row sums to one.
         """
-        return self._densities(self.level_nodes, torch.arange(self.width))
+        first, last = self.neighbours
+        at = torch.arange(first * BLOCK, (last + 1) * BLOCK, dtype=torch.float64)
+        sigma = self.points_per_sigma * _sigma(torch.arange(BANDS_PER_OCTAVE)[:, None], self.level_nodes)
+        return _normal_density(at - torch.arange(self.width)[:, None, None], sigma[:, None, :, None]).flatten(1, 2)
 
     @cached_property
-    def thinned(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Two matrices that reduce a block's points (from the left) and levels (from the right), and their kernel.
+    def thinned(self) -> tuple[Tensor, list[Tensor]]:
+        """For small corrections: a matrix to every `THINNING`-th point and three levels, and the kernel of those.
 
-        The kernel is in float32, at every `THINNING`-th point, times `THINNING`.
+        The matrix is (width * levels, kept points * 3); the first kept point lies `THINNING` before the block. The
+        kernel of each band, (3, window), is the density around any point at every `THINNING`-th point, times
+        `THINNING`, in float32.
         """
         nodes = _chebyshev_nodes(_FEW_LEVELS)
         levels = _lagrange_matrix(nodes, self.level_nodes)
-        kept = torch.arange(-THINNING, self.width + THINNING, THINNING)
+        kept = THINNING * torch.arange(-1, self.kept_points - 1)
         distance = (torch.arange(self.width)[:, None] - kept).abs() // (THINNING // 2)
         cubic = torch.tensor([1, 9 / 16, 0, -1 / 16, 0], dtype=torch.float64)  # at a kept point, or between two
-        points = cubic[distance.clamp_max(4)]
-        return points.T, levels.T, (THINNING * self._densities(nodes, kept)[..., ::THINNING]).float()
-
-    def _densities(self, nodes: Tensor, point: Tensor) -> Tensor:
-        first, last = self.neighbours
-        at = torch.arange(first * BLOCK, (last + 1) * BLOCK, dtype=torch.float64)
-        sigma = self.points_per_sigma * _sigma(torch.arange(BANDS_PER_OCTAVE)[:, None], nodes)[:, None, :, None]
-        density = torch.exp(-0.5 * ((at - point[:, None, None]) / sigma).square()) / (sigma * math.sqrt(2 * math.pi))
-        return density.flatten(1, 2)
+        kernels = []
+        for band in range(BANDS_PER_OCTAVE):
+            sigma = self.points_per_sigma * _sigma(torch.tensor(band), nodes)
+            last = int(_THINNED_REACH * float(sigma.max())) // THINNING
+            around = THINNING * torch.arange(-last, last + 1, dtype=torch.float64)
+            kernels.append((THINNING * _normal_density(around, sigma[:, None])).float())
+        return torch.kron(cubic[distance.clamp_max(4)], levels.T.contiguous()), kernels
 
     @cached_property
     def refinement(self) -> Tensor:
@@ -158,6 +168,10 @@ def _lagrange_matrix(nodes: Tensor, at: Tensor) -> Tensor:
     """Return the Lagrange polynomials of the nodes at other places, shape (nodes, places)."""
     values = nodes.tolist()
     return torch.stack([math.prod((at - other) / (own - other) for other in values if other != own) for own in values])
+
+
+def _normal_density(distance: Tensor, sigma: Tensor) -> Tensor:
+    return torch.exp(-0.5 * (distance / sigma).square()) / (sigma * math.sqrt(2 * math.pi))
 
 
 def _chebyshev_nodes(count: int) -> Tensor:

@@ -29,7 +29,7 @@ _ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 # Weight of the heavy-tailed reference in the density without a sample, in units of a sample.
 _DEFENCE = 0.1
 # Blocks that are worked on at a time: of whole factors and within, for the sake of memory, and for that of speed.
-_BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 13, 1 << 12, 1 << 6
+_BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 11, 1 << 8, 1 << 6
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,15 @@ class Evaluation:
     stderr: Tensor
     leave_one_out: Tensor
     marginal_std: Tensor
-    keys: Tensor  # (B,), of the blocks
+    keys: Tensor  # (B,), of the blocks, in order of their bands
     divergence: Tensor  # (B, width * levels): KL of the component at every point and level of a block
 
     def divergence_of(self, first: int, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:
         """Return the divergences (N, h) of posteriors (N, H) for the factors of this part, from the first of them."""
         columns = slice(first, first + len(self.nats))
         rows = rows_of_factors(mean[:, columns]), rows_of_factors(log_variance[:, columns])
-        return gather(self.divergence, self.keys, *rows, lattice).T
+        keys, order = self.keys.sort()
+        return gather(self.divergence[order], keys, *rows, lattice).T
 
 
 def evaluate_in_parts(
@@ -65,39 +66,44 @@ def evaluate_in_parts(
 
 def evaluate(blocks: Blocks, n_factors: int, lattice: Lattice) -> Evaluation:
     """Evaluate the blocks of `n_factors` factors."""
-    factor, band, block = unpack(blocks.keys)
-    octave = band.div(BANDS_PER_OCTAVE, rounding_mode="floor")
-    nodal = blocks.values.unflatten(2, (lattice.width, lattice.levels)) @ lattice.level_weights.to(blocks.values)
-    first, squares = nodal[:, 0].flatten(1), nodal[:, -1].flatten(1)
+    # In the order of the bands, so that those of a band, and of an octave, are consecutive.
+    order = unpack(blocks.keys)[1].argsort(stable=True)
+    factor, band, block = unpack(blocks.keys[order])
+    parts = [slice(at, at + _BLOCKS) for at in range(0, len(order), _BLOCKS)]
 
     def total(of_block: Tensor) -> Tensor:
         return of_block.new_zeros(n_factors).index_add_(0, factor, of_block)
 
-    weight_sum = total(first.sum(1))
+    weight_sum = total(blocks.values[:, 0, :: lattice.levels].sum(1)[order])
+    nodal = blocks.values.new_empty(*blocks.values.shape[:2], lattice.width, lattice.levels)
+    for part in parts:
+        moments = blocks.values[order[part]] / weight_sum[factor[part], None, None]
+        torch.matmul(moments.view_as(nodal[part]), lattice.level_weights.to(moments), out=nodal[part])
+    share, squares = nodal[:, 0].flatten(1), nodal[:, -1].flatten(1)
     # 1 / M for equal weights; below 1, also where a single sample has all the weight.
-    one = (total(squares.sum(1)) / weight_sum.square()).clamp_max(1 - 2**-40)
-    share = first / weight_sum[factor, None]
+    one = (total(squares.sum(1)) / weight_sum).clamp_max(1 - 2**-40)
     octaves = _densities(factor, band, block, share, n_factors, lattice)
     divergence = _divergences(octaves, share, lattice)
 
+    octave = band.div(BANDS_PER_OCTAVE, rounding_mode="floor")
     columns = torch.arange(lattice.width, device=factor.device)
     points = lattice.spacing(octave)[:, None] * (block[:, None] * BLOCK + columns)
-    mass = share.unflatten(1, (lattice.width, lattice.levels))
-    centre = total((mass.sum(2) * points).sum(1))
-    offset = (points - centre[factor, None]).square()
-    within = (mass.sum(1) * lattice.sigma(band).square()).sum(1)
-    variance = total((mass.sum(2) * offset).sum(1) + within).clamp_min(0)
+    at_point = nodal[:, 0].sum(2)
+    centre = total((at_point * points).sum(1))
+    within = (nodal[:, 0].sum(1) * lattice.sigma(band).square()).sum(1)
+    variance = total((at_point * (points - centre[factor, None]).square_()).sum(1) + within).clamp_min(0)
 
-    nats = total((share * divergence).sum(1))
+    nats = total(torch.linalg.vecdot(share, divergence))
     removal = _removals(octaves, share, one, centre, variance.sqrt(), lattice)
-    deviation = (divergence - nats[factor, None]).square()
-    sampling = total((squares * deviation).sum(1)).clamp_min(0) / weight_sum.square()
+    deviations = ((divergence[part] - nats[factor[part], None]).square_() for part in parts)
+    squared = [torch.linalg.vecdot(squares[part], deviation) for part, deviation in zip(parts, deviations, strict=True)]
+    sampling = total(torch.cat(squared)).clamp_min(0) / weight_sum
     return Evaluation(
         nats=nats.clamp_min(0),
         stderr=(sampling / (1 - one)).sqrt(),
         leave_one_out=nats.clamp_min(0) + total(removal).clamp_min(0),
         marginal_std=(variance + centre.square()).sqrt(),
-        keys=blocks.keys,
+        keys=blocks.keys[order],
         divergence=divergence,
     )
 
@@ -107,20 +113,21 @@ class _Octave:
     """The points of one octave where a density is needed, for all factors, in rows of `BLOCK` points."""
 
     octave: Tensor  # (), its number
-    own: Tensor  # (B,): which blocks lie in this octave
-    factor: Tensor  # (B,) of those, as the next two
-    band: Tensor
-    block: Tensor
+    start: int  # of its blocks among all
+    bands: list[int]  # number of blocks of each band
     reached: Tensor  # (B, R): rows that a block's components reach
     places: Tensor  # (P,): sorted keys of the rows
     broader: Tensor  # (P, BLOCK): q_{b+1} at the points
     density: Tensor  # (P, BLOCK): q_b at the points
 
-    def parts(self, size: int) -> Iterator[tuple[int, Tensor]]:
-        """Yield each band of the octave, 0 or 1, with at most `size` of its blocks at a time."""
-        for side in range(BANDS_PER_OCTAVE):
-            for part in (self.band % BANDS_PER_OCTAVE == side).nonzero()[:, 0].split(size):
-                yield side, part
+    def parts(self, size: int) -> Iterator[tuple[int, slice, Tensor]]:
+        """Yield each band of the octave, at most `size` of its blocks at a time: which of all, and what they reach."""
+        first = 0
+        for side, count in enumerate(self.bands):
+            for at in range(first, first + count, size):
+                end = min(at + size, first + count)
+                yield side, slice(self.start + at, self.start + end), self.reached[at:end]
+            first += count
 
 
 def _densities(
@@ -128,15 +135,17 @@ def _densities(
 ) -> list[_Octave]:
     """Sweep from broad to narrow; return the octaves from narrow to broad."""
     octave = band.div(BANDS_PER_OCTAVE, rounding_mode="floor")
+    lowest, highest = int(octave[0]), int(octave[-1])
+    counts = torch.bincount(band - BANDS_PER_OCTAVE * lowest, minlength=BANDS_PER_OCTAVE * (highest - lowest + 1))
     first, last = lattice.neighbours
     around = torch.arange(first, last + 1, device=factor.device)
-    lowest, highest = int(octave.min()), int(octave.max())
     broadest = octave.new_full((n_factors,), lowest).scatter_reduce_(0, factor, octave, "amax")
 
     octaves: list[_Octave] = []
-    narrower = factor.new_empty(0)
-    for current in range(lowest, highest + 1):
-        own = (octave == current).nonzero()[:, 0]
+    narrower, end = factor.new_empty(0), 0
+    for current, bands in zip(range(lowest, highest + 1), counts.view(-1, BANDS_PER_OCTAVE).tolist(), strict=True):
+        start, end = end, end + sum(bands)
+        own = slice(start, end)
         reached = pack(factor[own, None], 0, block[own, None] + around)
         wanted, _, place = unpack(narrower)
         still = broadest[wanted] >= current
@@ -144,11 +153,7 @@ def _densities(
         places = torch.cat([reached.flatten(), parents.flatten()]).unique()
         reached = torch.searchsorted(places, reached)
         nothing = share.new_zeros(len(places), BLOCK)
-        octaves.append(
-            _Octave(
-                octave.new_tensor(current), own, factor[own], band[own], block[own], reached, places, nothing, nothing
-            )
-        )
+        octaves.append(_Octave(octave.new_tensor(current), start, bands, reached, places, nothing, nothing))
         narrower = places
 
     kernel = lattice.kernel.to(share)
@@ -157,9 +162,10 @@ def _densities(
         if above is not None and len(above.places):
             here.broader = _refined(above, here, lattice)
         here.density = here.broader.clone()
-        for side, part in here.parts(_BLOCKS):
-            made = (share[here.own[part]] @ kernel[side]) / lattice.spacing(here.octave)
-            here.density.index_add_(0, here.reached[part].flatten(), made.view(-1, BLOCK))
+        per_point = 1 / float(lattice.spacing(here.octave))
+        for side, part, reached in here.parts(_BLOCKS):
+            made = share[part] @ kernel[side]
+            here.density.index_add_(0, reached.flatten(), made.view(-1, BLOCK), alpha=per_point)
         above = here
     return octaves
 
@@ -200,10 +206,9 @@ def _divergences(octaves: list[_Octave], share: Tensor, lattice: Lattice) -> Ten
         else:
             carried = _coarsened(carried, below, here, lattice)
         field = log_density + carried
-        for side, part in here.parts(_BLOCKS):
+        for side, part, reached in here.parts(_BLOCKS):
             entropy = _ENTROPY + lattice.sigma(BANDS_PER_OCTAVE * here.octave + side).log().repeat(lattice.width)
-            cross_entropy = -field[here.reached[part]].flatten(1) @ kernel[side]
-            result[here.own[part]] = cross_entropy - entropy
+            torch.addmm(-entropy, field[reached].flatten(1), kernel[side], alpha=-1, out=result[part])
         carried = carried + log_density - here.broader.clamp_min(_TINY).log()
         below = here
     return result
@@ -225,27 +230,39 @@ def _removals(
     (u = 1), so no finer lattice helps, and it comes out too small. Single precision, every second point and three
     levels suffice beside these.
     """
-    points, levels, kernel = (tensor.to(share.device) for tensor in lattice.thinned)
-    first, last = lattice.neighbours
-    at = torch.arange(first * BLOCK, (last + 1) * BLOCK, THINNING, device=share.device)
+    reduce, kernels = lattice.thinned
+    reduce = reduce.T.to(share.device)
+    kept = torch.arange(0, BLOCK, THINNING, device=share.device)
     result = share.new_zeros(len(share))
     for here in octaves:
+        of, _, row = unpack(here.places)
         spacing = lattice.spacing(here.octave)
-        for side, part in here.parts(_BLOCKS_IN_CACHE):
-            own, of = here.own[part], here.factor[part]
-            mass = points @ share[own].unflatten(1, (lattice.width, lattice.levels)) @ levels
-            density = here.density[here.reached[part]].flatten(1)[:, ::THINNING].clamp_min(_TINY)
-            z = spacing * (here.block[part, None] * BLOCK + at)
-            width = std[of, None].clamp_min(_TINY)
-            reference = width / (math.pi * (width.square() + (z - centre[of, None]).square()))
-            defence = _DEFENCE * one[of, None]
-            keep = _single((1 - defence) / (1 - one[of, None]))
-            u = kernel[side] * _single(one[of, None] / (THINNING * spacing) / density)
-            left = u.neg_().add_(1).clamp_min_(0).mul_(keep).add_(_single(defence * reference / density))
-            result[own] = -(mass.flatten(1) * left.log_().mul_(kernel[side]).sum(2)).sum(1)
+        z = spacing * (row[:, None] * BLOCK + kept)
+        density = here.density[:, ::THINNING].clamp_min(_TINY)
+        width = std[of, None].clamp_min(_TINY)
+        reference = width / (math.pi * (width.square() + (z - centre[of, None]).square()))
+        share_of_one, defence = one[of, None], _DEFENCE * one[of, None]
+        # With k the density of a component at the points, what is left is max(keep - k * gone, 0) + least.
+        keep = (1 - defence) / (1 - share_of_one)
+        least = _single(defence * reference / density)
+        gone = _single(keep * share_of_one / (THINNING * spacing) / density)
+        fields = _single(keep) + least, gone, least
+        for side, part, reached in here.parts(_BLOCKS_IN_CACHE):
+            kernel = kernels[side].to(share.device)[..., None]
+            full, lost, least_left = (_windows(values[reached], kernel.shape[1], lattice) for values in fields)
+            left = torch.addcmul(full, lost, kernel, value=-1)
+            gain = torch.maximum(left, least_left, out=left).log_().mul_(kernel).sum(2, dtype=torch.float64)
+            result[part] = -(reduce @ share[part].T).mul_(gain.flatten(0, 1)).sum(0)
     return result
 
 
+def _windows(values: Tensor, width: int, lattice: Lattice) -> Tensor:
+    """Return values in the blocks that B blocks reach, (B, R, .), around each kept point: (points, 1, width, B)."""
+    first = -(lattice.neighbours[0] * BLOCK // THINNING) - 1 - width // 2
+    seen = values.flatten(1).T[first : first + lattice.kept_points + width - 1].contiguous()
+    return seen.unfold(0, width, 1).mT[:, None]
+
+
 def _single(of_point: Tensor) -> Tensor:
-    """Return (B, points) in single precision, in its range, to be combined with every component of a block."""
-    return of_point.clamp(1e-37, 1e30).float()[:, None]
+    """Return values in single precision, in its range."""
+    return of_point.clamp(1e-37, 1e30).float()
