@@ -4,6 +4,7 @@
 # succeeded. A run made by hand (`vaemi run mnist -p beta=4`) is newer than the site: the next `make book` shows it.
 
 import shlex
+from glob import glob
 from pathlib import Path
 
 from companion import runs
@@ -73,6 +74,8 @@ rule site:
         benchmark_of_labels="benchmarks/labels.json",
         benchmark_of_robustness="benchmarks/robustness.json",
         benchmark_of_scale="benchmarks/scale.json",
+        benchmark_of_training="benchmarks/training.json",
+        benchmark_of_gpu=glob("benchmarks/gpu.json"),  # if it has been run on a card
         benchmark_of_remarks="benchmarks/remarks.json",
         benchmark_of_families="benchmarks/families.json",
         changelog="CHANGELOG.md",

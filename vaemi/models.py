@@ -219,7 +219,9 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         if self.out_channels > _IMAGE_CHANNELS:
             result = functional.conv_transpose2d(x, self.weight, None, self.stride, self.padding)
             return result + self.bias.to(result.dtype)[:, None, None]
-        kernels = functional.pixel_unshuffle(self.weight, 2).transpose(0, 1).flip(2, 3)
+        # Gradients of this form have the strides of weights in channels_last, which data-parallel training asks for.
+        taps = self.weight.permute(0, 2, 3, 1).reshape(self.in_channels, 2, 2, 2, 2, self.out_channels)
+        kernels = taps.permute(5, 2, 4, 0, 1, 3).reshape(-1, self.in_channels, 2, 2).flip(2, 3)
         blocks = functional.conv2d(x, kernels, self.bias.repeat_interleave(4), padding=1)
         return functional.pixel_shuffle(blocks, 2)[..., 1:-1, 1:-1]
 

@@ -69,6 +69,15 @@ def test_the_layer_that_doubles_is_the_transposed_convolution_of_torch(channels,
     torch.testing.assert_close(*results, **tolerance)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 8])
+def test_gradients_of_the_layer_that_doubles_have_the_strides_of_its_weights(channels):
+    # DistributedDataParallel warns otherwise.
+    layer = ConvTranspose2d(6, channels).to(memory_format=torch.channels_last)
+    x = torch.ones(2, 6, 5, 4).contiguous(memory_format=torch.channels_last)
+    (gradient,) = torch.autograd.grad(layer(x).sum(), [layer.weight])
+    assert gradient.stride() == layer.weight.stride()
+
+
 def test_a_dense_model_has_a_relu_between_any_two_layers():
     model = MLPVAE(20, 3, hidden_dims=(16, 8), initial_sigma=0.4)
     assert [weights for _, weights in parameters_by_layer(model.encoder)] == [20 * 16 + 16, 16 * 8 + 8, 8 * 6 + 6]
