@@ -217,7 +217,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         if x.device.type != "cpu":
             return super().forward(x, output_size)
         if self.out_channels > _IMAGE_CHANNELS:
-            result = functional.conv_transpose2d(x, self.weight, None, self.stride, self.padding)
+            result = functional.conv_transpose2d(x, self.weight, None, stride=2, padding=1)
             return result + self.bias.to(result.dtype)[:, None, None]
         # Gradients of this form have the strides of weights in channels_last, which data-parallel training asks for.
         taps = self.weight.permute(0, 2, 3, 1).reshape(self.in_channels, 2, 2, 2, 2, self.out_channels)
