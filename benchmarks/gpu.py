@@ -1,4 +1,4 @@
-"""vaemi on a graphics card: one command, at most eight minutes.
+"""vaemi on a graphics card: one command, meant to take at most eight minutes.
 
     .venv/bin/python benchmarks/gpu.py --json benchmarks/gpu.json
     .venv/bin/python benchmarks/gpu.py --device cpu       # all of it, small, to see that it runs

@@ -272,7 +272,7 @@ def gpu(path: Path) -> str:
     if not path.exists():
         return (
             "The measurements on a graphics card have not been run: no card was at hand. On a machine with a CUDA "
-            "card, this command takes at most eight minutes:\n\n"
+            "card, this command is meant to take at most eight minutes:\n\n"
             "```console\n$ .venv/bin/python benchmarks/gpu.py --json benchmarks/gpu.json\n```\n"
         )
     measured = json.loads(path.read_text(encoding="utf-8"))
