@@ -4,6 +4,7 @@
 # succeeded. A run made by hand (`vaemi run mnist -p beta=4`) is newer than the site: the next `make book` shows it.
 
 import shlex
+from glob import glob
 from pathlib import Path
 
 from snakemake.logging import logger
@@ -84,6 +85,8 @@ rule site:
         benchmark_of_robustness="benchmarks/robustness.json",
         benchmark_of_scale="benchmarks/scale.json",
         benchmark_of_speed="benchmarks/speed.json",
+        benchmark_of_training="benchmarks/training.json",
+        benchmark_of_gpu=glob("benchmarks/gpu.json"),  # if it has been run on a card
         benchmark_of_remarks="benchmarks/remarks.json",
         benchmark_of_families="benchmarks/families.json",
         changelog="CHANGELOG.md",

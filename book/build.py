@@ -120,6 +120,7 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "benchmark": prose_pages.estimators(generated),
         "limits": prose_pages.limits(numbers["mnist"], generated),
         "scale": prose_pages.scale(generated),
+        "training": prose_pages.training(generated),
         "families": prose_pages.families(generated),
         "remarks": prose_pages.remarks(generated),
     }

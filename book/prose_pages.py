@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import explorer
@@ -30,6 +31,7 @@ START = "mnist-start"
 _BENCHMARKS = ROOT / "benchmarks"
 # The digit of the landing page.
 _DIGIT = 3
+NOTHING = "-"
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -279,6 +281,72 @@ def scale(generated: Path) -> dict[str, Any]:
         "most": in_files.iloc[-1].to_dict(),
         "in_memory": rows[rows.in_memory].iloc[-1].to_dict(),
     }
+
+
+def training(generated: Path) -> dict[str, Any]:
+    """Write the tables of the committed benchmark of training and the paragraph on graphics cards."""
+    measured = json.loads((_BENCHMARKS / "training.json").read_text(encoding="utf-8"))
+    of_ours, of_float32 = measured["times_as_fast_as"].values()
+    peers = [
+        {
+            "training": name,
+            "CPU ms per step": f"{milliseconds:.1f}",
+            "vaemi is faster by": _times(of_ours.get(name)),
+            "vaemi in float32 is faster by": _times(of_float32.get(name)),
+        }
+        for name, milliseconds in measured["cpu_milliseconds_per_step"].items()
+    ]
+    parts = pd.DataFrame(measured["milliseconds_by_part"]).rename_axis("part (CPU ms per step)").reset_index()
+    (generated / "training-peers.md").write_text(markdown_table(pd.DataFrame(peers)), encoding="utf-8")
+    (generated / "training-parts.md").write_text(markdown_table(parts.round(1).astype(str)), encoding="utf-8")
+    (generated / "gpu.md").write_text(gpu(_BENCHMARKS / "gpu.json"), encoding="utf-8")
+    return {name: measured[name] for name in ("steps", "precision", "threads", "torch", "processor")}
+
+
+def _times(ratios: list[float] | None) -> str:
+    return NOTHING if ratios is None else f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def gpu(path: Path) -> str:
+    """Return the table of a benchmark on a graphics card, or the sentence that it has not been run on one."""
+    if not path.exists():
+        return (
+            "The measurements on a graphics card have not been run: no card was at hand. On a machine with a CUDA "
+            "card, this command is meant to take at most eight minutes:\n\n"
+            "```console\n$ .venv/bin/python benchmarks/gpu.py --json benchmarks/gpu.json\n```\n"
+        )
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    estimator, sketch, chapter = (measured[name] for name in ("estimator", "sketch", "chapter"))
+    rows: list[tuple[str, str, str]] = [
+        (
+            f"estimator, {estimator['samples']:,} samples of {estimator['factors']} factors",
+            f"{estimator['seconds']['card']:.3g} s",
+            f"{estimator['seconds']['cpu']:.3g} s on the machine's CPU; a factor differs by "
+            f"{estimator['largest_difference_nats']:.0e} nats at most",
+        ),
+        (
+            "step of a training that updates a sketch",
+            f"{sketch['milliseconds_per_step']['with']:.3g} ms",
+            f"{sketch['milliseconds_per_step']['without']:.3g} ms without; {sketch['overhead_percent']:+.0f} %",
+        ),
+    ]
+    rates = dict(measured["training"]["steps_per_second"])
+    plain = rates.pop("plain loop, float32")
+    rows += [
+        (f"training, {name}", f"{rate:.0f} steps/s", f"plain loop in float32: {plain:.0f}")
+        for name, rate in rates.items()
+    ]
+    if two := measured["two_processes"]:
+        one, both = two["steps_per_second"].values()
+        rows.append((f"two processes over {two['backend']}", f"{both:.0f} steps/s", f"one: {one:.0f}"))
+    rows += [(f"peak memory, {name}", f"{size:.0f} MB", NOTHING) for name, size in measured["peak_megabytes"].items()]
+    verdicts = ", ".join(f"{id} {verdict}" for id, verdict in chapter["verdicts"].items())
+    rows.append(
+        (f"{chapter['parameters']['steps']:,} steps on MNIST", f"{chapter['training_seconds']:.0f} s", verdicts)
+    )
+    table = markdown_table(pd.DataFrame(rows, columns=["measurement", measured["card"], "compared with, or verdicts"]))
+    about = f"{measured['card']}, with torch {measured['machine']['torch']}"
+    return f"`benchmarks/gpu.py` measured on {about}:\n\n{table}"
 
 
 def remarks(generated: Path) -> dict[str, Any]:

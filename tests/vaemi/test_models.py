@@ -9,6 +9,7 @@ from torch import nn
 
 from vaemi.models import (
     MLPVAE,
+    ConvTranspose2d,
     ConvVAE,
     GaussianLikelihood,
     LinearVAE,
@@ -48,6 +49,33 @@ def test_the_published_network_layer_by_layer():
     assert sum(isinstance(layer, nn.ReLU) for layer in model.encoder) == 3
     assert sum(isinstance(layer, nn.ReLU) for layer in model.decoder) == 4
     assert isinstance(model.decoder[-1], nn.ReLU)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_layer_that_doubles_is_the_transposed_convolution_of_torch(channels, dtype):
+    generator = torch.Generator().manual_seed(0)
+    own, torchs = ConvTranspose2d(6, channels), nn.ConvTranspose2d(6, channels, kernel_size=4, stride=2, padding=1)
+    torchs.load_state_dict(own.state_dict())
+    results = []
+    for layer in (own.to(dtype), torchs.double()):
+        generator.manual_seed(0)
+        x = torch.randn(2, 6, 5, 4, generator=generator).to(dtype).to(layer.weight.dtype).requires_grad_()
+        y = layer(x)
+        assert y.shape == (2, channels, 10, 8)
+        (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)).sum().backward()
+        results.append([value.double() for value in (y, x.grad, layer.weight.grad, layer.bias.grad)])
+    tolerance = {"rtol": 0.02, "atol": 0.05} if dtype is torch.bfloat16 else {}
+    torch.testing.assert_close(*results, **tolerance)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8])
+def test_gradients_of_the_layer_that_doubles_have_the_strides_of_its_weights(channels):
+    # DistributedDataParallel warns otherwise.
+    layer = ConvTranspose2d(6, channels).to(memory_format=torch.channels_last)
+    x = torch.ones(2, 6, 5, 4).contiguous(memory_format=torch.channels_last)
+    (gradient,) = torch.autograd.grad(layer(x).sum(), [layer.weight])
+    assert gradient.stride() == layer.weight.stride()
 
 
 def test_a_dense_model_has_a_relu_between_any_two_layers():
