@@ -29,6 +29,7 @@ ALLOWED = {
     "book/index.md": {"0 nats", "3 nats"},  # mathematics
     "book/teach.md": {"2 nats", "9.2 nats"},  # questions to a class
     "notebooks/celeba.ipynb": {"99.5 %"},  # the level of a test
+    "notebooks/criteria.ipynb": {"2 %"},  # how rare the rare inputs of a trial are
     "notebooks/deap.ipynb": {"128 times", "97.5 %", "99 %"},  # DEAP's rate, levels of a test
     "notebooks/estimators.ipynb": {"2 nats", "95 times", "97 %"},  # levels of intervals
     "notebooks/mnist.ipynb": {"12 %", "100 %", "5 %"},  # what the paper says, the rule of a claim
@@ -57,7 +58,7 @@ HABITS = {
 }
 # Pages and modules that are not yet rewritten: shorten these lists.
 WITH_HABITS = {
-    *("book/data.md", "notebooks/celeba.ipynb", "notebooks/criteria.ipynb", "notebooks/deap.ipynb"),
+    *("book/data.md", "notebooks/celeba.ipynb", "notebooks/deap.ipynb"),
     *("notebooks/estimators.ipynb", "notebooks/objectives.ipynb", "notebooks/sparsity.ipynb"),
     *("notebooks/theory.ipynb", "notebooks/your_vae.ipynb"),
 }
