@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, combinations_with_replacement, permutations
+from string import ascii_uppercase
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,6 +72,21 @@ def _criteria_of_trial(trial: Trial, inputs: int, seed: int, decoded: int) -> Cr
         return found
     some = mean[:decoded], log_variance[:decoded]
     return found.with_effect(decoder_effects(trial.decode, *some, seed=seed, progress=False).share)
+
+
+def trial_values(trials: Sequence[Trial], judged: pd.DataFrame) -> dict[str, Any]:
+    """Return what the run's `values` hold of each trial and of the marks of `judge_trials`."""
+    marks = judged.set_index("criterion")[["trial", "value", "used", "mark"]]
+    return {
+        trial.name: {
+            "question": trial.question,
+            "right_verdict_used": trial.used,
+            "information_nats": trial.information,
+            "right_guesses_percent": 100 * trial.accuracy,
+            "criteria": marks[marks.trial == trial.name].drop(columns="trial").to_dict("index"),
+        }
+        for trial in trials
+    }
 
 
 def coverage_by_recording(recordings: Sequence[int], windows: int, draws: int, seed: int = 0) -> pd.DataFrame:
@@ -222,6 +239,25 @@ def of_pairs(smallest: Mapping[tuple[str, str], Example | None]) -> dict[tuple[s
     return chosen
 
 
+def lettered(examples: Iterable[Example]) -> dict[str, Example]:
+    """Return each different example once, by letters from A."""
+    distinct = {str(example.posteriors): example for example in examples}
+    return dict(zip(ascii_uppercase, distinct.values(), strict=False))
+
+
+def table_of_pairs(examples: Mapping[tuple[str, str], Example], gallery: Mapping[str, Example]) -> pd.DataFrame:
+    """Return the letter of the example of each pair, one row and one column per criterion.
+
+    `examples` are those of `of_pairs`, and `gallery` is what `lettered` returns for them.
+    """
+    letters = {str(example.posteriors): letter for letter, example in gallery.items()}
+    names = [name for name in CRITERIA if name != "effect"]
+    table = pd.DataFrame("", index=names[:-1], columns=names[1:])
+    for (one, other), example in examples.items():
+        table.loc[one, other] = letters[str(example.posteriors)]
+    return table
+
+
 def _size(example: Example) -> tuple[float, float, float, float]:
     """Return what the smallest example is the smallest by."""
     encoder = np.array([example.posteriors])
@@ -295,6 +331,12 @@ def simplest_that_agrees(shares: pd.DataFrame, enough: float) -> pd.Series:
     """
     ordered = shares[[name for name in (*SIMPLEST_FIRST, "information") if name in shares]]
     return (ordered >= enough).idxmax(axis=1)
+
+
+def simplest_in_words(simplest: pd.Series, names: Mapping[str, str]) -> str:
+    """Return at which weights each criterion is the simplest, given the names of the criteria on the page."""
+    weights = simplest.groupby(simplest, sort=False).groups.items()
+    return "; ".join(f"{names[name]} at weight {', '.join(f'{weight:g}' for weight in at)}" for name, at in weights)
 
 
 def reach(counts: pd.DataFrame) -> pd.DataFrame:

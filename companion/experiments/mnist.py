@@ -16,13 +16,15 @@ from tqdm import tqdm
 
 from companion import claims
 from companion.experiments.classifier import accuracies, train_classifier
-from companion.experiments.shared import bootstrap_weights, percentile_interval
+from companion.experiments.shared import bootstrap_weights, percentile_interval, spectrum_values
 from companion.words import number_in_words
 from vaemi.information.checks import checked_choice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.neural_network import MLPClassifier
+
+    from vaemi.information import FactorInformation
 
 _THRESHOLDS = ("0.05", "0.1", "0.2", "0.5")
 _CONFIDENCE = 0.95
@@ -61,6 +63,23 @@ def start_of(library: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def factors_above(nats: Tensor) -> dict[str, int]:
     """Return the number of factors above 0.05, 0.1, 0.2 and 0.5 nats, by threshold."""
     return {threshold: int((nats > float(threshold)).sum()) for threshold in _THRESHOLDS}
+
+
+def spectra_values(exact: FactorInformation, gaussian: FactorInformation) -> dict[str, Any]:
+    """Return what the run's `values` hold of the spectrum, in both estimates."""
+    influential = exact.influential(claims.THRESHOLD)
+    return spectrum_values(exact) | {
+        "influential_factors_by_threshold": factors_above(exact.nats),
+        "information_gaussian_nats": gaussian.nats.tolist(),
+        "total_information_gaussian_nats": gaussian.total,
+        "factors_above_half_a_nat": int((exact.nats > 0.5).sum()),
+        "factors_above_half_a_nat_gaussian": int((gaussian.nats > 0.5).sum()),
+        "information_of_influential_factors_nats": {
+            "min": float(exact.nats[influential].min()) if len(influential) else 0.0,
+            "max": float(exact.nats.max()),
+        },
+        "sigma_star_range": [float(exact.marginal_std.min()), float(exact.marginal_std.max())],
+    }
 
 
 # --- Intervals over the pictures --------------------------------------------------------------------------------------
@@ -350,3 +369,14 @@ def accuracy_changes(
         ):
             changed.setdefault(name, {})[ratio] = percent(classifiers_used, orders, count)
     return AccuracyChanges({ratio: percent([first], [order], count)[0] for ratio, count in counts.items()}, changed)
+
+
+def fano_values(
+    counts: Sequence[int], accuracy: Mapping[str, Sequence[float]], bound: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    """Return what the run's `values` hold of the accuracy from sampled factors and of Fano's bound."""
+    values: dict[str, Any] = {"factors_kept_for_fano": counts}
+    for which in ("most", "least"):
+        values[f"sampled_accuracy_percent_{which}_informative_kept"] = accuracy[which]
+        values[f"fano_bound_percent_{which}_informative_kept"] = bound[which]
+    return values

@@ -58,7 +58,7 @@ def coverage(information: Sequence[float], covered_percent: Mapping[int, Sequenc
     axes.axhline(95, color=GREY, ls=":", lw=1)
     for (samples, curve), colour, marker in zip(covered_percent.items(), (ORANGE, BLUE), "so", strict=True):
         axes.plot(information, curve, color=colour, marker=marker, ms=5, label=f"$M$ = {samples:,}")
-    axes.set(xlabel="true information (nats)", ylabel="intervals that hold it (%)", ylim=(88, 100.5))
+    axes.set(xlabel="true information (nats)", ylabel="intervals that contain it (%)", ylim=(88, 100.5))
     axes.legend(loc="lower left")
     return figure
 

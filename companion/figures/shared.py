@@ -95,23 +95,41 @@ def strips(rows: Mapping[str, Tensor], xlabel: str = "") -> Figure:
 
 
 def masking_curves(errors: Mapping[str, Sequence[float]], counts: Sequence[int]) -> Figure:
-    """Draw the reconstruction error against the number of factors kept, for several orders; random ones as a band."""
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
-    ticks = [str(count) for count in counts]
+    """Draw the reconstruction error against the number of factors kept, for several orders of the factors.
+
+    The upper panel has the error of the order by information and of random orders, the latter as a band. The lower one
+    has the additional error of the other orders, in per cent of that by information and linear within 1 %.
+    """
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(WIDTH, 5.2), sharex=True, layout="constrained")
+    place, best = np.arange(len(counts)), np.array(errors["information"])
     draws = np.array([curve for name, curve in errors.items() if name.startswith("random")])
-    axes.fill_between(ticks, draws.min(0), draws.max(0), color=GREY, alpha=0.3, lw=0)
-    axes.plot(ticks, draws.mean(0), color=GREY, ls=":", marker="s", ms=4, label=f"random ({len(draws)} draws, range)")
-    # Several orders coincide with that by information nearly everywhere: the further below, the wider.
-    for name, label, colour, marker, width in (
-        ("variance", r"$\sigma^*$", ORANGE, "^", 1.5),
-        ("kl", "KL to the prior", GREEN, "D", 7.0),
-        ("mean_precision", r"$-\mathrm{E}\,\log\,\sigma^2$", GREY, "s", 4.5),
-        ("active_units", r"$\mathrm{Var}(\mu)$, active units", PURPLE, "v", 2.5),
-        ("information", "information (the paper)", BLUE, "o", 1.2),
+    top.fill_between(place, draws.min(0), draws.max(0), color=GREY, alpha=0.3, lw=0)
+    top.plot(place, draws.mean(0), color=GREY, ls=":", marker="s", ms=4, label=f"random ({len(draws)} draws, range)")
+    top.plot(place, best, color=BLUE, marker="o", ms=4, label="information (the paper)")
+    top.set(ylabel="mean squared error\nper pixel", ylim=(0, None))
+
+    bottom.axhline(0, color=BLUE, lw=1.2)
+    # Markers of one count stand side by side, as orders that agree would hide each other.
+    for shift, (name, label, colour, marker) in zip(
+        (-0.3, -0.1, 0.1, 0.3),
+        (
+            ("variance", r"$\sigma^*$", ORANGE, "^"),
+            ("active_units", r"$\mathrm{Var}(\mu)$, active units", PURPLE, "v"),
+            ("kl", "KL to the prior", GREEN, "D"),
+            ("mean_precision", r"$-\mathrm{E}\,\log\,\sigma^2$", GREY, "s"),
+        ),
+        strict=True,
     ):
-        axes.plot(ticks, errors[name], color=colour, marker=marker, ms=3 + width, lw=width, label=label)
-    axes.set(xlabel="factors kept (the others set to 0)", ylabel="mean squared error per pixel", ylim=(0, None))
-    axes.legend(title="kept first by", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+        more = 100 * (np.array(errors[name]) / best - 1)
+        bottom.vlines(place + shift, 0, more, color=colour, lw=1.2)
+        bottom.plot(place + shift, more, color=colour, marker=marker, ms=4, ls="", label=label)
+    bottom.set_yscale("symlog", linthresh=1)
+    low, high = bottom.get_ylim()
+    bottom.set_ylim(min(low, -1.5), max(high, 1.5))
+    bottom.yaxis.set_major_formatter("{x:g}")
+    bottom.set_xticks(place, [str(count) for count in counts])
+    bottom.set(xlabel="factors kept (the others set to 0)", ylabel="more error than\nby information (%)")
+    figure.legend(title="kept first by", loc="outside lower center", ncols=2)
     return figure
 
 

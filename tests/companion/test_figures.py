@@ -159,3 +159,16 @@ def test_the_landing_figure_counts_the_used_factors_and_has_a_strip_per_factor()
     width = float(re.search(r'<svg [^>]*width="([\d.]+)pt"', svg)[1])
     assert width * 4 / 3 < 360
     assert len(pictures(as_matplotlib_stores_it(figures.landing([0.0, 1.0], [1.0, 1.0], {})))) == 0
+
+
+def test_orders_that_agree_with_the_information_do_not_hide_each_other():
+    information = [4.0, 2.0, 1.0]
+    orders = {"kl": information, "mean_precision": information, "active_units": [4.0, 1.9, 1.0], "variance": [4, 3, 1]}
+    errors = {"information": information, **orders, "random 0": [4.0, 3.8, 1.0], "random 1": [4.0, 3.6, 1.0]}
+    bottom = figures.masking_curves(errors, [0, 2, 8]).axes[1]
+    markers = {line.get_label(): line.get_xydata() for line in bottom.get_lines() if line.get_marker() != "None"}
+    more = [points[:, 1].tolist() for points in markers.values()]
+    assert more == [pytest.approx(percent) for percent in ([0, 50, 0], [0, -5, 0], [0, 0, 0], [0, 0, 0])]
+    places = np.concatenate([points[:, 0] for points in markers.values()])
+    assert len(np.unique(places)) == len(places)
+    assert [round(float(place)) for place in sorted(places)] == [0] * 4 + [1] * 4 + [2] * 4

@@ -1,9 +1,12 @@
 """Accuracy by ratio kept, orders of factors, and intervals, on cases with a known answer."""
 
+import math
+
 import pytest
 import torch
 
 from companion.experiments import classifier, mnist
+from vaemi import factor_information
 from vaemi.models import ConvVAE
 
 
@@ -62,6 +65,20 @@ def test_keras_starts_a_training_as_the_authors_notebook_did_and_torch_changes_n
 def test_factors_are_counted_at_each_threshold():
     nats = torch.tensor([3.0, 0.5, 0.3, 0.15, 0.07, 0.01])
     assert mnist.factors_above(nats) == {"0.05": 5, "0.1": 4, "0.2": 3, "0.5": 1}
+
+
+def test_the_spectrum_is_kept_in_both_estimates():
+    signs = torch.tensor([1.0, -1.0]).repeat(50)[:, None]
+    mean, log_variance = signs * torch.tensor([10.0, 0.0, 0.7]), torch.zeros(100, 3)
+    exact, gaussian = (factor_information(mean, log_variance, method=name) for name in ("mixture", "gaussian"))
+    found = mnist.spectra_values(exact, gaussian)
+    assert found["information_of_influential_factors_nats"]["max"] == pytest.approx(math.log(2), abs=1e-6)
+    assert found["information_of_influential_factors_nats"]["min"] == pytest.approx(float(exact.nats[2]))
+    assert found["influential_factors_by_threshold"] == {"0.05": 2, "0.1": 2, "0.2": 1, "0.5": 1}
+    assert found["factors_above_half_a_nat"] == found["factors_above_half_a_nat_gaussian"] == 1
+    assert found["information_gaussian_nats"] == pytest.approx([math.log(101) / 2, 0, math.log(1.49) / 2])
+    assert found["total_information_gaussian_nats"] == pytest.approx(math.log(101 * 1.49) / 2)
+    assert found["sigma_star_range"] == pytest.approx([1, 101**0.5])
 
 
 def test_sigma_star_ranks_the_factors_as_it_was_made_to():

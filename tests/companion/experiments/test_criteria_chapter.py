@@ -197,3 +197,30 @@ def test_the_simplest_criterion_that_agrees():
         "- Weight 4: only information and max_mean agree. The simplest is **max_mean**. Those that agree "
         "count 5.0 factors, the others 8.0."
     )
+
+
+def test_the_table_of_pairs_names_each_different_example_by_one_letter():
+    wide, off = steps.Example([(0.0, 5.0)], [], []), steps.Example([(2.0, 1.0)], [], [])
+    found = {("information", "kl"): off, ("information", "mean_variance"): wide, ("kl", "max_mean"): off}
+    gallery = steps.lettered(found.values())
+    assert gallery == {"A": off, "B": wide}
+    table = steps.table_of_pairs(found, gallery)
+    assert table.loc["information", ["kl", "mean_variance", "max_mean"]].tolist() == ["A", "B", ""]
+    assert table.loc["kl", "max_mean"] == "A"
+    assert "effect" not in {*table.index, *table.columns}
+    assert (table != "").sum(axis=None) == 3
+
+
+def test_the_simplest_criterion_is_listed_with_its_weights():
+    simplest = pd.Series({0.01: "kl", 1.0: "max_mean", 8.0: "kl"})
+    words = steps.simplest_in_words(simplest, {"kl": "KL", "max_mean": "largest mean"})
+    assert words == "KL at weight 0.01, 8; largest mean at weight 1"
+
+
+def test_a_trial_is_kept_with_its_truth_and_the_marks_of_all_criteria(judged):
+    values = steps.trial_values(list(CHOSEN.values()), judged)
+    assert list(values) == list(CHOSEN)
+    rare = values["rare detector"]
+    assert rare["right_verdict_used"]
+    assert rare["information_nats"] == CHOSEN["rare detector"].information
+    assert {name: kept["mark"] for name, kept in rare["criteria"].items()} == marks(judged, "rare detector")
