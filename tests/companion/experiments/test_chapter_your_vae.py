@@ -132,16 +132,16 @@ def test_neighbours_by_all_programs_by_one_and_by_none():
 def test_the_weight_of_the_kl_term_grows_over_the_first_half():
     batch = torch.ones(4, 1, 2, 2)
     answer = SimpleNamespace(recon_loss=torch.tensor(3.0), reg_loss=torch.tensor(2.0))
+    posterior = SimpleNamespace(sample=lambda: torch.zeros(4, 1), kl=lambda: torch.full((4,), 2.0))
+    autoencoder = SimpleNamespace(
+        encode=lambda x: SimpleNamespace(latent_dist=posterior),
+        decode=lambda z: SimpleNamespace(sample=torch.full((4, 1, 2, 2), 0.2)),
+    )
     for done, weight in ((0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (0.9, 1.0)):
         found = experiments.pythae_loss(lambda given: answer, batch, done, beta=0.5)
         assert float(found) == 3 + weight * 0.5 * 2
-        # The decoder returns 0.2 for pixels of 1: an error of 4 * 0.8^2 / (2 * 0.4^2) in nats, and a KL term of 2.
-        posterior = SimpleNamespace(sample=lambda: torch.zeros(4, 1), kl=lambda: torch.full((4,), 2.0))
-        model = SimpleNamespace(
-            encode=lambda x: SimpleNamespace(latent_dist=posterior),
-            decode=lambda z: SimpleNamespace(sample=torch.full((4, 1, 2, 2), 0.2)),
-        )
-        assert float(experiments.maps_loss(model, batch, done, sigma=0.4)) == pytest.approx(8 + weight * 2)
+        # An error of 4 * 0.8^2 / (2 * 0.4^2) in nats, and a KL term of 2.
+        assert float(experiments.maps_loss(autoencoder, batch, done, sigma=0.4)) == pytest.approx(8 + weight * 2)
 
 
 def test_what_a_regression_explains_on_samples_that_it_has_not_seen():
