@@ -155,7 +155,7 @@ def shrinking_change(
     return loss_change(before, after, losses[0](torch.zeros_like(mean)) - losses[0](mean))
 
 
-def pythae_loss(model: nn.Module, batch: Tensor, done: float, beta: float) -> Tensor:
+def pythae_loss(model: Any, batch: Tensor, done: float, beta: float) -> Tensor:
     """Return the loss of pythae's BetaVAE; the weight of the KL term grows to beta over the first half of a training.
 
     Parameters
@@ -171,7 +171,7 @@ def pythae_loss(model: nn.Module, batch: Tensor, done: float, beta: float) -> Te
     return answer.recon_loss + min(1, 2 * done) * beta * answer.reg_loss
 
 
-def maps_loss(model: nn.Module, batch: Tensor, done: float, sigma: float) -> Tensor:
+def maps_loss(model: Any, batch: Tensor, done: float, sigma: float) -> Tensor:
     """Return the negative ELBO of an AutoencoderKL; the weight of the KL term grows to 1 over the first half.
 
     Parameters
@@ -189,7 +189,7 @@ def maps_loss(model: nn.Module, batch: Tensor, done: float, sigma: float) -> Ten
 
 
 @torch.no_grad()
-def maps_code(model: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor]:
+def maps_code(model: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Return the posterior means and log-variances of an AutoencoderKL, each of shape (N, channels, height, width)."""
     answers = [model.encode(part).latent_dist for part in pictures.split(500)]
     return torch.cat([one.mean for one in answers]), torch.cat([one.logvar for one in answers])
