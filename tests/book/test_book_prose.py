@@ -59,7 +59,7 @@ HABITS = {
 WITH_HABITS = {
     *("book/data.md", "notebooks/criteria.ipynb"),
     *("notebooks/estimators.ipynb", "notebooks/mnist.ipynb"),
-    *("notebooks/theory.ipynb"),
+    "notebooks/theory.ipynb",
 }
 DOCSTRINGS_WITH_HABITS = {".ci/licences.py", "tests/vaemi/auditing/test_audit_files.py"}
 
