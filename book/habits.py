@@ -42,11 +42,6 @@ HABITS = {
 # Tests are left out of the messages, as they hold texts of others.
 _CODE = ("vaemi", "companion", "book", "benchmarks", "workflow", ".ci")
 _LEAST_MESSAGE = 40
-# Notebooks that are not yet rewritten.
-_NOT_YET = {
-    f"notebooks/{name}.ipynb"
-    for name in ("celeba", "criteria", "deap", "estimators", "mnist", "objectives", "sparsity", "theory", "your_vae")
-}
 
 
 def main() -> int:
@@ -59,7 +54,7 @@ def main() -> int:
 
 def faults() -> list[str]:
     """Return every habit in the prose of the project, a line each."""
-    texts = [(page, text) for page, text in pages().items() if page not in _NOT_YET]
+    texts = [*pages().items()]
     texts += [(name, (ROOT / name).read_text(encoding="utf-8")) for name in ("README.md", "CONTRIBUTING.md")]
     found = [f"{place}: '{words}': {habit}" for place, text in [*texts, *sources()] for habit, words in habits(text)]
     bare = [f"{path}: '{line}': begin with a noun or a verb" for path, line in docstrings() if line.startswith("Of ")]

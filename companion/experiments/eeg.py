@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -260,6 +260,37 @@ def areas_within_subjects(features: ArrayLike, high: ArrayLike, subject: ArrayLi
         parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(own, high[own])
         areas[number] = float(np.mean([_test_area(features, high, own[train], own[test]) for train, test in parts]))
     return areas
+
+
+def area_rows(
+    features: Mapping[str, Tensor], high: Mapping[str, Tensor], subject: Tensor, tested: Tensor, seed: int = 0
+) -> list[tuple[str, str, str, float]]:
+    """Return the area in each tested subject for each rating and each set of features, by both tests.
+
+    Parameters
+    ----------
+    features : mapping of name to Tensor, shape (T, F)
+    high : mapping of rating to Tensor of bool, shape (T,)
+    subject : Tensor of integers, shape (T,)
+    tested : Tensor of integers
+        Subjects that the features' encoder has not seen.
+    seed : int
+        Of the folds of `areas_within_subjects`.
+
+    Returns
+    -------
+    list of (test, features, rating, area)
+        The test is "people not seen" (`areas_across_subjects`) or "within a person" (`areas_within_subjects`).
+    """
+    rows = []
+    theirs = torch.isin(subject, tested)
+    for rating, is_high in high.items():
+        for name, columns in features.items():
+            unseen = areas_across_subjects(columns, is_high, subject, tested.tolist())
+            own = areas_within_subjects(columns[theirs], is_high[theirs], subject[theirs], seed=seed)
+            rows += [("people not seen", name, rating, area) for area in unseen.values()]
+            rows += [("within a person", name, rating, area) for area in own.values()]
+    return rows
 
 
 def mean_areas(scores: pd.DataFrame) -> pd.DataFrame:

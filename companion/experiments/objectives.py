@@ -137,8 +137,10 @@ def score_code(
     }
 
 
-def scores_table(scores: pd.DataFrame, times: Mapping[str, float]) -> pd.DataFrame:
+def scores_table(scores: pd.DataFrame, times: Mapping[str, float], average_face_error: float) -> pd.DataFrame:
     """Return one row per objective, as text: the mean over its models and, if there are several, their range.
+
+    The last row is a model that has learned nothing and draws the average face.
 
     Parameters
     ----------
@@ -146,6 +148,8 @@ def scores_table(scores: pd.DataFrame, times: Mapping[str, float]) -> pd.DataFra
         One row per model: the name of its objective as index, and the scores of `score_code` as columns.
     times : mapping of name to float
         Duration of a step with each objective, in any unit.
+    average_face_error : float
+        Mean squared error per pixel of the average face.
     """
     models = _by_objective(scores)
     mean = models.mean()
@@ -155,7 +159,7 @@ def scores_table(scores: pd.DataFrame, times: Mapping[str, float]) -> pd.DataFra
         errors = scores.total_information_stderr_nats
         information = [f"{words} ± {error:.2f}" for words, error in zip(information, errors, strict=True)]
     bounds = zip(mean.total_correlation_at_least_nats, mean.total_correlation_at_most_nats, strict=True)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "objective": mean.index,
             "factors": _mean_and_range(models.influential_factors, 0 if alone else 1),
@@ -169,9 +173,12 @@ def scores_table(scores: pd.DataFrame, times: Mapping[str, float]) -> pd.DataFra
             "time of a step": [f"{times[name]:.2f}" for name in mean.index],
         }
     )
+    nothing = ["the average face", "0", "0.0", "0.0", "0.000", "50.0", "50.0"]
+    table.loc[len(table)] = [*nothing, f"{100 * average_face_error**0.5:.2f}", "1.00", "-"]
+    return table
 
 
-def members_table(scores: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFrame:
+def members_table(scores: pd.DataFrame, prices: Mapping[str, float], agreement: Mapping[str, float]) -> pd.DataFrame:
     """Return one row per member of a family of objectives, as text, with what its price of information changes.
 
     Parameters
@@ -180,6 +187,8 @@ def members_table(scores: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataF
         As for `scores_table`, with rows of all members.
     prices : mapping of name to float
         Weight of the KL term of each member, in the order of the rows.
+    agreement : mapping of name to float
+        Rank correlation of information and damage of each member.
     """
     models = _by_objective(scores.loc[list(prices)])
     alone = models.size().max() == 1
@@ -195,8 +204,46 @@ def members_table(scores: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataF
             "pixel error (%)": _mean_and_range(models.pixel_percent, 2),
             "marginals to prior (nats)": _mean_and_range(models.kl_of_marginals_nats, 2),
             "sigma*": [f"{least:.2f} to {most:.2f}" for least, most in widths],
+            "ranks agree": [f"{agreement[name]:.2f}" for name in prices],
         }
     )
+
+
+def settled_counts(scores: pd.DataFrame, steps: int) -> dict[str, Any]:
+    """Return how far the numbers of influential factors can be compared, for the text of the chapter.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As for `scores_table`.
+    steps : int
+        Optimizer steps of this run's trainings.
+
+    Returns
+    -------
+    dict of str to object
+        If the reference run has longer trainings: its `steps`; the counts of both runs as Markdown, `table`; the
+        objective whose count changes `most`, with its counts `here` and `there`; the largest change of a difference
+        between two objectives, `unsettled`; and the `pairs` of objectives that differ by more. Otherwise `table` is
+        None, and `spread` is the largest difference between trainings with the same objective.
+    """
+    reference = longer_reference_run(steps)
+    if reference is None:
+        models = scores.influential_factors.groupby(level=0)
+        return {"table": None, "spread": (models.max() - models.min()).max()}
+    counts = compared_counts(scores, reference["values"]["influential_factors"])
+    most = counts.change.abs().idxmax()
+    shown = counts.rename_axis("objective").reset_index()
+    shown.columns = pd.Index(["objective", "this run", "reference run", "difference"])
+    return {
+        "steps": reference["manifest"]["parameters"]["steps"],
+        "table": shown.to_markdown(index=False, floatfmt=".1f"),
+        "most": most,
+        "here": counts.here[most],
+        "there": counts.there[most],
+        "unsettled": unsettled(counts),
+        "pairs": ", ".join(f"{few} and {many}" for few, many in told_apart(counts)),
+    }
 
 
 def longer_reference_run(steps: int) -> dict[str, Any] | None:

@@ -69,10 +69,10 @@ def error_by_sector(model: VAE, samples: Tensor, angles: Tensor, sectors: int = 
     return (total / sector.bincount(minlength=sectors).clamp(min=1)).sqrt()
 
 
-def closed_in_words(
+def compared_with_dimensions(
     dimensions: Mapping[str, int], embeddings: Mapping[str, int], counts: Mapping[str, Sequence[int]]
-) -> str:
-    """Describe how many factors models use on closed manifolds, and explain it.
+) -> dict[str, int]:
+    """Count the runs on closed manifolds by how their number of factors compares with the dimensions.
 
     Parameters
     ----------
@@ -83,44 +83,16 @@ def closed_in_words(
 
     Returns
     -------
-    str
-        Markdown.
+    dict of str to int
+        Number of `runs`; of those with `fewer` factors than the intrinsic dimension, exactly that (`as_dimension`) or
+        `more`; and of those with as many as the space (`as_embedding`) or `still_more`.
     """
     runs = [(name, count) for name, each in counts.items() for count in each]
-    as_dimension = sum(count == dimensions[name] for name, count in runs)
-    as_embedding = sum(count == embeddings[name] for name, count in runs)
-    sentences = [
-        f"In **{as_dimension} of {len(runs)} runs** the number of influential factors is the intrinsic dimension, and "
-        f"in {as_embedding} of {len(runs)} it is the dimension of the space that the manifold lies in."
-    ]
-    if any(count > dimensions[name] for name, count in runs):
-        sentences.append(_WHY_MORE)
-    if any(count > embeddings[name] for name, count in runs):
-        sentences.append(_WHY_STILL_MORE)
-    if any(count < dimensions[name] for name, count in runs):
-        sentences.append(_WHY_FEWER)
-    if as_dimension == len(runs):
-        sentences.append(_WHY_EQUAL)
-    return " ".join(sentences)
-
-
-_WHY_MORE = (
-    "No continuous map takes a closed curve to a line, or a closed surface to a plane, one-to-one. An encoder with $d$ "
-    "factors would have to jump somewhere: two neighbours on either side of the cut get codes far apart. A network of "
-    "limited steepness cannot jump, so samples near the cut are reconstructed badly. With further factors nothing has "
-    "to be cut: a circle is encoded as a circle, in two factors, and each of them carries information. The VAE counts "
-    "the coordinates of a continuous code, and closed data need more of them than their intrinsic dimension."
-)
-_WHY_STILL_MORE = (
-    "Where there are more factors than that space has dimensions, two factors share a direction, as happens when "
-    "training is short."
-)
-_WHY_FEWER = (
-    "Where there are fewer factors than dimensions, training was too short, or the noise too strong, to find all "
-    "of them."
-)
-_WHY_EQUAL = (
-    "The encoder must then cut the manifold open, since no continuous map takes a closed curve to a line, or a closed "
-    "surface to a plane, one-to-one: two neighbours on either side of the cut get codes far apart. Samples near the "
-    "cut are reconstructed badly, but they are few, and a further factor would cost nats on all samples."
-)
+    return {
+        "runs": len(runs),
+        "fewer": sum(count < dimensions[name] for name, count in runs),
+        "as_dimension": sum(count == dimensions[name] for name, count in runs),
+        "more": sum(count > dimensions[name] for name, count in runs),
+        "as_embedding": sum(count == embeddings[name] for name, count in runs),
+        "still_more": sum(count > embeddings[name] for name, count in runs),
+    }

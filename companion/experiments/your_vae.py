@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
@@ -153,6 +155,73 @@ def shrinking_change(
     return loss_change(before, after, losses[0](torch.zeros_like(mean)) - losses[0](mean))
 
 
+def pythae_loss(model: Any, batch: Tensor, done: float, beta: float) -> Tensor:
+    """Return the loss of pythae's BetaVAE; the weight of the KL term grows to beta over the first half of a training.
+
+    Parameters
+    ----------
+    model : pythae.models.BetaVAE
+    batch : Tensor, shape (B, 1, height, width)
+    done : float
+        Share of the steps that is done.
+    beta : float
+        Weight of the KL term in the second half.
+    """
+    answer = model({"data": batch})
+    return answer.recon_loss + min(1, 2 * done) * beta * answer.reg_loss
+
+
+def maps_loss(model: Any, batch: Tensor, done: float, sigma: float) -> Tensor:
+    """Return the negative ELBO of an AutoencoderKL; the weight of the KL term grows to 1 over the first half.
+
+    Parameters
+    ----------
+    model : diffusers.AutoencoderKL
+    batch : Tensor, shape (B, 1, height, width)
+    done : float
+        Share of the steps that is done.
+    sigma : float
+        Standard deviation of a pixel.
+    """
+    posterior = model.encode(batch).latent_dist
+    errors = squared_error_of(lambda z: model.decode(z).sample, batch, sigma)(posterior.sample())
+    return (errors + min(1, 2 * done) * posterior.kl()).mean()
+
+
+@torch.no_grad()
+def maps_code(model: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the posterior means and log-variances of an AutoencoderKL, each of shape (N, channels, height, width)."""
+    answers = [model.encode(part).latent_dist for part in pictures.split(500)]
+    return torch.cat([one.mean for one in answers]), torch.cat([one.logvar for one in answers])
+
+
+def cells_code(model: Any, cells: Any) -> tuple[Tensor, Tensor]:
+    """Return the posterior means and log-variances of an SCVI model for an AnnData, each of shape (N, H)."""
+    mean, variance = model.get_latent_representation(cells, return_dist=True)
+    return torch.as_tensor(mean), torch.as_tensor(variance).log()
+
+
+def explained_variance(
+    sources: Mapping[str, np.ndarray], targets: Mapping[str, np.ndarray]
+) -> dict[tuple[str, str], float]:
+    """Return R^2 of linear regressions, fitted on every second sample and scored on the others.
+
+    Parameters
+    ----------
+    sources, targets : mapping of name to array, shape (N, K)
+
+    Returns
+    -------
+    dict
+        R^2 by the names of target and source, averaged over the columns of the target.
+    """
+    return {
+        (target, source): LinearRegression().fit(x[::2], y[::2]).score(x[1::2], y[1::2])
+        for target, y in targets.items()
+        for source, x in sources.items()
+    }
+
+
 def minimize(
     module: nn.Module,
     loss: Callable[[nn.Module, Tensor, float], Tensor],
@@ -265,6 +334,21 @@ class Story:
         """Largest difference between the audit and the library's own encoder, in nats."""
         return float((self.own.nats - self.found.information.nats).abs().max())
 
+    def in_words(self, margin: float) -> dict[str, Any]:
+        """Return what the text of the chapter writes about this story: sizes, and prices as text."""
+        return {
+            "given": self.found.kept.numel(),
+            "kept": int(self.found.kept.sum()),
+            "after_shrinking": self.small.kept.numel(),
+            "recommended": self.found.latent_dim,
+            "nats": [self.found.information.total, self.small.information.total],
+            "weights": self.weights,
+            "pruned": str(self.pruned),
+            "shrunk": str(self.shrunk),
+            "pruned_within": self.pruned.within(margin),
+            "shrunk_within": self.shrunk.within(margin),
+        }
+
     def values(self, name: str, margin: float) -> dict[str, Any]:
         """Return what the run's `values` hold of this story, with names that begin with its own."""
         values: dict[str, Any] = {
@@ -279,6 +363,20 @@ class Story:
         for change, of in {"pruning": self.pruned, "shrinking": self.shrunk}.items():
             values[change] = asdict(of) | {"within_margin": int(of.within(margin))}
         return {f"{name}_{key}": value for key, value in values.items()}
+
+
+def agreement_table(stories: Iterable[Story]) -> pd.DataFrame:
+    """Return one row per story: what the audit recommends, and how far it is from the library's own encoder."""
+    return pd.DataFrame(
+        {
+            "library": f"{story.library} {version(story.library)}",
+            "model": story.found.source,
+            "the audit recommends": f"{story.found.latent_dim} of {story.found.latent_shape[0]}",
+            "remarks": len(story.found.remarks),
+            "largest difference (nats)": f"{story.agreement:.1e}",
+        }
+        for story in stories
+    )
 
 
 def price_table(stories: Iterable[Story], margin: float) -> pd.DataFrame:

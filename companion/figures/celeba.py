@@ -50,18 +50,26 @@ def attribute_accuracy(
     """Draw the mean balanced accuracy of attributes against the number of factors a classifier sees, in per cent.
 
     `top` is that from the most informative factors, `random` (draws, counts) that from factors drawn from all, `others`
-    that from two fixed sets, and `bound` is Fano's bound for the second of them.
+    that from two fixed sets, and `bound` is Fano's bound for the second of them. A panel at the right shows the bound
+    on a larger scale.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+    figure, (axes, closer) = plt.subplots(1, 2, figsize=(WIDTH, 3.8), width_ratios=(3, 1), layout="constrained")
     axes.fill_between(counts, random.min(0), random.max(0), color=GREY, alpha=0.3, lw=0)
     label = f"random ({len(random)} draws, range)"
     axes.plot(counts, random.mean(0), color=GREY, ls=":", marker="s", ms=4, label=label)
     axes.plot(counts, top, color=BLUE, marker="o", ms=5, label="most informative")
     for (name, level), colour, line in zip(others.items(), (GREEN, ORANGE), ("--", "-."), strict=True):
         axes.axhline(level, color=colour, ls=line, label=name)
-    axes.axhline(bound, color=ORANGE, lw=0.8, ls=":", label="Fano's bound for the ignored")
     axes.set(xlabel="factors that the classifier sees", ylabel="mean balanced accuracy (%)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    *_, (name, level) = others.items()
+    ends = (min(50.0, level), max(bound, level))
+    margin = 0.4 * (ends[1] - ends[0]) + 0.1
+    closer.axhline(50, color=GREY, lw=0.8, ls=":")
+    closer.axhline(level, color=ORANGE, ls="-.")
+    limits = closer.set_ylim(ends[0] - margin, ends[1] + margin)
+    closer.axhspan(bound, limits[1], fc="none", ec=GREY, hatch="////", label="excluded by Fano's bound")
+    closer.set(title=name, xticks=[])
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -172,3 +172,16 @@ def test_orders_that_agree_with_the_information_do_not_hide_each_other():
     places = np.concatenate([points[:, 0] for points in markers.values()])
     assert len(np.unique(places)) == len(places)
     assert [round(float(place)) for place in sorted(places)] == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_the_bound_on_accuracy_can_be_told_from_what_it_bounds():
+    levels = {"all": 87.0, "ignored": 50.4}
+    figure = figures.attribute_accuracy([1, 4], [52.0, 80.0], np.array([[51.0, 55.0]]), levels, bound=51.8)
+    axes, closer = figure.axes
+    assert [line.get_ydata()[0] for line in axes.lines[-2:]] == [87.0, 50.4]
+    low, high = closer.get_ylim()
+    (excluded,) = closer.patches
+    assert [excluded.get_y(), excluded.get_y() + excluded.get_height()] == pytest.approx([51.8, high])
+    assert closer.lines[-1].get_ydata()[0] == 50.4
+    assert (51.8 - 50.4) / (high - low) > 0.3
+    assert low < 50

@@ -196,6 +196,24 @@ def test_no_features_are_a_coin_and_one_sided_subjects_are_left_out():
         experiments.areas_across_subjects(features, one_sided, subject, [0])
 
 
+def test_rows_of_areas_name_their_test_features_and_rating():
+    features, high, subject = trials(shift=0.8)
+    tested = torch.tensor([1, 4])
+    rows = experiments.area_rows(
+        {"all": features, "none": features[:, :0]}, {"up": high, "down": ~high}, subject, tested, seed=3
+    )
+    found = pd.DataFrame(rows, columns=["test", "features", "rating", "area"])
+    assert found.groupby(["test", "features", "rating"]).size().to_dict() == dict.fromkeys(
+        itertools.product(("people not seen", "within a person"), ("all", "none"), ("up", "down")), 2
+    )
+    across = experiments.areas_across_subjects(features, high, subject, [1, 4])
+    chosen = (found.features == "all") & (found.rating == "up")
+    assert found[chosen & (found.test == "people not seen")].area.tolist() == list(across.values())
+    theirs = torch.isin(subject, tested)
+    within = experiments.areas_within_subjects(features[theirs], high[theirs], subject[theirs], seed=3)
+    assert found[chosen & (found.test == "within a person")].area.tolist() == list(within.values())
+
+
 def test_mean_areas_have_students_interval():
     areas = [0.5, 0.6, 0.7, 0.8]
     scores = pd.DataFrame({"features": ["a"] * 4 + ["b"] * 4, "area": areas + areas[::-1]})

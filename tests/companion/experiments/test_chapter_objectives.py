@@ -109,11 +109,14 @@ def test_a_table_of_one_model_each_and_of_several():
     }
     other = row | {"influential_factors": 5, "total_information_nats": 6.25, "total_correlation_at_most_nats": 2.5}
     times = {"b": 1.0, "a": 1.5}
-    alone = experiments.scores_table(pd.DataFrame([row, other], index=["b", "a"]), times)
+    alone = experiments.scores_table(pd.DataFrame([row, other], index=["b", "a"]), times, 0.04)
     assert alone.iloc[0].tolist() == [
         "b", "3", "4.2 ± 0.05", "0.5 to 1.5", "0.123", "60.0", "70.0", "5.00", "0.25", "1.00",
     ]  # fmt: skip
-    several = experiments.scores_table(pd.DataFrame([row, other], index=["a", "a"]), times)
+    assert alone.iloc[-1].tolist() == [
+        "the average face", "0", "0.0", "0.0", "0.000", "50.0", "50.0", "20.00", "1.00", "-",
+    ]  # fmt: skip
+    several = experiments.scores_table(pd.DataFrame([row, other], index=["a", "a"]), times, 0.04)
     assert several.iloc[0].tolist()[:4] == ["a", "4.0 (3.0\N{EN DASH}5.0)", "5.2 (4.2\N{EN DASH}6.2)", "0.5 to 2.0"]
 
 
@@ -138,10 +141,10 @@ def test_a_table_of_members_has_the_order_of_their_prices_and_the_widest_range()
     }
     other = row | {"influential_factors": 5, "sigma_star_least": 0.8, "sigma_star_most": 1.0}
     scores = pd.DataFrame([row, row, other], index=["no member", "b", "a"])
-    alone = experiments.members_table(scores, {"b": 1.0, "a": 0.5})
-    assert alone.iloc[0].tolist() == ["b", "1", "3", "4.2", "1.38", "0.5", "5.00", "0.12", "0.90 to 1.10"]
+    alone = experiments.members_table(scores, {"b": 1.0, "a": 0.5}, {"a": 0.25, "b": 0.75})
+    assert alone.iloc[0].tolist() == ["b", "1", "3", "4.2", "1.38", "0.5", "5.00", "0.12", "0.90 to 1.10", "0.75"]
     assert alone.iloc[1].tolist()[:3] == ["a", "0.5", "5"]
-    several = experiments.members_table(pd.DataFrame([row, other], index=["a", "a"]), {"a": 0})
+    several = experiments.members_table(pd.DataFrame([row, other], index=["a", "a"]), {"a": 0}, {"a": 1.0})
     assert several.iloc[0].tolist()[1:4] == ["0", "4.0 (3.0\N{EN DASH}5.0)", "4.2 (4.2\N{EN DASH}4.2)"]
     assert several["sigma*"].tolist() == ["0.80 to 1.10"]
 
@@ -165,6 +168,21 @@ def test_the_reference_run_is_compared_with_shorter_runs_only():
     assert reference["experiment"] == "objectives"
     assert experiments.longer_reference_run(steps - 1) == reference
     assert experiments.longer_reference_run(steps) is None
+
+
+def test_what_the_chapter_writes_about_the_counts():
+    reference = experiments.longer_reference_run(steps=1)
+    there = reference["values"]["influential_factors"]
+    counted = [*there["VAE"], *(count + 2 for count in there["AVAE"])]
+    names = ["VAE"] * len(there["VAE"]) + ["AVAE"] * len(there["AVAE"])
+    scores = pd.DataFrame({"influential_factors": counted}, index=names)
+    found = experiments.settled_counts(scores, steps=1)
+    assert found["steps"] == reference["manifest"]["parameters"]["steps"]
+    assert (found["most"], found["unsettled"]) == ("AVAE", pytest.approx(2))
+    assert found["here"] - found["there"] == pytest.approx(2)
+    assert "| VAE " in found["table"]
+    alone = pd.DataFrame({"influential_factors": [3, 5, 9, 9]}, index=["a", "a", "b", "b"])
+    assert experiments.settled_counts(alone, found["steps"]) == {"table": None, "spread": 2}
 
 
 def test_the_time_of_an_objective_is_relative_to_the_first():

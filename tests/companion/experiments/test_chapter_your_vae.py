@@ -1,6 +1,7 @@
 """The price of a smaller code, on cases whose answer is known."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,3 +127,27 @@ def test_neighbours_by_all_programs_by_one_and_by_none():
     none = experiments.neighbours(np.random.default_rng(1).standard_normal((2000, 2)), activity)
     assert none.shared == pytest.approx(15 / 1999, abs=0.003)
     assert none.explained == pytest.approx([-1 / 15] * 2, abs=0.04)
+
+
+def test_the_weight_of_the_kl_term_grows_over_the_first_half():
+    batch = torch.ones(4, 1, 2, 2)
+    answer = SimpleNamespace(recon_loss=torch.tensor(3.0), reg_loss=torch.tensor(2.0))
+    posterior = SimpleNamespace(sample=lambda: torch.zeros(4, 1), kl=lambda: torch.full((4,), 2.0))
+    autoencoder = SimpleNamespace(
+        encode=lambda x: SimpleNamespace(latent_dist=posterior),
+        decode=lambda z: SimpleNamespace(sample=torch.full((4, 1, 2, 2), 0.2)),
+    )
+    for done, weight in ((0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (0.9, 1.0)):
+        found = experiments.pythae_loss(lambda given: answer, batch, done, beta=0.5)
+        assert float(found) == 3 + weight * 0.5 * 2
+        # An error of 4 * 0.8^2 / (2 * 0.4^2) in nats, and a KL term of 2.
+        assert float(experiments.maps_loss(autoencoder, batch, done, sigma=0.4)) == pytest.approx(8 + weight * 2)
+
+
+def test_what_a_regression_explains_on_samples_that_it_has_not_seen():
+    x, noise = np.random.default_rng(0).standard_normal((2, 4000, 1))
+    found = experiments.explained_variance({"x": x, "noise": noise}, {"sum": 3 * x + noise, "x": x})
+    assert found["x", "x"] == pytest.approx(1)
+    assert found["sum", "x"] == pytest.approx(0.9, abs=0.01)
+    assert found["sum", "noise"] == pytest.approx(0.1, abs=0.02)
+    assert found["x", "noise"] == pytest.approx(0, abs=0.01)
