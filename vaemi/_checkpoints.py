@@ -10,19 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vaemi._files import atomic_write, exclusive_lock
 from vaemi.errors import TrainingError
-
-
-def checksum(*tensors: Tensor) -> str:
-    """Return the BLAKE2b checksum (32 hexadecimal digits) of the tensors' shapes, dtypes and values."""
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def fingerprint(settings: dict[str, Any]) -> str:

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaemi._checkpoints import checksum, fingerprint, load, save, sole_process
+from vaemi._checkpoints import fingerprint, load, save, sole_process
 from vaemi._torchvision import declare_missing_operators
 from vaemi.errors import TrainingError, import_extra
+from vaemi.information.checks import checksum
 from vaemi.information.gaussian import gaussian_information
 from vaemi.models import VAE, as_float
 from vaemi.objectives import OBJECTIVES, BetaVAE, Objective

@@ -14,7 +14,7 @@ from typing import Any
 import platformdirs
 
 from companion.errors import DataError
-from vaemi._checkpoints import checksum as checksum
+from vaemi.information.checks import checksum as checksum
 
 CHOOSE_ROOT = "choose another data root with the environment variable VAEMI_DATA."
 # What reading a damaged file, .gz or member of a zip may raise.

@@ -17,9 +17,9 @@ import pytest
 import torch
 from conftest import same_weights, tiny
 
-from vaemi._checkpoints import checksum
 from vaemi.errors import TrainingError
 from vaemi.information.bounds import reverse_water_filling
+from vaemi.information.checks import checksum
 from vaemi.models import LinearVAE, as_float
 from vaemi.objectives import FactorVAE
 from vaemi.training import objective_on, train

@@ -23,7 +23,7 @@ from vaemi.auditing.result import Audit
 from vaemi.auditing.sums import Sums
 from vaemi.errors import AuditError, VaemiError, import_extra
 from vaemi.information.answers import MEAN_NAMES, SECOND_NAMES, Answer, check_answer
-from vaemi.information.sketch import MAX_BYTES
+from vaemi.information.sketch import MAX_BYTES, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Endings of files of posteriors.
 KINDS = (".npy", ".npz", ".safetensors")
 # A state is the file of a sketch with more in it; this is the version of that.
-_VERSION = "3"
+_VERSION = "4"
 # What a state holds of the sums besides the criteria.
 _PARTS = ("readings", "logarithms", "least", "most")
 # What the second array is, by its name.
@@ -267,7 +267,6 @@ def _counted(
 
 
 def _save_state(path: Path, total: _Total) -> None:
-    save_file = import_extra("safetensors.torch", "audit").save_file
     sums = total.sums
     if sums is None:
         return
@@ -279,7 +278,7 @@ def _save_state(path: Path, total: _Total) -> None:
     }
     tensors = sums.criteria.state_dict() | {name: getattr(sums, name) for name in _PARTS}
     with atomic_write(path) as scratch:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, scratch, metadata)
+        write_tensors(tensors, scratch, metadata)
 
 
 def _load_state(path: Path, max_bytes: int) -> tuple[Sums, dict[str, str]]:
@@ -290,9 +289,11 @@ def _load_state(path: Path, max_bytes: int) -> tuple[Sums, dict[str, str]]:
                 f"{path} is not the state of an audit of files by this version: choose another name, or delete it."
             )
         sums = Sums(tuple(json.loads(metadata["shape"])), metadata["scale"], named=True, max_bytes=max_bytes)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if (tensors := read_tensors(file)) is None:
+            raise AuditError(
+                f"{path} is damaged: its checksum is not that of its contents; delete it, and count again."
+            )
         sums.criteria.load_state_dict(tensors)
-        sums.criteria.information.check_factors()
         for name in _PARTS:
             setattr(sums, name, tensors[name])
         return sums, json.loads(metadata["done"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from typing import Any
 
@@ -115,3 +116,13 @@ def _refuse_beyond(name: str, values: Tensor, limit: float, if_not_finite: str, 
                 f"{name} holds {values[sample, factor].item():g} at sample {sample}, factor {factor} "
                 f"({int(bad.sum())} such value(s)): {why}."
             )
+
+
+def checksum(*tensors: Tensor) -> str:
+    """Return the BLAKE2b checksum (32 hexadecimal digits) of the tensors' shapes, dtypes and values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+        # As bytes, since numpy has no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,14 +15,14 @@ import torch
 from torch import Tensor
 
 from .answers import check_answer, read_answer
-from .checks import checked_choice, checked_posterior, checked_weight
+from .checks import checked_choice, checked_posterior, checked_weight, checksum
 from .distributed import gathered
-from .lattice import LATTICES, MOST_FACTORS, Lattice, unpack
+from .lattice import LATTICES, MOST_FACTORS, Lattice
 from .mixture import Evaluation, evaluate_in_parts
 from .result import FactorInformation
 from .spreading import Blocks, Samples, joined, spread_in_groups
 
-_FORMAT = "vaemi.InformationSketch/2"
+_FORMAT = "vaemi.InformationSketch/3"
 #: Default of `max_bytes`.
 MAX_BYTES = 2**31
 # Bytes of samples that wait: before they are first spread, and at most.
@@ -255,11 +256,9 @@ class InformationSketch:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to a safetensors file, atomically."""
-        save_file = _safetensors("safetensors.torch").save_file
         path = Path(path)
-        state = self.state_dict()
         with _atomic_write(path) as scratch:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, scratch, self.file_metadata)
+            write_tensors(self.state_dict(), scratch, self.file_metadata)
 
     @property
     def file_metadata(self) -> dict[str, str]:
@@ -283,24 +282,16 @@ class InformationSketch:
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                if about.get("format") != _FORMAT:
+                    raise ValueError(f"{path} is not a saved InformationSketch of this version.")
+                state = read_tensors(file)
         except safetensors.SafetensorError as error:
             raise ValueError(f"{path} is not a safetensors file, or damaged: {error}.") from None
-        if about.get("format") != _FORMAT:
-            raise ValueError(f"{path} is not a saved InformationSketch of this version.")
-        try:
-            sketch = cls(int(about["n_factors"]), about["precision"])
-            sketch.load_state_dict(state)
-            sketch.check_factors()
-        except (KeyError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}.") from None
+        if state is None:
+            raise ValueError(f"{path} is damaged: its checksum is not that of its contents.")
+        sketch = cls(int(about["n_factors"]), about["precision"])
+        sketch.load_state_dict(state)
         return sketch
-
-    def check_factors(self) -> None:
-        """Raise a ValueError unless all samples have `n_factors` factors, for states that come from a file."""
-        factors = unpack(self.blocks.keys)[0].unique_consecutive().tolist()
-        if self.waiting.mean.shape[1:] != (self.n_factors,) or factors not in ([], [*range(self.n_factors)]):
-            raise ValueError(f"its samples do not have {self.n_factors} factors.")
 
     def __repr__(self) -> str:
         return (
@@ -402,6 +393,25 @@ class InformationSketch:
 def _fields(evaluation: Evaluation) -> tuple[Tensor, ...]:
     """Return what is kept of an evaluation, whose divergences are as large as the blocks."""
     return tuple(getattr(evaluation, name) for name in _FIELDS)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write tensors to a safetensors file, with metadata and a checksum of all."""
+    on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    about = {**metadata, "checksum": _checksum_of_file(on_cpu, metadata)}
+    _safetensors("safetensors.torch").save_file(on_cpu, path, about)
+
+
+def read_tensors(file: Any) -> dict[str, Tensor] | None:
+    """Return the tensors of an open file of `write_tensors`, or None if its checksum is not that of its contents."""
+    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    metadata = dict(file.metadata())
+    return tensors if metadata.pop("checksum", "") == _checksum_of_file(tensors, metadata) else None
+
+
+def _checksum_of_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    about = [*sorted(metadata.items()), checksum(*(tensors[name] for name in sorted(tensors)))]
+    return hashlib.blake2b(repr(about).encode(), digest_size=16).hexdigest()
 
 
 @contextmanager

@@ -205,6 +205,19 @@ def test_a_file_whose_parts_do_not_fit_is_refused(tmp_path, count, name, value):
         InformationSketch.load(path)
 
 
+def test_a_file_with_another_byte_is_refused(tmp_path):
+    # A mean that became NaN would be spread outside the lattice.
+    sketch = InformationSketch(3)
+    sketch.update(*samples())
+    path = tmp_path / "shard.safetensors"
+    sketch.save(path)
+    content = path.read_bytes()
+    for place in range(8 + int.from_bytes(content[:8], "little"), len(content), len(content) // 40):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x7F]) + content[place + 1 :])
+        with pytest.raises(ValueError, match=r"shard\.safetensors is damaged: its checksum"):
+            InformationSketch.load(path)
+
+
 def test_a_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
     sketch = InformationSketch(3)
     sketch.update(*samples())
