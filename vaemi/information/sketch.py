@@ -410,7 +410,8 @@ def read_tensors(file: Any) -> dict[str, Tensor] | None:
 
 
 def _checksum_of_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    about = [*sorted(metadata.items()), checksum(*(tensors[name] for name in sorted(tensors)))]
+    names = sorted(tensors)
+    about = [*sorted(metadata.items()), names, checksum(*(tensors[name] for name in names))]
     return hashlib.blake2b(repr(about).encode(), digest_size=16).hexdigest()
 
 

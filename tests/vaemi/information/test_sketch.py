@@ -188,21 +188,22 @@ def test_a_truncated_file_is_refused(tmp_path):
         InformationSketch.load(path)
 
 
-@pytest.mark.parametrize("count", [3, 30_000])
-@pytest.mark.parametrize(("name", "value"), [("n_factors", "2"), ("n_factors", "x"), ("precision", "best")])
-def test_a_file_whose_parts_do_not_fit_is_refused(tmp_path, count, name, value):
+def test_a_file_whose_parts_were_renamed_is_refused(tmp_path):
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
     path = tmp_path / "shard.safetensors"
     sketch = InformationSketch(3)
-    sketch.update(*samples(count))
+    sketch.update(*samples())
     sketch.save(path)
     with safe_open(path, framework="pt") as file:
         about = file.metadata()
-    save_file(load_file(path), path, {**about, name: value})
-    with pytest.raises(ValueError, match=r"shard\.safetensors is damaged: "):
-        InformationSketch.load(path)
+    tensors = load_file(path)
+    renamed = {"valves" if name == "values" else name: tensor for name, tensor in tensors.items()}
+    for held, said in ((tensors, {**about, "n_factors": "2"}), (renamed, about)):
+        save_file(held, path, said)
+        with pytest.raises(ValueError, match=r"shard\.safetensors is damaged: its checksum"):
+            InformationSketch.load(path)
 
 
 def test_a_file_with_another_byte_is_refused(tmp_path):
