@@ -131,11 +131,8 @@ def test_a_page_begins_with_what_it_gives_takes_and_needs(page):
     if page == "book/index":
         assert paragraphs.pop(0) == "{{ verdicts }}"
     words = " ".join(paragraphs[0].split())
-    # The second form replaces the first one page after the other.
-    before = r"\*After this page you .*\. Reading takes \d+ minutes?\b[^;]*; you need .*\.\*"
     time = r"\*Time:\* \d+ min(?:, and about .* for all exercises)?\."
-    now = rf"\*You will learn\* .*\. {time} \*Prerequisites:\* .*\."
-    assert re.fullmatch(f"{before}|{now}", words), words
+    assert re.fullmatch(rf"\*You will learn\* .*\. {time} \*Prerequisites:\* .*\.", words), words
 
 
 def test_the_page_on_data_shows_what_the_command_prints(tmp_path):
