@@ -364,8 +364,8 @@ def remarks(generated: Path) -> dict[str, Any]:
             "false alarms": of["false_alarms"],
             "misreadings": misses(of, "matter"),
             "remarked": misses(of, "remarked"),
-            "cannot tell": misses(of, "undecided"),
-            "no word": misses(of, "silent"),
+            "undecided": misses(of, "undecided"),
+            "no message": misses(of, "silent"),
         }
         for epochs, of in (*measured["by_epochs"].items(), ("all", measured["all"]))
     ]
@@ -599,7 +599,7 @@ def deviations(table: Path) -> str:
         return f"{text}\nNo mean is more than {_POINTS:g} points off.\n"
     text += f"\n{len(changes)} of the {len(accuracies)} means are more than {_POINTS:g} points off. "
     text += (
-        "The accuracies (%) that smaller changes of the same runs give, and which of them reach the published one:\n"
+        "This table shows the accuracies (%) after smaller changes of the same runs, and which changes reach the published one:\n"
     )
     return f"{text}\n{markdown_table(pd.DataFrame(changes))}"
 
