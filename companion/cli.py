@@ -84,7 +84,7 @@ def sweep(
         print(tables[-1].read_text(encoding="utf-8"))
         print("Tables: " + ", ".join(map(str, tables)))
     if not complete:
-        raise RunError(f"{len(planned.missing)} of {len(points)} runs failed: the same command tries these again.")
+        raise RunError(f"{len(planned.missing)} of {len(points)} runs failed: run the same command to try them again.")
 
 
 def data(

@@ -81,7 +81,7 @@ def load_reference(experiment: str, root: Path | str | None = None) -> Reference
             + (f"choose one of {', '.join(there)}." if there else "make one with `make reference`.")
         ) from None
     except KeyError as error:
-        raise RunError(f"{path} has no {error}: no model was kept of this experiment.") from None
+        raise RunError(f"{path} has no {error}: no model of this experiment was stored.") from None
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error}): fetch it again.") from None
     held = weights.load(folder / "weights" / file)

@@ -277,7 +277,7 @@ def project_root() -> Path:
     for folder in (start, *start.parents):
         if (folder / "notebooks" / "profiles").is_dir():
             return folder
-    raise RunError(f"{start} is not in a clone of the project (no notebooks/profiles): change into it first.")
+    raise RunError(f"{start} is not in a clone of the project (no notebooks/profiles): run the command in a clone.")
 
 
 def find_notebook(root: Path, name: str) -> Path:

@@ -112,7 +112,7 @@ def check(exercise: str, value: Any) -> Verdict:
         return Verdict(False, f"No answer yet.\n{asked}")
     number = float(value.item() if hasattr(value, "item") else value)
     if not math.isfinite(number):
-        raise ValueError(f"check({exercise!r}, {value}) got no finite number: see where in your code it comes from.")
+        raise ValueError(f"check({exercise!r}, {value}) got no finite number: find where your code produces it.")
     reply = reply_to(name, _answers()[name], number)
     return Verdict(True, reply) if reply == RIGHT else Verdict(False, f"{reply}\n{asked}")
 

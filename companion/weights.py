@@ -57,7 +57,7 @@ class Weights:
         shapes = {name: value.shape for name, value in self.state_dict.items()}
         finite = all(value.isfinite().all() for value in self.state_dict.values())
         if not finite or shapes != {name: value.shape for name, value in model.state_dict().items()}:
-            raise RunError(f"{self.path} holds weights of another model: fetch it again, or train anew.")
+            raise RunError(f"{self.path} holds weights of another model: fetch it again, or train again.")
         model.load_state_dict(self.state_dict)
 
 
@@ -114,7 +114,7 @@ def train_or_load(
     if trained_only:
         raise RunError(
             f"{weights} holds no weights of this training ({label or identity['model']}) on these samples: use the "
-            "parameters and data that they were trained with, or train (vaemi run --profile paper)."
+            "parameters and data of the training that made them, or train again (vaemi run --profile paper)."
         )
     made = train(model, samples, held_out, checkpoints=checkpoints, fresh=fresh, **settings)
     model.load_state_dict({name: value.float() for name, value in _rounded(model).items()})
@@ -142,12 +142,12 @@ def load(path: Path) -> Weights:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
-                raise RunError(f"{path} holds no weights of this version: fetch it again, or train anew.")
+                raise RunError(f"{path} holds no weights of this version: fetch it again, or train again.")
             about = json.loads(metadata["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise RunError(f"{path} cannot be read ({reason}): fetch it again, or train anew.") from None
+        raise RunError(f"{path} cannot be read ({reason}): fetch it again, or train again.") from None
     return Weights(
         path,
         state_dict={name: value.float() for name, value in _with_prefix(tensors, "model.").items()},

@@ -177,8 +177,8 @@ def _read_attributes(path: File, remarks: list[str]) -> pd.DataFrame:
     table = _read_table(path, columns, names_line + 1, allowed, lambda values: values.isin((-1, 1)))
     if count is not None and count > len(table):
         raise DataError(
-            f"{path} has {len(table):,} rows and says {count:,} in line 1: it was cut off. Get it again, or correct "
-            "line 1 if you cut it on purpose."
+            f"{path} has {len(table):,} rows, but line 1 says {count:,}: the file was cut off. Get it again, or "
+            "correct line 1 if you cut it on purpose."
         )
     if count is not None and count < len(table):
         remarks.append(f"{path.name} says in line 1 that it has {count:,} rows and has {len(table):,}: all are used.")
@@ -272,7 +272,7 @@ def open_pictures(found: Found) -> Iterator[Pictures]:
     """
     if not found.pictures:
         raise DataError(
-            f"{found.folder} has no pictures: put {ARCHIVE} there, or unpack it so that {PICTURES} has *.jpg."
+            f"{found.folder} has no pictures: put {ARCHIVE} there, or unpack it so that {PICTURES} contains *.jpg."
         )
     stamps = {file.name: stamp(file) for file in found.pictures}
     first = found.pictures[0]

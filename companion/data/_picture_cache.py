@@ -82,7 +82,7 @@ def picture_cache(
                 _build(path, n, size, make, name)
     except OSError as error:
         raise DataError(
-            f"The picture cache {path} cannot be written ({error.strerror or error}): make room, or {CHOOSE_ROOT}"
+            f"The picture cache {path} cannot be written ({error.strerror or error}): free disk space, or {CHOOSE_ROOT}"
         ) from None
     return _open(path)
 

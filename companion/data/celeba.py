@@ -100,9 +100,9 @@ class Faces:
         columns = varies.nonzero()[:, 0].tolist()
         if len(columns) < fewest:
             raise DataError(
-                f"{len(columns)} of {len(self.attribute_names)} attributes vary among the pictures used, and {fewest} "
-                f"are needed: put {layout.ATTRIBUTES} with more of them beside the pictures, or use drawn faces "
-                "(data_source=drawn)."
+                f"Only {len(columns)} of {len(self.attribute_names)} attributes vary among the pictures used, but "
+                f"{fewest} are needed: put {layout.ATTRIBUTES} with more attributes beside the pictures, or use drawn "
+                "faces (data_source=drawn)."
             )
         return columns
 
@@ -266,8 +266,8 @@ def _load_folder(
         n_listed = found if in_tables is None else len(in_tables)
         if len(used) < len(layout.SPLITS):
             raise DataError(
-                f"{len(used)} of {found:,} pictures found are among the {n_listed:,} that all tables list: at least "
-                f"{len(layout.SPLITS)} are needed; names must agree exactly."
+                f"Only {len(used)} of the {found:,} pictures found are among the {n_listed:,} that all tables list, "
+                f"but at least {len(layout.SPLITS)} are needed: check that the names agree exactly."
             )
         parts, remark = layout.split(pd.Index(used), tables.partition)
         names = list(parts.index)
@@ -308,8 +308,8 @@ def _load_folder(
 def _refuse_corrupt(faults: Mapping[str, str], limit: int, n: int, place: Path) -> None:
     if len(faults) > limit or len(faults) == n:
         raise DataError(
-            f"{_pictures(len(faults))} corrupt in {place}, and at most {limit} may be (max_corrupt): "
-            f"{listed(_with_reasons(faults))}; get them again, or remove them."
+            f"{_pictures(len(faults))} corrupt in {place}, but at most {limit} may be (max_corrupt): "
+            f"{listed(_with_reasons(faults))}; get these pictures again, or remove them."
         )
 
 

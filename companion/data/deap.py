@@ -157,7 +157,7 @@ def read_subject(path: File) -> Recording:
     except Exception as error:  # unpickling arbitrary bytes may raise anything
         detail = "".join(letter for letter in str(error)[:200] if letter.isprintable())
         reason = detail or type(error).__name__
-        raise DataError(f"{path} is damaged or not one of DEAP ({reason}): replace it by a good copy.") from None
+        raise DataError(f"{path} is damaged, or not a file of DEAP ({reason}): replace it by a good copy.") from None
     return Recording(path.stem, eeg, np.ascontiguousarray(ratings, dtype=np.float32))
 
 

@@ -277,7 +277,7 @@ def write(
                 folder.rmdir()
             scratch.rename(folder)
         except OSError as error:
-            raise DataError(f"{folder} cannot be written ({error.strerror or error}): make room.") from None
+            raise DataError(f"{folder} cannot be written ({error.strerror or error}): free disk space.") from None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

@@ -175,7 +175,7 @@ def _features(
         if first_trial is None:
             first_trial = recording.eeg[0]
     if first_trial is None:
-        raise DataError(f"None of the {count} recordings can be used. The first: {problems[0]}")
+        raise DataError(f"None of the {count} recordings can be used. The first problem: {problems[0]}")
     return {
         "power": torch.from_numpy(np.concatenate(power)),
         "ratings": torch.from_numpy(np.concatenate(ratings)),
@@ -255,7 +255,8 @@ def _band_power(signals: np.ndarray, length: int) -> np.ndarray:
 def _window_length(seconds: float) -> int:
     if not 0.25 <= seconds <= 3:
         raise ValueError(
-            f"window_seconds is {seconds}: give 0.25 to 3, so that each band has a frequency and the baseline a window."
+            f"window_seconds is {seconds}: give 0.25 to 3, so that each band contains a frequency and the baseline a "
+            "window."
         )
     return round(seconds * SAMPLE_RATE)
 

@@ -63,7 +63,7 @@ def linear_gaussian(n: int, eigenvalues: Sequence[float] | Tensor, seed: int = 0
     """
     spectrum = torch.as_tensor(eigenvalues, dtype=torch.float64)
     if (spectrum < 0).any():  # the samples would be NaN
-        raise ValueError(f"eigenvalues is {spectrum.tolist()}: a variance is not negative.")
+        raise ValueError(f"eigenvalues is {spectrum.tolist()}: give variances of 0 or more.")
     generator = torch.Generator().manual_seed(seed)
     basis = _orthonormal(len(spectrum), len(spectrum), generator, torch.float64)
     coordinates = torch.randn(n, len(spectrum), generator=generator, dtype=torch.float64) * spectrum.sqrt()

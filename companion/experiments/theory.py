@@ -62,7 +62,7 @@ def total_correlation_bound(z: Tensor) -> float:
     """
     z = torch.as_tensor(z).double()
     if len(z) <= z.shape[1] or not z.isfinite().all():
-        raise CompanionError(f"z has shape {tuple(z.shape)}: give more finite draws than factors, (M, H).")
+        raise CompanionError(f"z has shape {tuple(z.shape)}: give an array (M, H) of finite numbers with M > H.")
     scores = torch.special.ndtri((z.argsort(0).argsort(0) + 0.5) / len(z))
     # Every column holds the same numbers in another order, so one variance serves all.
     correlation = scores.T @ scores / scores[:, 0].square().sum()

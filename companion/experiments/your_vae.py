@@ -75,8 +75,8 @@ def loss_change(before: Tensor, after: Tensor, worth: Tensor) -> LossChange:
     rise, worth = (part.detach().cpu().double() for part in (after - before, worth))
     if not worth.mean() > 0:
         raise ValueError(
-            f"The factors save nothing (with all of them at 0 the mean loss changes by {worth.mean():.3g}): train "
-            "longer, or lower the weight of the KL term."
+            f"The factors do not lower the loss (with all of them at 0 it changes by {worth.mean():.3g} on average): "
+            "train longer, or lower the weight of the KL term."
         )
     share = rise.mean() / worth.mean()
     root = len(rise) ** 0.5

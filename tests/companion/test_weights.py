@@ -184,5 +184,5 @@ def test_a_model_of_the_reference_run_is_ready_to_use(tmp_path, tiny_images):
     with pytest.raises(RunError, match="cannot be read"):
         load_reference("mnist", tmp_path)
     (folder / "mnist.json").write_text("{}")
-    with pytest.raises(RunError, match="no model was kept"):
+    with pytest.raises(RunError, match="no model of this experiment was stored"):
         load_reference("mnist", tmp_path)

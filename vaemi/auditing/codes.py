@@ -165,7 +165,7 @@ def audit_codes(
             output = encoder.output(encoder.inputs(batch), number)
             parts.append([(kind, part.detach().cpu()) for kind, part in _read(output, encoder.name)])
             if [kind for kind, _ in parts[-1]] != [kind for kind, _ in parts[0]]:
-                raise AuditError(f"{encoder.name} returned other latents in batch {number} than before.")
+                raise AuditError(f"{encoder.name} returned other latents in batch {number} than in the batches before.")
             if number == 1 and _is_relaxed(output):
                 remarks.append(
                     "The latents are relaxed: these are the nats of their classes, a lower bound on those of the "

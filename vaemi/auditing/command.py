@@ -65,7 +65,7 @@ def audit_target(
     if decode and no_decode:
         raise AuditError("--decode and --no-decode contradict each other: leave one of them out.")
     if state or dask:
-        raise AuditError("--state and --dask are for posteriors in files: save those of the encoder first.")
+        raise AuditError("--state and --dask are for posteriors in files: save the posteriors of the encoder first.")
     encode = load_encoder(target)
     files = [path for name in data for path in _files(name, _INPUT_KINDS)]
     batches = (batch for path in files for batch in _inputs(path).split(batch_size))
@@ -109,7 +109,7 @@ def load_encoder(target: str) -> Any:
         module = importlib.import_module(module_name)
     except SystemExit as stop:
         raise AuditError(
-            f"{place} ended when it was run (exit status {stop.code or 0}): put what parses arguments or calls "
+            f"{place} ended when it was run (exit status {stop.code or 0}): put code that parses arguments or calls "
             'sys.exit under `if __name__ == "__main__":`.'
         ) from None
     except Exception as error:
@@ -131,7 +131,7 @@ def check_writable(*paths: Path | None) -> None:
         if path.is_dir():
             raise AuditError(f"{path} is a folder: name a file in it, such as {path / 'report.html'}.")
         if not path.parent.is_dir():
-            raise AuditError(f"There is no folder {path.parent} for {path.name}: make it first.")
+            raise AuditError(f"There is no folder {path.parent} for {path.name}: create it first.")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise AuditError(f"{path} cannot be written: choose a place where you may write.")
 
@@ -172,7 +172,7 @@ def _files(name: str, kinds: tuple[str, ...]) -> list[Path]:
         raise AuditError(f"There is no {name}: name a file, a folder or a pattern in quotes.")
     files = sorted(file for file in found if file.suffix in kinds)
     if not files:
-        raise AuditError(f"{name} holds or matches no {', '.join(kinds)} file: look at the folder and the pattern.")
+        raise AuditError(f"{name} holds or matches no {', '.join(kinds)} file: check the folder or the pattern.")
     return files
 
 

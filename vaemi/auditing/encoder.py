@@ -158,7 +158,7 @@ def audit(
         if sums is None or sums.criteria.n_samples < 2:
             raise AuditError(
                 "There are fewer than two inputs: information about the input needs two or more, better thousands. An "
-                "iterator that is used up has none."
+                "exhausted iterator gives none."
             )
         effects = decoder.effects(encoder.name, progress) if decoder else None
     undecided = []
@@ -231,8 +231,8 @@ class _Encoder:
             raise AuditError(str(error)) from None
         if isinstance(inputs, Tensor) and len(inputs) != len(answer.mean):
             raise AuditError(
-                f"{self.name} returned in batch {number} {len(answer.mean)} posteriors for {len(inputs)} inputs: the "
-                "first axis must count the inputs."
+                f"{self.name} returned {len(answer.mean)} posteriors for the {len(inputs)} inputs of batch {number}: "
+                "the first axis must be that of the inputs."
             )
         return answer
 

@@ -78,7 +78,7 @@ def check_decoded(given: Any, function: Any, inputs: Any) -> None:
     else:
         found = f"their shape is {tuple(z.shape)}, and that of the Gaussians {tuple(mean.shape)}"
     raise AuditError(
-        f"{type(given).__name__} decodes other codes than draws of its encoder's Gaussians: {found}. Draw decoded "
+        f"{type(given).__name__} does not decode draws of its encoder's Gaussians: {found}. Draw decoded "
         f"codes several times per input, and {_PASS_DRAWS}."
     )
 

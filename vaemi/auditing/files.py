@@ -203,8 +203,8 @@ class _Total:
         self.check_alike(str(path), sums.shape, sums.scale)
         if twice := next((digest for digest in done if digest in self.done), None):
             raise AuditError(
-                f"{path} has counted {done[twice]}, and so was {self.done[twice]} with the same content: a sample "
-                "counts once; leave one of them out."
+                f"{path} has counted {done[twice]}, which has the same content as {self.done[twice]}: a sample counts "
+                "once; leave one of them out."
             )
         self.add(sums, done, str(path))
 
@@ -261,7 +261,7 @@ def _counted(
             yield *shard_of[future], sums
             future.release()
     except distributed.KilledWorker as error:
-        raise AuditError("Dask's workers were killed again and again, perhaps for want of memory.") from error
+        raise AuditError("Dask's workers were killed repeatedly, perhaps because memory ran out.") from error
     finally:
         client.cancel(futures)
 
@@ -291,7 +291,7 @@ def _load_state(path: Path, max_bytes: int) -> tuple[Sums, dict[str, str]]:
         sums = Sums(tuple(json.loads(metadata["shape"])), metadata["scale"], named=True, max_bytes=max_bytes)
         if (tensors := read_tensors(file)) is None:
             raise AuditError(
-                f"{path} is damaged: its checksum is not that of its contents; delete it, and count again."
+                f"{path} is damaged: its checksum does not match its contents. Delete it, and count again."
             )
         sums.criteria.load_state_dict(tensors)
         for name in _PARTS:
@@ -314,7 +314,7 @@ def _inspected(files: Iterable[Path], scale: str | None) -> tuple[list[_Shard], 
             continue
         if scale not in (None, shard.scale):
             raise AuditError(
-                f"{shard.mean} names its second array {shard.scale}, and scale says {scale}: rename the array, or "
+                f"The second array of {shard.mean} is named {shard.scale}, but scale is {scale}: rename the array, or "
                 "leave scale out."
             )
         shards[shard] = None

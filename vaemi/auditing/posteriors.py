@@ -31,9 +31,9 @@ def read_posterior(output: Any, scale: str | None, encoder: str, noise: float | 
     elif _is_code_alone(output):
         raise AuditError(
             f"{encoder} returns a code without a variance, and a continuous code without noise carries infinite "
-            "information. Pass noise=, a standard deviation in units of the code, to measure what is left of it if the "
-            "code is known up to this noise, and decode= for the effect of each factor. If its halves are mean and "
-            "log-variance, return output.chunk(2, 1)."
+            "information. Pass noise=, a standard deviation in units of the code, to measure the information that is "
+            "left after adding this noise, and decode= for the effect of each factor. If the halves of the code are "
+            "mean and log-variance, return output.chunk(2, 1)."
         )
     return read_answer(output, scale, encoder)
 

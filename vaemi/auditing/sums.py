@@ -84,7 +84,7 @@ class Sums:
         shape = tuple(answer.mean.shape[1:])
         if (shape, answer.scale) != (self.shape, self.scale):
             raise AuditError(
-                f"{where} has latents of shape {shape}, read as {answer.scale}, and those before {self.shape}, "
+                f"{where} has latents of shape {shape}, read as {answer.scale}, but those before {self.shape}, "
                 f"read as {self.scale}: all batches must be alike; inputs of another size make other maps."
             )
         mean, second = (_flat_in_double(part) for part in (answer.mean, answer.second))

@@ -111,7 +111,7 @@ def test_pictures_labels_and_official_split(folder):
     # The first picture alone, or the first two of the test (4 and 9): both are male, one smiles.
     assert faces.varying_attributes(train=1) == []
     assert faces.varying_attributes(held_out=2) == [0]
-    with pytest.raises(DataError, match=r"2 of 3 attributes vary .* and 3 are needed: put list_attr_celeba\.txt"):
+    with pytest.raises(DataError, match=r"Only 2 of 3 attributes vary .* but 3 are needed: put list_attr_celeba\.txt"):
         faces.varying_attributes(fewest=3)
     assert not faces.provenance.stand_in
     assert faces.provenance.source == "CelebA, a part of it: 30 of 202,599 pictures"
@@ -283,7 +283,7 @@ ATTRIBUTE_TABLE, IDENTITIES, PARTITION = TABLES
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        (ATTRIBUTE_TABLE, b"30\nBald\n1.jpg 1\n", r"has 1 rows and says 30 in line 1: it was cut"),
+        (ATTRIBUTE_TABLE, b"30\nBald\n1.jpg 1\n", r"has 1 rows, but line 1 says 30: the file was cut"),
         (ATTRIBUTE_TABLE, b"2\nBald Male\n1.jpg 1 1\n2.jpg 1\n", "line 4, should be .* 2 values of -1 or 1"),
         (ATTRIBUTE_TABLE, b"2\nBald Male\n1.jpg 1 1\n2.jpg 1 1 1\n", "line 4, should be"),
         (ATTRIBUTE_TABLE, b"2\nBald\n1.jpg 1\n1.jpg 1\n", "line 4, should be .* listed once"),
@@ -307,7 +307,7 @@ def test_bad_tables_are_named_and_left_alone(name, content, words, folder):
 
 def test_names_that_do_not_agree(folder):
     write_text(folder / "list_eval_partition.txt", [f"{name.upper()} 0" for name in NAMES])
-    with pytest.raises(DataError, match="names must agree exactly"):
+    with pytest.raises(DataError, match="check that the names agree exactly"):
         load()
 
 
@@ -346,7 +346,7 @@ def test_corrupt_pictures_are_named_and_skipped(damage, folder):
 def test_too_many_corrupt_pictures_stop_the_run(folder):
     for name in NAMES[:11]:
         (folder / "img_align_celeba" / name).write_bytes(b"")
-    words = r"11 pictures are corrupt in .*, and at most 10 may be \(max_corrupt\): 000001.jpg \(empty\), .* and 6 more"
+    words = r"11 pictures are corrupt in .*, but at most 10 may be \(max_corrupt\): 000001.jpg \(empty\), .* and 6 more"
     with pytest.raises(DataError, match=words):
         load()
     assert caches(folder) == []
@@ -373,7 +373,7 @@ def test_a_damaged_zip(folder):
 def test_no_pictures(folder):
     with zipfile.ZipFile(pack(folder), "w") as archive:
         archive.writestr("holiday/1.jpg", jpeg((1, 2, 3)))
-    with pytest.raises(DataError, match="0 of 1 pictures found are among the 30"):
+    with pytest.raises(DataError, match="Only 0 of the 1 pictures found are among the 30"):
         load()
     (folder / "img_align_celeba.zip").unlink()
     with pytest.raises(DataError, match="has no pictures: put img_align_celeba"):
@@ -486,7 +486,7 @@ def test_a_full_disk(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
-    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\): make room"):
+    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\): free disk space"):
         load()
     assert caches(folder) == []
 

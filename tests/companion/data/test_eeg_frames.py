@@ -168,6 +168,6 @@ def test_a_source_asked_for_is_not_replaced(own_data_root):
         eeg_frames.load("kaggle")
     deap.folder().mkdir(parents=True)
     (deap.folder() / "s01.dat").write_bytes(b"junk")
-    with pytest.raises(DataError, match=r"None of the 1 recordings can be used. The first: .*s01\.dat"):
+    with pytest.raises(DataError, match=r"None of the 1 recordings can be used. The first problem: .*s01\.dat"):
         eeg_frames.load("auto")
     assert not list(deap.folder().glob("*.pt"))

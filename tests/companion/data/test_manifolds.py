@@ -224,5 +224,5 @@ def test_a_closed_manifold_of_another_name_or_in_too_small_a_space():
 
 
 def test_a_variance_is_not_negative():
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="variances of 0 or more"):
         linear_gaussian(10, [1, -1])

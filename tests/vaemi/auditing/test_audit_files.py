@@ -183,7 +183,7 @@ def test_a_malformed_file_is_named_before_anything_is_counted(shards, arrays, wo
         (["no.safetensors"], {}, r"There is no no\.safetensors"),
         (["x.txt"], {}, r"x\.txt cannot be read as posteriors: use .npy, .npz, .safetensors files"),
         (["shards/3.safetensors"], {}, "fewer than two inputs"),
-        (["shards/0.safetensors"], {"scale": "std"}, "names its second array log_variance, and scale says std"),
+        (["shards/0.safetensors"], {"scale": "std"}, "second array of .* is named log_variance, but scale is std"),
         (["shards/0.safetensors"], {"state": "shards/1.safetensors"}, r"1\.safetensors is not the state of an audit"),
         (["lone-mean.npy"], {}, r"lone-mean\.npy is one array: posteriors in \.npy files come in pairs"),
     ],

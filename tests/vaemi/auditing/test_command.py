@@ -139,7 +139,7 @@ def test_a_script_does_not_see_the_arguments_of_the_command(users_folder, capsys
     assert cli.main(["audit", "parses.py:encode", "x.npy"]) == 0
     (users_folder / "needs.py").write_text(text.replace("'--epochs'", "'data'"))
     assert cli.main(["audit", "needs.py:encode", "x.npy"]) == 1
-    assert "needs.py ended when it was run (exit status 2): put what parses arguments" in capsys.readouterr().err
+    assert "needs.py ended when it was run (exit status 2): put code that parses arguments" in capsys.readouterr().err
     assert sys.argv == before
 
 
