@@ -220,9 +220,10 @@ def integrate(
     points_per_sigma,
     reach,
     taps,
+    least_points,
     most_points,
 ):
-    """Fill `divergence` and `gain`, or `is_left` where more than `most_points` are needed, of consecutive factors."""
+    """Fill `divergence` and `gain`, or `is_left` where the number of points is beyond a limit, of some factors."""
     count = mean.shape[1]
     octave, position, sigma = np.empty(count, np.int64), np.empty(count), np.empty(count)
     buffer = np.empty(4 * points_per_sigma * reach + 1)
@@ -233,7 +234,7 @@ def integrate(
         if is_left[factor]:
             continue
         first, starts = _lay_out(octave, position, sigma, reach, len(taps))
-        is_left[factor] = starts[-1] > most_points
+        is_left[factor] = not least_points <= starts[-1] <= most_points
         if is_left[factor]:
             continue
         density, broader = _sum_up(octave, position, sigma, share, first, starts, reach, taps, buffer)

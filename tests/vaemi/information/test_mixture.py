@@ -12,9 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from panel_quadrature import divergences
 
-from vaemi.information import factor_information, gaussian_information, spreading
+from vaemi.information import direct, factor_information, gaussian_information, spreading
 
 TOLERANCE = {"default": 1e-6, "high": 1e-9}
+
+
+@pytest.fixture(scope="module", params=["few samples as they are", "all samples on the lattice"], autouse=True)
+def way(request):
+    """The way of integration, which otherwise follows from the number of samples."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "all samples on the lattice":
+            patch.setattr(direct, "FEW_SAMPLES", 0)
+        yield request.param
 
 
 def information(mean, log_variance, precision="high"):
