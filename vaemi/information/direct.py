@@ -28,8 +28,8 @@ from .spreading import Blocks, Samples, compiled_for, on_all_threads, rows_of_fa
 #: Samples up to which components are evaluated as they are.
 FEW_SAMPLES = 2000
 _MOST_POINTS = 1 << 17
-# Time of a sample here over that of a point in `mixture`, from M = 100 to 2,000 and sigma from 0.05 to 1 of N(0, 1).
-_POINTS_PER_SAMPLE = 0.3
+#: Time of a sample here over that of a point in `mixture`, from M = 100 to 2,000 and sigma from 0.05 to 1 of N(0, 1).
+POINTS_PER_SAMPLE = 0.3
 # Components that are evaluated at a time.
 _COMPONENTS = 1 << 16
 
@@ -42,7 +42,7 @@ class DirectEvaluation:
     stderr: Tensor
     leave_one_out: Tensor
     marginal_std: Tensor
-    samples: Samples
+    samples: Samples  # float64; those of a factor are contiguous
 
     def divergence_of(self, first: int, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:
         """Return the divergences (N, h) of posteriors (N, H) for the factors of this part, from the first of them."""
@@ -72,7 +72,9 @@ def evaluations(
         return
     size = max(_COMPONENTS // count, torch.get_num_threads())
     for first in range(0, n_factors, size):
-        yield first, _evaluate(samples.of_factors(slice(first, first + size)), lattice)
+        mean, log_variance, weight = samples.of_factors(slice(first, first + size))
+        rows = rows_of_factors(mean), rows_of_factors(log_variance)
+        yield first, _evaluate(Samples(rows[0].T, rows[1].T, weight), lattice)
 
 
 def _evaluate(samples: Samples, lattice: Lattice) -> DirectEvaluation:
@@ -100,7 +102,7 @@ class _Integrals(NamedTuple):
 
 def _integrate(samples: Samples, lattice: Lattice, asked_from: int = 0) -> _Integrals:
     """Integrate the samples from `asked_from` on; all are in the density."""
-    mean, log_variance = rows_of_factors(samples.mean), rows_of_factors(samples.log_variance)
+    mean, log_variance = samples.mean.T.contiguous(), samples.log_variance.T.contiguous()
     share = samples.weight / samples.weight.sum()
     centre = mean @ share
     variance = (mean - centre[:, None]).square_().add_(log_variance.exp()) @ share
@@ -108,7 +110,7 @@ def _integrate(samples: Samples, lattice: Lattice, asked_from: int = 0) -> _Inte
     gain, is_left = torch.zeros_like(divergence), torch.zeros(len(mean), dtype=torch.bool)
     rows = [part.numpy() for part in (mean, log_variance, centre, variance.sqrt(), divergence, gain, is_left)]
     weights = tuple(lattice.midpoint_weights[lattice.order :].tolist())
-    least_points = 4 * lattice.points_per_sigma * lattice.reach + _POINTS_PER_SAMPLE * (asked_from or len(share))
+    least_points = 4 * lattice.points_per_sigma * lattice.reach + POINTS_PER_SAMPLE * (asked_from or len(share))
     limits = least_points, _MOST_POINTS
     settings = share.numpy(), asked_from, lattice.points_per_sigma, lattice.reach, weights, *limits
 

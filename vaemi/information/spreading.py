@@ -59,8 +59,8 @@ class Samples(NamedTuple):
         return Samples(*(part[chosen].clone() for part in self))
 
     def of_factors(self, chosen: slice | Tensor) -> Samples:
-        """Return the samples of the chosen factors."""
-        return self._replace(mean=self.mean[:, chosen], log_variance=self.log_variance[:, chosen])
+        """Return the samples of the chosen factors; those of a factor are contiguous if they are so here."""
+        return self._replace(mean=self.mean.T[chosen].T, log_variance=self.log_variance.T[chosen].T)
 
     def and_those(self, others: Samples) -> Samples:
         """Return these and other samples, on the device of these."""

@@ -17,13 +17,12 @@ from vaemi.information import direct, factor_information, gaussian_information, 
 TOLERANCE = {"default": 1e-6, "high": 1e-9}
 
 
-@pytest.fixture(scope="module", params=["few samples as they are", "all samples on the lattice"], autouse=True)
+@pytest.fixture(scope="module", params=["FEW_SAMPLES", "POINTS_PER_SAMPLE"], autouse=True)
 def way(request):
-    """The way of integration, which otherwise follows from the number of samples."""
+    """The way of integration, which otherwise follows from the samples: all are spread, or none while they are few."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "all samples on the lattice":
-            patch.setattr(direct, "FEW_SAMPLES", 0)
-        yield request.param
+        patch.setattr(direct, request.param, -math.inf)
+        yield
 
 
 def information(mean, log_variance, precision="high"):
