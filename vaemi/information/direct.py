@@ -1,6 +1,6 @@
 """The exact estimator where samples are few: components are evaluated as they are, and nothing is spread.
 
-Points, octaves and the sweeps between octaves are those of `mixture`. But a component is evaluated at its own mean and
+Points, octaves and the sweeps between octaves are those of `mixture`, but a component is evaluated at its own mean and
 sigma, at the points of its octave that it reaches. The time of this grows with the number of samples, that of
 `mixture` with the number of points, and each factor takes the way that is predicted to be faster. The prediction
 depends on its own samples alone, so that neither the order of samples nor other factors change a result. There are two
