@@ -10,11 +10,11 @@ from torch import Tensor
 
 from .checks import checked_choice, checked_clusters, checked_posterior, checked_weight
 from .dense import dense_information
+from .direct import evaluations
 from .gaussian import gaussian_information
 from .lattice import LATTICES, Lattice
-from .mixture import evaluate_in_parts
 from .result import FactorInformation, standard_error
-from .spreading import Samples, factor_groups, rows_of_factors, spread_in_groups
+from .spreading import Samples, factor_groups, rows_of_factors
 
 
 def factor_information(
@@ -123,9 +123,7 @@ def _gaussian_parts(
 def _mixture_parts(
     mean: Tensor, log_variance: Tensor, weight: Tensor | None, labels: Tensor | None, lattice: Lattice
 ) -> Iterator[tuple[Tensor, ...]]:
-    samples = Samples.of(mean, log_variance, weight)
-    groups = spread_in_groups(samples, mean.shape[1], lattice)
-    for first, found in evaluate_in_parts(groups, mean.shape[1], lattice):
+    for first, found in evaluations(Samples.of(mean, log_variance, weight), lattice):
         stderr = found.stderr
         if labels is not None:
             stderr = standard_error(found.divergence_of(first, mean, log_variance, lattice), weight, labels)

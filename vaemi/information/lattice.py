@@ -140,19 +140,24 @@ class Lattice:
         return torch.kron(cubic[distance.clamp_max(4)], levels.T.contiguous()), kernels
 
     @cached_property
+    def midpoint_weights(self) -> Tensor:
+        """Interpolation from the nearest points to the middle between two; shape (2 * order,), from left to right."""
+        offsets = torch.arange(1 - self.order, self.order + 1)
+        return _lagrange_matrix(offsets, torch.tensor([0.5], dtype=torch.float64))[:, 0]
+
+    @cached_property
     def refinement(self) -> Tensor:
         """Interpolation from three neighbouring blocks to the next narrower octave, whose points are twice as dense.
 
         Shape (2, 3 * BLOCK, BLOCK): the values of three blocks give those of the two halves of the middle block.
         """
         offsets = torch.arange(1 - self.order, self.order + 1)
-        between = _lagrange_matrix(offsets, torch.tensor([0.5], dtype=torch.float64))[:, 0]
         matrix = torch.zeros(2, 3 * BLOCK, BLOCK, dtype=torch.float64)
         for half in range(2):
             for point in range(BLOCK // 2):
                 coarse = BLOCK + half * BLOCK // 2 + point
                 matrix[half, coarse, 2 * point] = 1
-                matrix[half, coarse + offsets, 2 * point + 1] = between
+                matrix[half, coarse + offsets, 2 * point + 1] = self.midpoint_weights
         return matrix
 
 

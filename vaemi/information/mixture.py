@@ -31,6 +31,9 @@ _DEFENCE = 0.1
 # Blocks that are worked on at a time: of whole factors and within, for the sake of memory, and for that of speed.
 _BLOCKS_OF_A_PART, _BLOCKS, _BLOCKS_IN_CACHE = 1 << 11, 1 << 8, 1 << 6
 
+#: What an evaluation shares with `FactorInformation`.
+FIELDS = ("nats", "stderr", "marginal_std", "leave_one_out")
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -37,11 +37,12 @@ class FactorInformation:
     leave_one_out : Tensor, shape (H,), or None
         Mean of KL(q(z_h|x_m) || q(z_h) without x_m); None for the paper's method. Over draws of samples the expectation
         of `nats` lies below the information of the population, and that of the exact leave-one-out value above.
-        ``"mixture"`` approximates its distance from `nats`: up to a quarter too small where many samples have no other
-        sample within a few sigma, up to a half too large where sigma varies by more than an octave, and with a mean
-        weight removed in place of each sample's own. It shows where samples are too few, but is not a strict bound:
-        where all of a few hundred samples are alone, the distance stops growing at 10 to 13 nats (sigma below 1e-6 of
-        the marginal's width). ``"dense"`` has no such error.
+        Where ``"mixture"`` spreads samples (above 2,000 samples, in factors that carry little or have very narrow
+        posteriors, and without numba), it approximates the distance from `nats`: up to a quarter too small where many
+        samples have no other sample within a few sigma, up to a half too large where sigma varies by more than an
+        octave, and with a mean weight removed in place of each sample's own. It shows where samples are too few, but
+        is not a strict bound: where all of a few hundred samples are alone, the distance stops growing at 10 to 13 nats
+        (sigma below 1e-6 of the marginal's width). ``"dense"`` has no such error.
 
     Examples
     --------

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from .answers import check_answer, read_answer
 from .checks import checked_choice, checked_posterior, checked_weight, checksum
+from .direct import FEW_SAMPLES, DirectEvaluation, evaluations
 from .distributed import gathered
 from .lattice import LATTICES, MOST_FACTORS, Lattice
-from .mixture import Evaluation, evaluate_in_parts
+from .mixture import FIELDS, Evaluation
 from .result import FactorInformation
 from .spreading import Blocks, Samples, joined, spread_in_groups
 
@@ -27,15 +28,15 @@ _FORMAT = "vaemi.InformationSketch/3"
 MAX_BYTES = 2**31
 # Bytes of samples that wait: before they are first spread, and at most.
 _LEAST_WAITING, _MOST_WAITING = 1 << 20, 1 << 27
-_FIELDS = ("nats", "stderr", "marginal_std", "leave_one_out")
 
 
 class InformationSketch:
     """The aggregated posteriors of H factors, updated by batches of posterior means and log-variances.
 
     Samples are spread over a lattice that is the same for all data. Sketches of parts of the data, made in any order
-    and on any machine, add up to the sketch of the whole. Samples are kept as they are while that takes less memory
-    than the lattice does: until there are many, or if posteriors are far narrower than the distances between them.
+    and on any machine, add up to the sketch of the whole. Samples are kept as they are while they are few (2,000), or
+    that takes less memory than the lattice does: until there are many, or if posteriors are far narrower than the
+    distances between them.
 
     Parameters
     ----------
@@ -304,16 +305,12 @@ class InformationSketch:
             raise ValueError(f"The sketch holds {self.n_samples} sample(s): call update with two or more.")
 
     def _information(self, parts: list[tuple[Tensor, ...]]) -> FactorInformation:
-        found = dict(zip(_FIELDS, (torch.cat(part).cpu() for part in zip(*parts, strict=True)), strict=True))
+        found = dict(zip(FIELDS, (torch.cat(part).cpu() for part in zip(*parts, strict=True)), strict=True))
         return FactorInformation(**found, n_samples=self.n_kept, method="mixture")
 
-    def _evaluations(self, asked: Samples | None = None) -> Iterator[tuple[int, Evaluation]]:
+    def _evaluations(self, asked: Samples | None = None) -> Iterator[tuple[int, Evaluation | DirectEvaluation]]:
         """Evaluate all samples, and `asked` as well, some factors at a time."""
-        samples = self.waiting
-        if asked is not None:
-            samples = Samples(*map(torch.cat, zip(samples, asked.to(samples.mean.device), strict=True)))
-        groups = spread_in_groups(samples, self.n_factors, self._lattice, self.blocks)
-        return evaluate_in_parts(groups, self.n_factors, self._lattice)
+        return evaluations(self.waiting, self._lattice, self.blocks, asked)
 
     def _checked(self, mean: Any, log_variance: Any) -> tuple[Tensor, Tensor]:
         mean, log_variance = checked_posterior(mean, log_variance, least=1)
@@ -348,7 +345,8 @@ class InformationSketch:
         self._parts = [*(part for part in self._parts if len(part.mean)), samples]
         self.n_kept += len(samples.mean)
         size = sum(part.nbytes for part in self._parts)
-        if size > self._next_spread:
+        are_few = self.n_kept <= FEW_SAMPLES and not len(self.blocks.keys)  # then `compute` is that of one call
+        if size > (self.max_bytes // 2 if are_few else self._next_spread):
             is_full = size > self._most_waiting
             if self._spread(self.max_bytes - self._most_waiting if is_full else self.nbytes):
                 size = self.blocks.nbytes
@@ -390,9 +388,9 @@ class InformationSketch:
         return self.blocks.keys.device if len(self.blocks.keys) else self._parts[0].mean.device
 
 
-def _fields(evaluation: Evaluation) -> tuple[Tensor, ...]:
+def _fields(evaluation: Evaluation | DirectEvaluation) -> tuple[Tensor, ...]:
     """Return what is kept of an evaluation, whose divergences are as large as the blocks."""
-    return tuple(getattr(evaluation, name) for name in _FIELDS)
+    return tuple(getattr(evaluation, name) for name in FIELDS)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:

@@ -58,6 +58,14 @@ class Samples(NamedTuple):
         """Return a copy of the chosen samples."""
         return Samples(*(part[chosen].clone() for part in self))
 
+    def of_factors(self, chosen: slice | Tensor) -> Samples:
+        """Return the samples of the chosen factors; those of a factor are contiguous if they are so here."""
+        return self._replace(mean=self.mean.T[chosen].T, log_variance=self.log_variance.T[chosen].T)
+
+    def and_those(self, others: Samples) -> Samples:
+        """Return these and other samples, on the device of these."""
+        return Samples(*map(torch.cat, zip(self, others.to(self.mean.device), strict=True)))
+
     def to(self, device: Any) -> Samples:
         """Return the samples on a device."""
         return Samples(*(part.to(device) for part in self))
@@ -177,7 +185,7 @@ def spread(mean: Tensor, log_variance: Tensor, weight: Tensor | None, lattice: L
         keys, values = compiled.spread(*arrays, first, last, *settings)
         return sorted_blocks(torch.from_numpy(keys), torch.from_numpy(values).flatten(2))
 
-    parts = _on_all_threads(part, len(mean))
+    parts = on_all_threads(part, len(mean))
     return Blocks(torch.cat([part.keys for part in parts]), torch.cat([part.values for part in parts]))
 
 
@@ -194,7 +202,7 @@ def gather(field: Tensor, keys: Tensor, mean: Tensor, log_variance: Tensor, latt
     result = torch.empty_like(mean)
     arrays = [tensor.contiguous().numpy() for tensor in (mean, log_variance, keys, moments, result)]
     settings = _compiled_settings(lattice)
-    _on_all_threads(lambda first, last: compiled.gather(*arrays, first, last, *settings), len(mean))
+    on_all_threads(lambda first, last: compiled.gather(*arrays, first, last, *settings), len(mean))
     return result
 
 
@@ -217,7 +225,7 @@ def _compiled_settings(lattice: Lattice) -> tuple[Any, ...]:
     return lattice.points_per_sigma, tuple(lattice.lagrange_scale.tolist()), tuple(lattice.level_nodes.tolist())
 
 
-def _on_all_threads(task: Callable[[int, int], Any], n_factors: int) -> list[Any]:
+def on_all_threads(task: Callable[[int, int], Any], n_factors: int) -> list[Any]:
     """Return the results of task(first, last) over consecutive factors, one part for each of torch's threads."""
     threads = min(torch.get_num_threads(), n_factors)
     edges = [n_factors * part // threads for part in range(threads + 1)]

@@ -12,9 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from panel_quadrature import divergences
 
-from vaemi.information import factor_information, gaussian_information, spreading
+from vaemi.information import direct, factor_information, gaussian_information, spreading
 
 TOLERANCE = {"default": 1e-6, "high": 1e-9}
+
+
+@pytest.fixture(scope="module", params=["FEW_SAMPLES", "POINTS_PER_SAMPLE"], autouse=True)
+def way(request):
+    """The way of integration, which otherwise follows from the samples: all are spread, or none while they are few."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(direct, request.param, -math.inf)
+        yield
 
 
 def information(mean, log_variance, precision="high"):
