@@ -238,9 +238,9 @@ def _check_files(found: layout.Found) -> list[str]:
 def how_to_get() -> str:
     """Return a sentence on how to get CelebA, which cannot be fetched."""
     return (
-        "CelebA cannot be fetched, because it may be used for non-commercial research only and not passed on: get "
+        "CelebA cannot be fetched, because it may be used for non-commercial research only and not passed on. Get "
         f"{layout.ARCHIVE}, {', '.join(layout.MD5)} from its authors "
-        f"(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) and put all or some of them into {folder()}; until then "
+        f"(https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) and put all or some of them into {folder()}. Until then "
         "drawn faces are used."
     )
 

@@ -61,9 +61,9 @@ def folder() -> Path:
 def how_to_get() -> str:
     """Return a sentence that says how to obtain DEAP."""
     return (
-        f"DEAP cannot be fetched: its providers ask for a signed agreement "
-        f"(https://www.eecs.qmul.ac.uk/mmv/datasets/deap/); put the files s01.dat to s32.dat of "
-        f"data_preprocessed_python into {folder() / 'data_preprocessed_python'}, and until then simulated EEG is used."
+        f"DEAP cannot be fetched, because its providers ask for a signed agreement "
+        f"(https://www.eecs.qmul.ac.uk/mmv/datasets/deap/). Put the files s01.dat to s32.dat of "
+        f"data_preprocessed_python into {folder() / 'data_preprocessed_python'}. Until then simulated EEG is used."
     )
 
 
