@@ -598,7 +598,7 @@ def deviations(table: Path) -> str:
     if not changes:
         return f"{text}\nNo mean is more than {_POINTS:g} points off.\n"
     text += f"\n{len(changes)} of the {len(accuracies)} means are more than {_POINTS:g} points off. "
-    text += "This table shows the accuracies (%) after smaller changes of the same runs, and which changes reach the published one:\n"
+    text += "The accuracies (%) after smaller changes of the same runs, and which changes reach the published one:\n"
     return f"{text}\n{markdown_table(pd.DataFrame(changes))}"
 
 
