@@ -43,19 +43,26 @@ class DirectEvaluation:
     leave_one_out: Tensor
     marginal_std: Tensor
     samples: Samples  # float64; those of a factor are contiguous
+    divergence: Tensor  # (h, N), not computed for factors that are left
+    is_left: Tensor  # (h,): evaluated on the lattice
+    on_lattice: list[tuple[int, Evaluation]]  # those, each with its first factor among them
 
     def divergence_of(self, first: int, mean: Tensor, log_variance: Tensor, lattice: Lattice) -> Tensor:
         """Return the divergences (N, h) of posteriors (N, H) for the factors of this part, from the first of them."""
         columns = slice(first, first + len(self.nats))
-        asked = Samples.nothing_at(mean[:, columns], log_variance[:, columns])
-        samples = self.samples.and_those(asked)
-        found = _integrate(samples, lattice, asked_from=len(self.samples.mean))
-        left = found.is_left
-        if left.any():
-            parts, rows = _on_the_lattice(samples.of_factors(left), lattice), asked.of_factors(left)
-            on_lattice = [part.divergence_of(at, rows.mean, rows.log_variance, lattice) for at, part in parts]
-            found.divergence[left] = torch.cat(on_lattice, 1).T
-        return found.divergence.T
+        asked = Samples.nothing_at(mean[:, columns].double(), log_variance[:, columns].double())
+        if torch.equal(asked.mean, self.samples.mean) and torch.equal(asked.log_variance, self.samples.log_variance):
+            divergence, left, on_lattice = self.divergence.clone(), self.is_left, self.on_lattice
+        else:
+            samples = self.samples.and_those(asked)
+            found = _integrate(samples, lattice, asked_from=len(self.samples.mean))
+            divergence, left = found.divergence, found.is_left
+            on_lattice = list(_on_the_lattice(samples.of_factors(left), lattice)) if left.any() else []
+        if on_lattice:
+            rows = asked.of_factors(left)
+            parts = [part.divergence_of(at, rows.mean, rows.log_variance, lattice) for at, part in on_lattice]
+            divergence[left] = torch.cat(parts, 1).T
+        return divergence.T
 
 
 def evaluations(
@@ -83,11 +90,14 @@ def _evaluate(samples: Samples, lattice: Lattice) -> DirectEvaluation:
     nats = (found.divergence @ share).clamp_min(0)
     stderr = standard_error(found.divergence.T, samples.weight)
     gain = (found.gain @ share).clamp_min(0)
-    evaluation = DirectEvaluation(nats, stderr, nats + gain, found.marginal_std, samples)
-    if found.is_left.any():
-        parts = [part for _, part in _on_the_lattice(samples.of_factors(found.is_left), lattice)]
+    left = found.is_left
+    on_lattice = list(_on_the_lattice(samples.of_factors(left), lattice)) if left.any() else []
+    evaluation = DirectEvaluation(
+        nats, stderr, nats + gain, found.marginal_std, samples, found.divergence, left, on_lattice
+    )
+    if on_lattice:
         for name in FIELDS:
-            getattr(evaluation, name)[found.is_left] = torch.cat([getattr(part, name) for part in parts])
+            getattr(evaluation, name)[left] = torch.cat([getattr(part, name) for _, part in on_lattice])
     return evaluation
 
 
