@@ -1,6 +1,7 @@
 """The notebooks as committed, and what a smoke run of each leaves."""
 
 import json
+import re
 
 import nbformat
 import pytest
@@ -27,6 +28,8 @@ def test_a_notebook_as_committed(path):
             assert described["figure"]["name"].startswith("fig-")
     lengths = sorted(len(cell.source.splitlines()) for cell in cells)
     assert lengths[len(lengths) // 2] <= 10
+    assert lengths[-1] <= 25
+    assert not any(re.search(r'Markdown\(\s*f?"""', cell.source) for cell in cells), "prose belongs in Markdown cells"
 
     parameters = runs.parameters_of(path)
     assert parameters
