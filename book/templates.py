@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ _ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+# It would end a cell.
+_BARE_PIPE = re.compile(r"(?<!\\)\|")
 
 
 def render(template: str, **values: Any) -> str:
@@ -26,4 +29,5 @@ def render(template: str, **values: Any) -> str:
 
 def markdown_table(rows: pd.DataFrame) -> str:
     """Return a table of strings as Markdown, without its index."""
-    return rows.to_markdown(index=False, disable_numparse=True) + "\n"
+    escaped = rows.map(lambda cell: _BARE_PIPE.sub(r"\|", cell) if isinstance(cell, str) else cell)
+    return escaped.to_markdown(index=False, disable_numparse=True) + "\n"

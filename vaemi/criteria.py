@@ -96,7 +96,8 @@ class Criterion:
 CRITERIA: dict[str, Criterion] = {
     "information": Criterion(
         "Information", "nats", 0.1, "this project",
-        "Use it by default: it holds for any scale of the latents, any prior and any weight of the KL term.",
+        "Use it wherever the others may disagree: it holds for any scale of the latents, any prior and any weight of "
+        "the KL term.",
         "It averages over inputs, so it misses a factor that matters for few of them; and it does not look at the "
         "decoder.",
     ),

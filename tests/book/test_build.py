@@ -13,10 +13,12 @@ import cite
 import exercises
 import jinja2
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 from pybtex.database import parse_string
+from templates import markdown_table
 
 import vaemi
 
@@ -292,3 +294,8 @@ def test_links_to_the_repository_follow_one_setting(tmp_path, repository):
     )
     colab = "https://colab.research.google.com/github/somebody/influential/blob/main/notebooks/mnist.ipynb"
     assert colab in pages["mnist"]
+
+
+def test_a_pipe_does_not_end_a_cell():
+    table = markdown_table(pd.DataFrame([{"measured": "I(X; Z | C)", "formula": r"q(z\|x)", "n": 1}]))
+    assert table.splitlines()[2].replace(" ", "") == r"|I(X;Z\|C)|q(z\|x)|1|"
