@@ -42,10 +42,9 @@ def landing(
     ranks = np.arange(1, len(information) + 1)
     used = information > threshold
     rows = len(traversals)
-    figure = plt.figure(figsize=(_NARROW, 2.6 + 0.46 * rows), layout="constrained")
-    top, *bottom = figure.subfigures(
-        1 + bool(rows), 1, height_ratios=[2.6, 0.46 * rows][: 1 + bool(rows)], squeeze=False
-    )[:, 0]
+    heights = [2.6, 0.3 + 0.42 * rows] if rows else [2.6]  # of the curves, and of the pictures with the line below them
+    figure = plt.figure(figsize=(_NARROW, sum(heights)), layout="constrained")
+    top, *bottom = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     stems, deviations = top.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
     for chosen, colour in ((used, BLUE), (~used, ORANGE)):
         stems.vlines(ranks[chosen], 0, information[chosen], color=colour, lw=1.6)

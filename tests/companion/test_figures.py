@@ -158,7 +158,9 @@ def test_the_landing_figure_counts_the_used_factors_and_has_a_strip_per_factor()
     # Drawn for a column of 340 pixels, in which its text is not reduced.
     width = float(re.search(r'<svg [^>]*width="([\d.]+)pt"', svg)[1])
     assert width * 4 / 3 < 360
-    assert len(pictures(as_matplotlib_stores_it(figures.landing([0.0, 1.0], [1.0, 1.0], {})))) == 0
+    for rows in (0, 1):  # warnings of a layout without room are errors
+        few = figures.landing([0.0, 1.0], [1.0, 1.0], {k: torch.rand(7, 1, 28, 28) for k in range(rows)})
+        assert len(pictures(as_matplotlib_stores_it(few))) == rows
 
 
 def test_orders_that_agree_with_the_information_do_not_hide_each_other():
