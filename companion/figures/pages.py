@@ -54,7 +54,7 @@ def landing(
     highest = max(information.max(), threshold)
     stems.text(beside, 0.72 * highest, f"{used.sum()} used factors", color=BLUE, weight="bold")
     stems.text(beside, 0.1 * highest, f"{(~used).sum()} ignored factors", color=ORANGE, weight="bold")
-    stems.set(title="information $I(X;Z_h)$ in nats", ylim=(0, None))
+    stems.set(title="information $I(X;Z_h)$ in nats", ylim=(0, 1.05 * highest))
     deviations.axhline(1, color=GREY, lw=0.8, ls=":")
     deviations.set(
         title=r"spread $\sigma^*_h$",

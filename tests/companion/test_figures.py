@@ -158,8 +158,8 @@ def test_the_landing_figure_counts_the_used_factors_and_has_a_strip_per_factor()
     # Drawn for a column of 340 pixels, in which its text is not reduced.
     width = float(re.search(r'<svg [^>]*width="([\d.]+)pt"', svg)[1])
     assert width * 4 / 3 < 360
-    for rows in (0, 1):  # warnings of a layout without room are errors
-        few = figures.landing([0.0, 1.0], [1.0, 1.0], {k: torch.rand(7, 1, 28, 28) for k in range(rows)})
+    for rows, highest in ((0, 1.0), (1, 0.01)):  # a warning about a layout without room is an error
+        few = figures.landing([0.0, highest], [1.0, 1.0], {k: torch.rand(7, 1, 28, 28) for k in range(rows)})
         assert len(pictures(as_matplotlib_stores_it(few))) == rows
 
 
