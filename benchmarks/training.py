@@ -86,7 +86,8 @@ def plain_loss(model: ConvVAE, x: torch.Tensor) -> torch.Tensor:
 
 def plain_loop(images: torch.Tensor, steps: int, device: str = "cpu") -> None:
     digits = MNIST(str(sources.data_root()), train=True, transform=ToTensor())
-    loader = DataLoader(Subset(digits, range(10_000, 10_000 + steps * BATCH)), batch_size=BATCH, shuffle=True)
+    chosen = [10_000 + number % 50_000 for number in range(steps * BATCH)]  # more than an epoch takes digits again
+    loader = DataLoader(Subset(digits, chosen), batch_size=BATCH, shuffle=True)
     model = torchs_network().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for x, _ in loader:
