@@ -100,7 +100,7 @@ def _described(text: str) -> str:
 
 
 def _previews(page: str, anchors: set[str]) -> list[tuple[str, str]]:
-    """Return the anchors of a page that are terms, equations or citations, each with the HTML of what is there."""
+    """Return the HTML of each term, equation and citation of a page that one of the anchors names, after its anchor."""
     found = []
     for target in BeautifulSoup(page, "html.parser").find_all(id=sorted(anchors)):
         if target.name == "dt":

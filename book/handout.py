@@ -45,9 +45,9 @@ def notebook(page: str, numbers: Mapping[str, Any], macros: Mapping[str, str]) -
     """Return the exercises of a page as a notebook: text, given code, and a blank whose last line checks the answer."""
     about = exercises.checks()
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    title, opening, *rest = exercises.without_solutions(page).split("\n\n", 2)
     minutes = {"minutes": numbers["exercises"]["minutes"], "edition": ""}
-    text = environment.from_string("\n\n".join([title, opening, *rest])).render(numbers | {"exercises": minutes})
+    given_out = exercises.without_solutions(page)
+    text = environment.from_string(given_out).render(numbers | {"exercises": minutes})
     text = without_roles(_REFERENCE.sub(r"exercise `\1`", text))
     for macro, meaning in macros.items():
         text = re.sub(rf"\\{macro}(?![a-zA-Z])", lambda _, meaning=meaning: meaning, text)

@@ -38,6 +38,10 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def _write_table(rows: Any, path: Path) -> None:
+    path.write_text(markdown_table(pd.DataFrame(rows)), encoding="utf-8")
+
+
 def landing(mnist: Mapping[str, Any], tensors: Path, generated: Path) -> None:
     """Draw the figure of `book/index.md` from the values of a MNIST run and the tensors that it kept, if any."""
     nats, sigma_star = mnist["information_nats"], mnist["sigma_star"]
@@ -95,7 +99,7 @@ def estimators(generated: Path) -> dict[str, Any]:
         "peak memory (MB)": as_given.peak_megabytes.map("{:.0f}".format),
         "largest error (nats)": as_given.largest_error.map("{:.1g}".format),
     }
-    (generated / "benchmark-estimators.md").write_text(markdown_table(pd.DataFrame(columns)), encoding="utf-8")
+    _write_table(columns, generated / "benchmark-estimators.md")
     (generated / "benchmark-later.md").write_text("".join(_later_run(run, measured) for run in later), encoding="utf-8")
     seconds = as_given.set_index(["estimator", "m"]).cpu_seconds
     rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
@@ -165,7 +169,7 @@ def _speed(generated: Path) -> dict[str, Any]:
         }
         for row in measured["rows"]
     ]
-    (generated / "benchmark-speed.md").write_text(markdown_table(pd.DataFrame(rows)), encoding="utf-8")
+    _write_table(rows, generated / "benchmark-speed.md")
     return {"date": measured["date"], "before": measured["commits"]["before"], "machine": measured["machine"]}
 
 
@@ -185,7 +189,7 @@ def _labels(generated: Path) -> dict[str, Any]:
         }
         for row in measured["rows"]
     ]
-    (generated / "labels.md").write_text(markdown_table(pd.DataFrame(shown)), encoding="utf-8")
+    _write_table(shown, generated / "labels.md")
     return {"samples": measured["samples"]}
 
 
@@ -202,7 +206,7 @@ def _robustness(generated: Path) -> dict[str, Any]:
         }
         for row in rows
     ]
-    (generated / "robustness-values.md").write_text(markdown_table(pd.DataFrame(shown)), encoding="utf-8")
+    _write_table(shown, generated / "robustness-values.md")
     tables: dict[str, list[dict[str, str]]] = {"levels": [], "dimensions": []}
     for row in rows:
         name = {"estimator": _SHORT.get(row["estimator"], row["estimator"])}
@@ -266,7 +270,7 @@ def families(generated: Path) -> dict[str, Any]:
         if row["says"]
     ]
     for name, rows in (("truths", truths), ("models", models), ("sentences", said)):
-        (generated / f"families-{name}.md").write_text(markdown_table(pd.DataFrame(rows)), encoding="utf-8")
+        _write_table(rows, generated / f"families-{name}.md")
     return {"samples": measured["samples"], "inputs": measured["inputs"]}
 
 
@@ -297,7 +301,7 @@ def training(generated: Path) -> dict[str, Any]:
         for name, milliseconds in measured["cpu_milliseconds_per_step"].items()
     ]
     parts = pd.DataFrame(measured["milliseconds_by_part"]).rename_axis("part (CPU ms per step)").reset_index()
-    (generated / "training-peers.md").write_text(markdown_table(pd.DataFrame(peers)), encoding="utf-8")
+    _write_table(peers, generated / "training-peers.md")
     (generated / "training-parts.md").write_text(markdown_table(parts.round(1).astype(str)), encoding="utf-8")
     (generated / "gpu.md").write_text(gpu(_BENCHMARKS / "gpu.json"), encoding="utf-8")
     return {name: measured[name] for name in ("steps", "precision", "threads", "torch", "processor")}
@@ -369,7 +373,7 @@ def remarks(generated: Path) -> dict[str, Any]:
         }
         for epochs, of in (*measured["by_epochs"].items(), ("all", measured["all"]))
     ]
-    (generated / "remarks.md").write_text(markdown_table(pd.DataFrame(rows)), encoding="utf-8")
+    _write_table(rows, generated / "remarks.md")
     every = measured["all"]
     return {
         "trainings": every["trainings"],

@@ -57,7 +57,7 @@ class DirectEvaluation:
             samples = self.samples.and_those(asked)
             found = _integrate(samples, lattice, asked_from=len(self.samples.mean))
             divergence, left = found.divergence, found.is_left
-            on_lattice = list(_on_the_lattice(samples.of_factors(left), lattice)) if left.any() else []
+            on_lattice = _left_over(samples, left, lattice)
         if on_lattice:
             rows = asked.of_factors(left)
             parts = [part.divergence_of(at, rows.mean, rows.log_variance, lattice) for at, part in on_lattice]
@@ -91,7 +91,7 @@ def _evaluate(samples: Samples, lattice: Lattice) -> DirectEvaluation:
     stderr = standard_error(found.divergence.T, samples.weight)
     gain = (found.gain @ share).clamp_min(0)
     left = found.is_left
-    on_lattice = list(_on_the_lattice(samples.of_factors(left), lattice)) if left.any() else []
+    on_lattice = _left_over(samples, left, lattice)
     evaluation = DirectEvaluation(
         nats, stderr, nats + gain, found.marginal_std, samples, found.divergence, left, on_lattice
     )
@@ -128,6 +128,10 @@ def _integrate(samples: Samples, lattice: Lattice, asked_from: int = 0) -> _Inte
 
     on_all_threads(lambda first, last: _compiled_direct.integrate(*rows, first, last, *settings), len(mean))
     return _Integrals(divergence, gain, (variance + centre.square()).sqrt(), is_left)
+
+
+def _left_over(samples: Samples, left: Tensor, lattice: Lattice) -> list[tuple[int, Evaluation]]:
+    return list(_on_the_lattice(samples.of_factors(left), lattice)) if left.any() else []
 
 
 def _on_the_lattice(

@@ -289,7 +289,7 @@ class InformationSketch:
         except safetensors.SafetensorError as error:
             raise ValueError(f"{path} is not a safetensors file, or damaged: {error}.") from None
         if state is None:
-            raise ValueError(f"{path} is damaged: its checksum is not that of its contents.")
+            raise ValueError(f"{path} is damaged: its checksum does not match its contents.")
         sketch = cls(int(about["n_factors"]), about["precision"])
         sketch.load_state_dict(state)
         return sketch
@@ -401,7 +401,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
 
 
 def read_tensors(file: Any) -> dict[str, Tensor] | None:
-    """Return the tensors of an open file of `write_tensors`, or None if its checksum is not that of its contents."""
+    """Return the tensors of an open file of `write_tensors`, or None if its checksum does not match its contents."""
     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     metadata = dict(file.metadata())
     return tensors if metadata.pop("checksum", "") == _checksum_of_file(tensors, metadata) else None
