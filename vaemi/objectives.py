@@ -27,7 +27,7 @@ __all__ = ["AVAE", "BetaTCVAE", "BetaVAE", "FactorVAE", "InfoVAE", "Objective"]
 _LOG_2_PI = math.log(2 * math.pi)
 
 
-class _Draw(NamedTuple):
+class Draw(NamedTuple):
     """One pass of a batch through the model, and the arguments of the objective."""
 
     model: VAE
@@ -42,9 +42,45 @@ class _Draw(NamedTuple):
     n_samples: int
     discriminator: nn.Module | None
 
+    @classmethod
+    def of(
+        cls,
+        model: VAE,
+        x: Tensor,
+        generator: torch.Generator,
+        *,
+        beta: float = 1.0,
+        n_samples: int | None = None,
+        discriminator: nn.Module | None = None,
+        share: slice | None = None,
+    ) -> Draw:
+        """Pass x through the model; the arguments are those of `Objective.__call__`."""
+        mean, log_variance = model.encode(x)
+        share = share or slice(0, len(x), 1)
+        noise = torch.randn(share.stop, mean.shape[1], generator=generator, device=mean.device, dtype=mean.dtype)
+        z = mean + (0.5 * log_variance).exp() * noise[share]
+        reconstruction = model.decode(z)
+        return cls(
+            model,
+            generator,
+            mean,
+            log_variance,
+            z,
+            reconstruction,
+            negative_log_likelihood=model.likelihood.negative_log_likelihood(x, reconstruction).mean(),
+            kl=kl_to_prior(mean, log_variance).sum(1).mean(),
+            beta=beta,
+            n_samples=n_samples or len(x),
+            discriminator=discriminator,
+        )
+
     @property
     def negative_elbo(self) -> Tensor:
         return self.negative_log_likelihood + self.beta * self.kl
+
+    @property
+    def elbo_terms(self) -> dict[str, Tensor]:
+        return {"negative_log_likelihood": self.negative_log_likelihood, "kl": self.kl}
 
 
 @dataclass(frozen=True)
@@ -111,29 +147,12 @@ class Objective(ABC):
             `negative_log_likelihood` (D) and `kl` (KL), in nats per sample, and the objective's own terms, unweighted,
             each of shape ().
         """
-        mean, log_variance = model.encode(x)
-        share = share or slice(0, len(x), 1)
-        noise = torch.randn(share.stop, mean.shape[1], generator=generator, device=mean.device, dtype=mean.dtype)
-        z = mean + (0.5 * log_variance).exp() * noise[share]
-        reconstruction = model.decode(z)
-        draw = _Draw(
-            model,
-            generator,
-            mean,
-            log_variance,
-            z,
-            reconstruction,
-            negative_log_likelihood=model.likelihood.negative_log_likelihood(x, reconstruction).mean(),
-            kl=kl_to_prior(mean, log_variance).sum(1).mean(),
-            beta=beta,
-            n_samples=n_samples or len(x),
-            discriminator=discriminator,
-        )
+        draw = Draw.of(model, x, generator, beta=beta, n_samples=n_samples, discriminator=discriminator, share=share)
         loss, own_terms = self._loss(draw)
-        return loss, {"negative_log_likelihood": draw.negative_log_likelihood, "kl": draw.kl, **own_terms}
+        return loss, draw.elbo_terms | own_terms
 
     @abstractmethod
-    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and the terms that the ELBO does not have."""
 
 
@@ -158,7 +177,7 @@ class BetaVAE(Objective):
 
     name: ClassVar[str] = "beta-vae"
 
-    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         return draw.negative_elbo, {}
 
 
@@ -209,7 +228,7 @@ class BetaTCVAE(Objective):
             mutual_information_weight=self.mutual_information_weight, dimension_wise_weight=self.dimension_wise_weight
         )
 
-    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         joint, factors = minibatch_log_density(draw.z, draw.mean, draw.log_variance, draw.n_samples, "stratified")
         log_posterior = -0.5 * (_LOG_2_PI + 1 + draw.log_variance).sum(1).mean()
         log_prior = -0.5 * (_LOG_2_PI + second_moments(draw.mean, draw.log_variance)).sum(1).mean()
@@ -303,7 +322,7 @@ class FactorVAE(Objective):
         """Return the discriminator's learning rate and betas."""
         return {"lr": self.learning_rate, "betas": (0.5, 0.9)}
 
-    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         discriminator = draw.discriminator
         if discriminator is None:
             raise ValueError("factor-vae needs the discriminator that its method discriminator(latent_dim) makes.")
@@ -380,7 +399,7 @@ class InfoVAE(Objective):
     def __post_init__(self) -> None:
         _check_weights(weight=self.weight)
 
-    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         z = draw.z
         prior = torch.randn(z.shape, generator=draw.generator, device=z.device, dtype=z.dtype)
         n, n_factors = z.shape
@@ -438,7 +457,7 @@ class AVAE(Objective):
         if not 0 <= self.rho < 1:
             raise ValueError(f"rho is {self.rho}: give a correlation from 0 to below 1.")
 
-    def _loss(self, draw: _Draw) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         again = draw.model.encode(draw.reconstruction.detach())
         consistency = self_consistency(draw.mean, draw.log_variance, *again, self.rho).sum(1).mean()
         return draw.negative_elbo + consistency, {"self_consistency": consistency}

@@ -26,7 +26,7 @@ from vaemi.errors import TrainingError, import_extra
 from vaemi.information.checks import checksum
 from vaemi.information.gaussian import gaussian_information
 from vaemi.models import VAE, as_float
-from vaemi.objectives import OBJECTIVES, BetaVAE, Objective
+from vaemi.objectives import OBJECTIVES, BetaVAE, Draw, Objective
 
 __all__ = ["History", "Training", "objective_on", "train"]
 
@@ -389,9 +389,7 @@ class _Loss(nn.Module):
 
     def forward(self, rows: Tensor, generator: torch.Generator, beta: float, share: slice) -> Tensor:
         # Fabric would round the samples to bfloat16 if they were the argument.
-        x = as_float(self.samples[rows].to(generator.device))
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = _channels_last(as_float(self.samples[rows].to(generator.device)))
         if self.mixed:
             # A cached 16-bit copy of a weight that is used twice, as in AVAE, would add up its gradients in 16 bits.
             torch.set_autocast_cache_enabled(False)  # until Fabric leaves its autocast
@@ -404,6 +402,10 @@ class _Loss(nn.Module):
             self.model, x, generator,
             beta=beta, n_samples=len(self.samples), discriminator=self.discriminator, share=share,
         )  # fmt: skip
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def _adam(module: _Loss, settings: Settings) -> torch.optim.Adam:
@@ -444,9 +446,10 @@ def _measure(module: _Loss, held_out: Tensor, settings: Settings, step: int) -> 
     """Return a row of the history."""
     model = module.model
     device = model.likelihood.log_sigma.device
-    x = as_float(held_out.to(device))
+    x = _channels_last(as_float(held_out.to(device)))
     generator = torch.Generator(device).manual_seed(0)
-    objective, terms = BetaVAE()(model, x, generator, beta=settings.beta)
+    draw = Draw.of(model, x, generator, beta=settings.beta)
+    objective, terms = draw.negative_elbo, draw.elbo_terms
     if not isinstance(settings.objective, BetaVAE):
         # In batches of training's size, on which some objectives depend.
         size = min(settings.batch_size, len(x))
@@ -455,7 +458,7 @@ def _measure(module: _Loss, held_out: Tensor, settings: Settings, step: int) -> 
         own_terms = {name: torch.stack([part[name] for _, part in parts]).mean() for name in parts[0][1]}
         terms = own_terms | terms
     _check_finite(objective, step, settings)
-    information, *_ = gaussian_information(*(part.cpu().double() for part in model.encode(x)))
+    information, *_ = gaussian_information(draw.mean.cpu().double(), draw.log_variance.cpu().double())
     row = {
         "step": torch.tensor(step),
         "objective": objective,
