@@ -1,7 +1,6 @@
 """Speed, memory and accuracy of I(X; Z_h) estimators, ours against peers, on a simulated encoder.
 
     .venv/bin/python benchmarks/estimators.py --json estimators.json
-    .venv/bin/python benchmarks/estimators.py --add benchmarks/estimators.json     (only estimators without rows there)
 
 The rows of a peer that is missing say so. `benchmarks/peers.txt` lists the peers that vaemi does not depend on, and how
 to install them beside an environment without changing it.
@@ -288,8 +287,6 @@ ESTIMATORS = {
 }
 # Samples of the largest data on which slow ones are measured.
 SLOW_UP_TO = 10_000
-# What every run measures, for ratios within it.
-ANCHORS = (OURS, "the paper's Gaussian")
 
 
 def measured_factors(estimator: Estimator, m: int) -> list[int]:
@@ -330,12 +327,10 @@ def reference(mean: torch.Tensor, log_variance: torch.Tensor, steps_per_sigma: i
         points = math.ceil((high - low) / float(sigma.min()) * steps_per_sigma) + 1
         grid = torch.linspace(low, high, points, dtype=torch.float64)
         height = 1 / (math.sqrt(2 * math.pi) * sigma * len(mu))
-        density = torch.cat(
-            [
-                (part[:, None] - mu).div_(sigma).square_().mul_(-0.5).exp_() @ height
-                for part in grid.split(max(1, BLOCK // len(mu)))
-            ]
-        )
+        density = torch.empty_like(grid)
+        size = max(1, BLOCK // len(mu))
+        for part, values in zip(grid.split(size), density.split(size), strict=True):
+            torch.mv((part[:, None] - mu).div_(sigma).square_().mul_(-0.5).exp_(), height, out=values)
         entropy = -float(torch.trapezoid(torch.xlogy(density, density), grid))
         nats.append(entropy - float((0.5 * (log_var + math.log(2 * math.pi * math.e))).mean()))
     return np.array(nats)
@@ -550,46 +545,32 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=900, help="seconds after which a measurement is stopped")
     parser.add_argument("--json", type=Path, help="write rows, ratios and the machine to this file")
-    parser.add_argument(
-        "--add",
-        type=Path,
-        metavar="FILE",
-        help="measure only estimators without rows in FILE, with vaemi and the paper's formula, as a later run in it",
-    )
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.task:
         print(json.dumps(measure(Task(**json.loads(options.task)))))
         return
     threads = 1 if options.quick else os.cpu_count() or 1
-    earlier = json.loads(options.add.read_text(encoding="utf-8")) if options.add else None
-    names = [name for name in ESTIMATORS if name not in measured_in(earlier) or name in ANCHORS]
-    rows = measure_rows(names, options, threads, alone=earlier is None)
+    rows = measure_rows(options, threads)
     print(markdown(rows))
     about = machine(threads)
     print(f"\n{about['processor']}, {threads} threads")
-    if earlier is not None:
-        later = {"date": datetime.now(UTC).date().isoformat(), "machine": about, "rows": rows}
-        earlier["later_runs"] = [*earlier.get("later_runs", []), later]
-        options.add.write_text(json.dumps(earlier, indent=1) + "\n", encoding="utf-8")
     if options.json:
-        result = {"quick": options.quick, "machine": about, "factors": H, "factors_used": len(USED), "rows": rows}
+        date = datetime.now(UTC).date().isoformat()
+        result = {
+            "quick": options.quick,
+            "date": date,
+            "machine": about,
+            "factors": H,
+            "factors_used": len(USED),
+            "rows": rows,
+        }
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def measured_in(result: dict[str, Any] | None) -> set[str]:
-    """Estimators of which a file of results has rows that did not fail."""
-    runs = [] if result is None else [result, *result.get("later_runs", [])]
-    return {row["estimator"] for run in runs for row in run["rows"] if row["failed"] is None}
-
-
-def measure_rows(names: list[str], options: argparse.Namespace, threads: int, alone: bool) -> list[dict[str, Any]]:
-    """Rows of the named estimators; in a run that is not `alone` only on data sets on which a newcomer takes part."""
+def measure_rows(options: argparse.Namespace, threads: int) -> list[dict[str, Any]]:
+    """Rows of all estimators."""
     shared, own = QUICK if options.quick else FULL
-    if not alone:
-        newcomers = [name for name in names if name not in ANCHORS]
-        shared = [data for data in shared if any(takes_part(name, *data) for name in newcomers)]
-        own = []
 
     def run(task: Task) -> dict[str, Any]:
         return measure(task) if options.quick else measure_apart(task, options.limit)
@@ -603,7 +584,7 @@ def measure_rows(names: list[str], options: argparse.Namespace, threads: int, al
             sys.exit(f"the reference for M = {m}, z x {scale:g} failed: {result['failed']}")
         truth[m, scale] = dict(zip(factors, result["nats"], strict=True))
         print(f"  reference, M = {m:,}, z x {scale:g}: {len(factors)} factors", file=sys.stderr, flush=True)
-    cases = [(name, m, scale) for m, scale in shared for name in names if takes_part(name, m, scale)]
+    cases = [(name, m, scale) for m, scale in shared for name in ESTIMATORS if takes_part(name, m, scale)]
     cases += [(OURS, *data) for data in own]
     measured = measure_all(cases, run, 1 if options.quick else options.rounds, threads)
     return [make_row(case, measured[case], truth[case[1:]]) for case in cases]

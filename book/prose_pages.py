@@ -86,8 +86,10 @@ _SHORT = {"fixed bins, 100 on [-4, 4]": "fixed bins", "Monte-Carlo log-sum-exp":
 def estimators(generated: Path) -> dict[str, Any]:
     """Write the tables and the figure of the committed benchmarks of estimators."""
     measured = json.loads((_BENCHMARKS / "estimators.json").read_text(encoding="utf-8"))
-    later = measured.get("later_runs", [])
-    rows = _rows_of_runs([measured, *later])
+    rows = pd.DataFrame(measured["rows"]).rename(columns={"cpu_seconds_one_thread": "cpu_seconds"})
+    rows = rows[rows.failed.isna()].replace({"estimator": _SHORT})
+    ours = rows[rows.estimator == "vaemi"].set_index(["m", "scale"]).cpu_seconds
+    rows["times_ours"] = rows.cpu_seconds / ours.loc[list(zip(rows.m, rows.scale, strict=True))].to_numpy()
     as_given = rows[rows.scale == 1].sort_values(["m", "cpu_seconds"])
     _save(figures.cost_and_error(as_given[as_given.m == 10_000]), generated / "fig-estimators-cost.svg")
     columns = {
@@ -100,7 +102,6 @@ def estimators(generated: Path) -> dict[str, Any]:
         "largest error (nats)": as_given.largest_error.map("{:.1g}".format),
     }
     _write_table(columns, generated / "benchmark-estimators.md")
-    (generated / "benchmark-later.md").write_text("".join(_later_run(run, measured) for run in later), encoding="utf-8")
     seconds = as_given.set_index(["estimator", "m"]).cpu_seconds
     rescaled = rows[rows.scale == 10].set_index("estimator").largest_error
     return {
@@ -115,41 +116,6 @@ def estimators(generated: Path) -> dict[str, Any]:
         "labels": _labels(generated),
         "speed": _speed(generated),
     }
-
-
-def _rows_of_runs(measured: list[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the rows that did not fail of several runs; of an estimator in more than one, those of the first.
-
-    The column `times_ours` is the CPU time over that of vaemi in the same run.
-    """
-    parts: list[pd.DataFrame] = []
-    for run in measured:
-        rows = pd.DataFrame(run["rows"]).rename(columns={"cpu_seconds_one_thread": "cpu_seconds"})
-        rows = rows[rows.failed.isna()].replace({"estimator": _SHORT})
-        ours = rows[rows.estimator == "vaemi"].set_index(["m", "scale"]).cpu_seconds
-        rows["times_ours"] = rows.cpu_seconds / ours.loc[list(zip(rows.m, rows.scale, strict=True))].to_numpy()
-        known = {name for part in parts for name in part.estimator}
-        parts.append(rows[~rows.estimator.isin(known)])
-    return pd.concat(parts, ignore_index=True)
-
-
-def _later_run(run: Mapping[str, Any], first: Mapping[str, Any]) -> str:
-    """Return a paragraph on a run that added estimators: which, when, and how vaemi fared in both runs."""
-
-    def seconds_of_ours(of_run: Mapping[str, Any]) -> float:
-        rows = pd.DataFrame(of_run["rows"])
-        return float(
-            rows[(rows.estimator == "vaemi") & (rows.m == 10_000) & (rows.scale == 1)].iloc[0].cpu_seconds_one_thread
-        )
-
-    first_names = {row["estimator"] for row in first["rows"]}
-    added = dict.fromkeys(row["estimator"] for row in run["rows"] if row["estimator"] not in first_names)
-    times = seconds_of_ours(run) / seconds_of_ours(first)
-    return (
-        f"{' and '.join(added)} were measured in a later run, on {run['date']}, when other programs used the machine "
-        f"as well. In that run vaemi needed {times:.1f} times the CPU seconds that the table shows for 10,000 samples. "
-        "Therefore compare the column *times vaemi*, which is a ratio within a run.\n\n"
-    )
 
 
 def _speed(generated: Path) -> dict[str, Any]:

@@ -175,23 +175,6 @@ def test_a_peer_that_is_missing_says_why(monkeypatch):
     assert results == {1: [{"failed": "no_such_module is not installed"}]}
 
 
-def test_later_runs_hold_what_is_new_and_ours(quick, tmp_path, capsys):
-    _, result = quick
-    added = "KSG, scikit-learn"
-    before = [row for row in result["rows"] if row["estimator"] != added and row["failed"] is None]
-    path = tmp_path / "estimators.json"
-    path.write_text(json.dumps(result | {"rows": before}))
-    bench.main(["--quick", "--add", str(path)])
-    after = json.loads(path.read_text())
-    assert after["rows"] == before
-    (later,) = after["later_runs"]
-    worked = {row["estimator"] for row in later["rows"] if row["failed"] is None}
-    assert worked == {added, *bench.ANCHORS}
-    assert later["machine"]["torch"] == torch.__version__
-    assert bench.measured_in(after) == {row["estimator"] for row in before} | {added}
-    assert added in capsys.readouterr().out
-
-
 def test_failures_become_rows(monkeypatch):
     task = bench.Task(bench.OURS, 10, 1.0, bench.EVERY, 10, 1)
     assert bench.measure_apart(task, 0.01) == {"failed": "stopped after 0.01 s"}
