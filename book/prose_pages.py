@@ -127,6 +127,7 @@ def _speed(generated: Path) -> dict[str, Any]:
             "case": row["case"],
             "CPU seconds before": f"{row[before]['cpu_seconds']:.2g}",
             "after": f"{row[after]['cpu_seconds']:.2g}",
+            "goal": f"{row['goal_cpu_seconds']:.2g}",
             "times the paper's formula, before": f"{row[before]['cpu_seconds'] / row[formula]['cpu_seconds']:.1f}",
             "after ": f"{row[after]['cpu_seconds'] / row[formula]['cpu_seconds']:.1f}",
             "peak memory (MB), before": f"{row[before].get('peak_megabytes', math.nan):.0f}",
