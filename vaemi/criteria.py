@@ -121,7 +121,7 @@ CRITERIA: dict[str, Criterion] = {
         "the noise as used.",
     ),
     "mean_variance": Criterion(
-        "Passive, mixed, active", "z²", SETTLED, "Bonheme and Grzes (2021)",
+        "Mean variance", "z²", SETTLED, "Bonheme and Grzes (2021)",
         "Use it to tell factors that are always used from those that are used for some inputs.",
         "It does not look at the means, and takes the prior's scale for granted: a constant narrow posterior counts as "
         "active.",
@@ -134,7 +134,7 @@ CRITERIA: dict[str, Criterion] = {
         "It does not look at the means, and changes with the scale of z.",
     ),
     "marginal_std": Criterion(
-        "Marginal deviation", "z", 1.25, "the range that this project allows sigma* in the paper's second claim",
+        "Marginal standard deviation", "z", 1.25, "the range that this project's rule for claim C2 allows",
         "Use it to check the training and the reading of the encoder's outputs, not to find used factors.",
         "It is near 1 for used and unused factors alike.",
         "below {inverse:g} or above {line:g} {unit}",

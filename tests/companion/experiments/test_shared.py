@@ -104,11 +104,11 @@ def test_criteria_beside_the_information():
     assert row["KL to the prior"] == ["3", "1 used: z1", "above 0.1 nats"]
     assert row["Active units"] == ["2", "none", "above 0.01 z²"]
     assert row["Effect on the output"] == ["3", "2 used: z1, z3; 1 unused: z2", "above 1 % of the effect of all"]
-    assert row["Marginal deviation"][2] == "outside 0.8 to 1.25"
+    assert row["Marginal standard deviation"][2] == "outside 0.8 to 1.25"
     assert row["Largest mean"][2] == "at 0.1 or more"
     words = found.in_words()
     assert words.startswith("Other criteria that judge every factor as the information does: 3 of 9.")
-    assert "Furthest from it, of 4 factors: *marginal deviation* on 3, *effect on the output* on 3." in words
+    assert "Furthest from it, of 4 factors: *marginal standard deviation* on 3, *effect on the output* on 3." in words
     assert "The simplest that agrees is *active units*." in words
     assert "At or below 0.1 nats, but above 1 nat about some inputs: z3." in words
     assert "Over the 4 factors with either, the rank correlation of information and effect is **-0.40**." in words
