@@ -220,12 +220,12 @@ class Audit:
                 self.effective & ~self.informative,
                 f"At or below {self.threshold:g} nats, but with more than {least} of the effect of all factors on the "
                 "output",
-                "The decoder turns their noise into output. A share of a few percent hardly matters; for a larger one, "
-                "set the factor to 0 before you decode.",
+                "The decoder turns their noise into output, of which a few percent hardly matter. To remove it, set "
+                "these factors to 0 before you decode.",
             ),
         ):
             if chosen.any():
-                found = chosen.nonzero()[:, 0].tolist()
+                found = [h for h in share.argsort(descending=True, stable=True).tolist() if chosen[h]]
                 names = [f"{self._channel(h)} ({100 * share[h]:.1f} %)" for h in found[:_LISTED]]
                 notes.append(f"{what}: {_joined(names, len(found))}. {advice}")
         return notes
