@@ -32,8 +32,8 @@ def mark_conclusion(notebook: Any, result: Mapping[str, Any]) -> None:
         if cell.cell_type == "code" and "show_verdicts(" in cell.source:
             # A target needs text after it in the same cell.
             sentence = (
-                "Each verdict follows from a rule. The rules are below the table; their reasons, the words of the "
-                "paper and the history of each rule are on {doc}`the page on verdicts </book/verdicts>`."
+                "Each verdict follows from a rule. The rules are below the table, and under each the earlier ones that "
+                "it replaced; the words of the paper are on {doc}`the page on verdicts </book/verdicts>`."
             )
             notebook.cells.insert(index, nbformat.v4.new_markdown_cell(f"{targets}\n{sentence}"))
             return

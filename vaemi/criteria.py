@@ -108,7 +108,7 @@ CRITERIA: dict[str, Criterion] = {
         "constant mean off zero.",
     ),
     "kl": Criterion(
-        "KL to the prior", "nats", 0.1, "common practice; no published threshold, so that of the information is taken",
+        "KL to the prior", "nats", 0.1, "common practice; no published threshold, so that of the information",
         "Use it for a VAE that was trained to the end with a N(0, 1) prior and a KL weight not far below 1: it takes "
         "one line of code.",
         "It also counts the distance of the aggregated posterior from the prior: a constant mean off zero or another "
@@ -128,7 +128,7 @@ CRITERIA: dict[str, Criterion] = {
         "unless within {line:g} of 1 for all inputs",
     ),
     "mean_precision": Criterion(
-        "Mean log precision", "", 0.2, "common practice; no published threshold, so twice that of the information is taken",
+        "Mean log precision", "", 0.2, "common practice; no published threshold, so twice that of the information",
         "Use it to rank the factors of a well trained VAE: σ* is then about 1, and half of it is the Gaussian "
         "information.",
         "It does not look at the means, and changes with the scale of z.",

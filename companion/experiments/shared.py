@@ -350,7 +350,8 @@ def show_verdicts(verdicts: Sequence[Claim]) -> None:
         *earlier, last = claim["rules"]
         rules.append(f"- **{claim['id']}**, rule {len(claim['rules'])}, of {last['date']}: {last['rule']}.")
         rules += [
-            f"    - Rule {number}, of {one['date']} ({one['reason']}), under which it {one['verdict']}: {one['rule']}."
+            f"    - Rule {number}, of {one['date']}, under which it {one['verdict']}: {one['rule']}. "
+            f"*Why:* {one['reason']}."
             for number, one in enumerate(earlier, 1)
         ]
     display(Markdown(table.to_markdown(index=False)), Markdown("\n".join(rules)))

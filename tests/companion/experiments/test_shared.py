@@ -141,3 +141,20 @@ def test_criteria_that_all_agree():
     effects = influence.decoder_effects(lambda z: z, base, torch.full_like(base, -4.0))
     words = shared.CriteriaComparison(found, effects).in_words()
     assert words.startswith("All other criteria judge every factor as the information does.")
+
+
+def test_verdicts_come_with_every_rule_in_order_and_its_reason(monkeypatch):
+    shown = []
+    monkeypatch.setattr(shared, "display", lambda *parts: shown.extend(part.data for part in parts))
+    rules = [
+        {"date": "2026-11-25", "rule": "all", "reason": "first rule", "verdict": "does not hold", "shortfall": "few"},
+        {"date": "2026-11-25", "rule": "most", "reason": "loosened", "verdict": "holds", "shortfall": ""},
+        {"date": "2026-11-29", "rule": "some", "reason": "as the paper says", "verdict": "holds", "shortfall": ""},
+    ]
+    claim = {"id": "C8", "statement": "Some.", "verdict": "holds", "value": 1.0, "interval": None, "unit": "nats"}
+    shared.show_verdicts([claim | {"published": None, "rules": rules}])
+    assert shown[1].splitlines() == [
+        "- **C8**, rule 3, of 2026-11-29: some.",
+        "    - Rule 1, of 2026-11-25, under which it does not hold: all. *Why:* first rule.",
+        "    - Rule 2, of 2026-11-25, under which it holds: most. *Why:* loosened.",
+    ]
