@@ -178,7 +178,7 @@ def checks_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _under(rule: Mapping[str, Any]) -> str:
-    return ": ".join(filter(None, [rule["verdict"], rule["shortfall"]]))
+    return ": ".join(filter(None, [rule["verdict"], _DETAILS.sub("", rule["shortfall"])]))
 
 
 def _in_a_cell(text: str) -> str:

@@ -219,7 +219,7 @@ def _sparsity(values: Mapping[str, Any], stand_in: bool) -> Claim:
 def _marginal_deviation(values: Mapping[str, Any], stand_in: bool) -> Claim:
     low, high = min(values["sigma_star"]), max(values["sigma_star"])
     area, correlation = values["sigma_star_auc"], values["sigma_star_rank_correlation"]
-    near = {f"σ* is not near 1 (it lies between {low:.3f} and {high:.3f})": low >= 0.8 and high <= 1.25}
+    near = {f"some σ* are not near 1 (they lie between {low:.3f} and {high:.3f})": low >= 0.8 and high <= 1.25}
     blind = {
         "small differences of σ* from 1 do separate used from ignored factors "
         f"(area under the ROC curve {area:.2f}, where 0.5 is chance)": area < 0.7,

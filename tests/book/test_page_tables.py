@@ -74,7 +74,7 @@ def test_stand_ins_are_marked_and_named_once():
 
 
 def test_the_page_on_verdicts_has_every_rule_and_the_verdict_under_it():
-    found = claim("C2", "holds in part", "σ* ranks them (97 % of them)", interval=[1.0, 2.0], error_bar="seeds")
+    found = claim("C2", "holds in part", "small σ* rank them (97 % of them)", interval=[1.0, 2.0], error_bar="seeds")
     text = page_tables.verdicts([found, claim("T1")])
     assert "### C2." in text
     assert "T1" not in text
@@ -83,7 +83,8 @@ def test_the_page_on_verdicts_has_every_rule_and_the_verdict_under_it():
     dates = [row[0].replace("\N{NON-BREAKING HYPHEN}", "-") for row in history[2:]]
     assert dates == ["2026-11-23", "2026-11-29"]
     assert history[2][-1] == "holds"
-    assert history[3][-1] == f"holds in part: σ* ranks them (97{NBSP}% of them)"
+    assert history[3][-1] == "holds in part: small σ* rank them"
+    assert f"**[holds in part]{{.part}}**. Small σ* rank them (97{NBSP}% of them). " in text
 
 
 def test_checks_have_a_table_of_their_own():
