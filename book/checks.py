@@ -250,9 +250,10 @@ def is_known(word: str, listed: set[str], dictionary: SpellChecker) -> bool:
 
 
 def _words(text: str) -> set[str]:
-    """Return the words of a text, without possessive endings and what contains a digit."""
+    """Return the words of a text, without possessive endings and what contains a digit, also a raised one."""
     chunks = re.findall(r"\w+(?:'\w+)*", text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
-    return {word for chunk in chunks if len(word := chunk.removesuffix("'s")) > 1 and not re.search(r"[\d_]", word)}
+    words = {word for chunk in chunks if len(word := chunk.removesuffix("'s")) > 1}
+    return {word for word in words if not any(character.isdigit() or character == "_" for character in word)}
 
 
 if __name__ == "__main__":

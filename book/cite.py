@@ -30,12 +30,13 @@ def box(repository: Mapping[str, str]) -> str:
 
 
 def software(url: str) -> str:
-    """Return the entry of the software in BibTeX; it has a version and no year, as a release has no date here."""
+    """Return the entry of the software in BibTeX."""
     about = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     fields = {
         "title": f"{{{about['title']}}}",
         # Braces keep "The vaemi authors" one name.
         "author": " and ".join(f"{{{author['name']}}}" for author in about["authors"]),
+        "year": about["date-released"].year,
         "version": about["version"],
         "note": f"Software, {about['license']} licence",
         **({"url": url} if url else {}),

@@ -23,26 +23,26 @@ class Step(NamedTuple):
         What the question is about, in a word.
     question : str
         Empty for what to do if all answers are no.
-    criteria : tuple of str
-        Names in `CRITERIA`; the first one's threshold and weakness are shown.
+    criterion : str
+        Name in `CRITERIA`; empty if the answer is about the error of the estimate.
     goes_on : bool
         Whether the questions below are to be answered as well.
     """
 
     asks: str
     question: str
-    criteria: tuple[str, ...]
+    criterion: str
     goes_on: bool = False
 
 
-#: In the order of the page. A step without criteria is about the error of the estimate.
+#: In the order of the page.
 STEPS = (
-    Step("sample", "Dependent inputs (windows, frames), or few?", (), goes_on=True),
-    Step("rare", "Are rare inputs important?", ("upper_divergence",), goes_on=True),
-    Step("decoder", "Prune, compress or generate, with the decoder?", ("effect",)),
-    Step("prior", "KL weight far below 1, or a prior other than N(0, 1)?", ("information",)),
-    Step("published", "Compare with published counts?", ("active_units",)),
-    Step("otherwise", "", ("kl", "information")),
+    Step("sample", "Dependent inputs (windows, frames), or few?", "", goes_on=True),
+    Step("rare", "Are rare inputs important?", "upper_divergence", goes_on=True),
+    Step("decoder", "Prune, compress or generate, with the decoder?", "effect"),
+    Step("prior", "KL weight far below 1, or a prior other than N(0, 1)?", "information"),
+    Step("published", "Compare with published counts?", "active_units"),
+    Step("otherwise", "", "kl"),
 )
 _SAMPLE = (
     "clusters=, leave_one_out",
@@ -93,14 +93,11 @@ def steps_in_words() -> str:
 
 def _answer(step: Step) -> tuple[str, str, str]:
     """Return heading, threshold and weakness."""
-    if not step.criteria:
+    if not step.criterion:
         return _SAMPLE
-    titles = [CRITERIA[name].title for name in step.criteria]
-    first = step.criteria[0]
-    if step.goes_on:
-        titles[0] += ", beside the information"
-    heading = ", or ".join([titles[0], *(title.lower() for title in titles[1:])])
-    return heading, f"used {line_in_words(first, CRITERIA[first].threshold)}", CRITERIA[first].fails_when
+    criterion = CRITERIA[step.criterion]
+    heading = criterion.title + (", beside the information" if step.goes_on else "")
+    return heading, f"used {line_in_words(step.criterion, criterion.threshold)}", criterion.fails_when
 
 
 def all_criteria() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ def mark_conclusion(notebook: Any, result: Mapping[str, Any]) -> None:
         if cell.cell_type == "code" and "show_verdicts(" in cell.source:
             # A target needs text after it in the same cell.
             sentence = (
-                "Each verdict follows from a rule. The rules are below the table; their reasons, the words of the "
-                "paper and the history of each rule are on {doc}`the page on verdicts </book/verdicts>`."
+                "Each verdict follows from a rule. The rules are below the table, and under each the earlier ones that "
+                "it replaced; the words of the paper are on {doc}`the page on verdicts </book/verdicts>`."
             )
             notebook.cells.insert(index, nbformat.v4.new_markdown_cell(f"{targets}\n{sentence}"))
             return
@@ -59,11 +60,19 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> str:
     for claim in _claims_in(rows):
         if claim["data"]["stand_in"]:
             by_source.setdefault(claim["data"]["source"], {})[claim["id"]] = None
-    note = "Ranges are 95 % intervals. Published numbers are from the authors' notebook; a dash: there is none."
+    note = (
+        "Ranges are 95 % intervals; a number without one is exact, or both ends of its interval round to the same "
+        "number. Published numbers are from the authors' notebook; a dash: there is none. C6b is about our own "
+        "estimator and is not one of the paper's claims. C5 was a theorem; it is now [check T6](#claim-t6)."
+    )
     if by_source:
         sources = "; ".join(f"{', '.join(ids)}: {source}" for source, ids in by_source.items())
         note += f" † On a stand-in for the data of the paper; {sources}."
     return f"{note} {{doc}}`The rules, their reasons and their history <verdicts>`.\n"
+
+
+# In brackets, which may hold others.
+_DETAILS = re.compile(r" \((?:[^()]|\([^()]*\))*\)")
 
 
 def _claims_in(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -82,7 +91,7 @@ def _verdict(claim: Mapping[str, Any]) -> str:
 def _claim_in_a_line(claim: Mapping[str, Any]) -> str:
     about = claims.written()[claim["id"]]
     text = f"[{claim['id']}. {about['says']}](#{_anchor(claim)}) [{about['counts']}]{{.counts}}"
-    if why := _explanation(claim):
+    if why := _DETAILS.sub("", _explanation(claim)):
         # In this column, as the one of the verdicts is narrow.
         text += f" [{why}]{{.why}}"
     return text
@@ -169,20 +178,10 @@ def checks_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _under(rule: Mapping[str, Any]) -> str:
-    return ": ".join(filter(None, [rule["verdict"], rule["shortfall"]]))
-
-
-# How the claims' texts write mathematics, which is also read on a terminal.
-_MATHEMATICS = {
-    "-E log sigma^2": r"$-\mathbb{E} \log \sigma^2$",
-    "Var(mu)": r"$\mathrm{Var}(\mu)$",
-    "sigma*": r"$\sigma^*$",
-}
+    return ": ".join(filter(None, [rule["verdict"], _DETAILS.sub("", rule["shortfall"])]))
 
 
 def _in_a_cell(text: str) -> str:
-    for words, formula in _MATHEMATICS.items():
-        text = text.replace(words, formula)
     return text.replace("|", r"\|").replace(" %", f"{NO_BREAK_SPACE}%")
 
 

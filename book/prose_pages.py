@@ -348,6 +348,7 @@ def remarks(generated: Path) -> dict[str, Any]:
         "false_alarms": every["false_alarms"],
         "false_alarms_with_kl": every["false_alarms_with_kl"],
         **{kind: misses(every, kind) for kind in ("matter", "silent", "silent_with_kl")},
+        "reported": misses(every, "matter") - misses(every, "silent"),
     }
 
 

@@ -17,7 +17,13 @@ import numpy as np
 import pandas as pd
 
 from companion.errors import RunError
-from companion.words import number_in_words, range_in_words, ratio_in_words
+from companion.words import (
+    interval_in_words,
+    number_in_words,
+    percentage_in_words,
+    range_in_words,
+    ratio_in_words,
+)
 
 if TYPE_CHECKING:
     from companion.data.sources import Provenance
@@ -42,7 +48,7 @@ class JudgedRule(TypedDict):
     verdict : str
         "holds" or "does not hold"; also "holds in part" for the rule that counts. Checks "pass" or "fail".
     shortfall : str
-        The parts that are not met, with the run's numbers; empty where all are.
+        The parts that are not met, with the run's numbers in brackets; empty where all are.
     """
 
     date: str
@@ -124,7 +130,8 @@ def _judged(
     Parameters
     ----------
     parts_of_rules : sequence of mapping of str to bool
-        For each rule in `claims.toml`, whether each of its parts is met. The key says what is the case where it is not.
+        For each rule in `claims.toml`, whether each of its parts is met. The key says what is the case where it is not,
+        with details in brackets at its end; parts that differ in the details only are told in one sentence.
     stand_in : bool
         Whether the data stand in for those of the paper.
     """
@@ -135,7 +142,7 @@ def _judged(
             rule=rule["rule"],
             reason=rule["reason"],
             verdict=_verdict(id, list(parts.values()), last=rule is about["rules"][-1]),
-            shortfall="; ".join(words for words, met in parts.items() if not met),
+            shortfall=_in_one_sentence([words for words, met in parts.items() if not met]),
         )
         for rule, parts in zip(about["rules"], parts_of_rules, strict=True)
     ]
@@ -152,6 +159,14 @@ def _judged(
         published=published,
         rules=rules,
     )
+
+
+def _in_one_sentence(parts: Sequence[str]) -> str:
+    details: dict[str, list[str]] = {}
+    for part in parts:
+        finding, _, detail = part.removesuffix(")").partition(" (")
+        details.setdefault(finding, []).extend(filter(None, [detail]))
+    return "; ".join(f"{finding} ({'; '.join(of)})" if of else finding for finding, of in details.items())
 
 
 def _verdict(id: str, met: Sequence[bool], last: bool) -> str:
@@ -179,16 +194,16 @@ def _sparsity(values: Mapping[str, Any], stand_in: bool) -> Claim:
     nats, stderr = (np.array(values[f"information_{name}"]) for name in ("nats", "stderr_nats"))
     count, share = values["influential_factors"], values["influential_share_of_total"]
     percent = 100 * count / len(nats)
-    few = {f"no factor holds more than {THRESHOLD} nats": count > 0}
+    few = {f"no factor carries more than {THRESHOLD} nats": count > 0}
     if count:
         few = {
-            f"{count} of {len(nats)} factors are in use, more than 20 %": percent <= 20,
-            f"the used factors hold only {100 * share:.2f} % of the information, less than 95 %": share >= 0.95,
+            f"{count} of {len(nats)} factors are used, more than 20 %": percent <= 20,
+            f"the used factors carry only {100 * share:.2f} % of the information, less than 95 %": share >= 0.95,
         }
     counts = values["influential_factors_by_threshold"]
     listed = ", ".join(f"{number} above {threshold} nats" for threshold, number in counts.items())
     most = max(abs(number - count) for number in counts.values())
-    steady = {f"the number of used factors depends on where the line is drawn: {listed}": most <= math.ceil(count / 10)}
+    steady = {f"the number of used factors depends on the threshold ({listed})": most <= math.ceil(count / 10)}
     sure, possible = (int((nats + side * _NORMAL * stderr > THRESHOLD).sum()) for side in (-1, 1))
     return _judged(
         "C1",
@@ -204,14 +219,14 @@ def _sparsity(values: Mapping[str, Any], stand_in: bool) -> Claim:
 def _marginal_deviation(values: Mapping[str, Any], stand_in: bool) -> Claim:
     low, high = min(values["sigma_star"]), max(values["sigma_star"])
     area, correlation = values["sigma_star_auc"], values["sigma_star_rank_correlation"]
-    near = {f"the spread sigma* reaches from {low:.3f} to {high:.3f}, which is not near 1": low >= 0.8 and high <= 1.25}
+    near = {f"some σ* are not near 1 (they lie between {low:.3f} and {high:.3f})": low >= 0.8 and high <= 1.25}
     blind = {
-        "small differences of sigma* from 1 do separate used from ignored factors "
+        "small differences of σ* from 1 do separate used from ignored factors "
         f"(area under the ROC curve {area:.2f}, where 0.5 is chance)": area < 0.7,
-        f"among the used factors sigma* follows the information (rank correlation {correlation:.2f})": (
+        f"among the used factors σ* ranks much as the information does (rank correlation {correlation:.2f})": (
             abs(correlation) < 0.5
         ),
-        "no factor is in use, so that there is nothing to tell apart": values["influential_factors"] > 0,
+        "no factor is used, so there are no groups to separate": values["influential_factors"] > 0,
     }
     return _judged(
         "C2",
@@ -224,28 +239,31 @@ def _marginal_deviation(values: Mapping[str, Any], stand_in: bool) -> Claim:
 
 
 _ORDERS = {
-    "random": "a random order",
-    "variance": "the order by sigma*",
-    "active_units": "the order by Var(mu)",
-    "mean_precision": "the order by -E log sigma^2",
-    "kl": "the order by KL divergence",
+    "random": "random",
+    "variance": "by σ*",
+    "active_units": "by Var(μ)",
+    "mean_precision": "by −E log σ²",
+    "kl": "by KL to the prior",
 }
 
 
 def _reconstruction(values: Mapping[str, Any], stand_in: bool) -> Claim:
     excess, intervals = values["excess_error_percent"], values["excess_error_percent_interval"]
     alone = values["influential_only_excess_error_percent"]
+    finding = "some other orders redraw as well or better"
     first = {
-        f"{_ORDERS[name]} redraws as well ({excess[name]:+.2f} % error)": excess[name] > at_least
+        f"{finding} ({_ORDERS[name]}: {percentage_in_words(excess[name])} % more error)": excess[name] > at_least
         for name, at_least in (("random", 0), ("variance", 0), ("kl", -1))
     }
-    orders = {
-        f"{words} redraws {'better' if high < 0 else 'as well'} ({excess[name]:+.2f} % error, "
-        f"95 % interval {low:+.2f} to {high:+.2f} %)": low > 0
-        for name, words in _ORDERS.items()
-        for low, high in [intervals[name]]
+    orders = {}
+    for name, words in _ORDERS.items():
+        interval = interval_in_words(intervals[name], percent=True)
+        within = f", 95 % interval {interval} %" if interval else ""
+        part = f"{finding} ({words}: {percentage_in_words(excess[name])} % more error{within})"
+        orders[part] = intervals[name][0] > 0
+    enough = {
+        f"the used factors alone redraw with {alone:.1f} % more error than all factors, more than 5 %": alone <= 5
     }
-    enough = {f"the used factors alone make {alone:.1f} % more error than all factors, more than 5 %": alone <= 5}
     best = min(excess, key=lambda name: excess[name])
     return _judged(
         "C3",
@@ -322,9 +340,9 @@ def _estimator_of_the_paper(values: Mapping[str, Any]) -> Claim:
     parts = {}
     for gaussian, kind in ((True, "Gaussian"), (False, "not Gaussian")):
         off = {name: abs(of) for name, of in error.items() if values["marginal_is_gaussian"][name] == gaussian}
-        words = ", ".join(f"{of:.2f} nats ({name})" for name, of in off.items() if of > 0.01)
+        words = "; ".join(f"{name}: {of:.2f} nats off" for name, of in off.items() if of > 0.01)
         miss = f"where the values of a factor are {kind}, it does not approach the true information"
-        parts[f"{miss} but stays off by {words}"] = not words
+        parts[f"{miss} ({words})"] = not words
     worst = max(error, key=lambda name: abs(error[name]))
     half = _NORMAL * stderr[worst]
     return _judged(
@@ -365,7 +383,7 @@ def judge_theory(values: Mapping[str, Any]) -> list[Claim]:
         ("T3", "water_filling_error_nats", 0.05),
         ("T5", "identity_5_error_nats", 1e-6),
     ):
-        words = f"the two sides differ by {values[name]:.1e} nats, more than {at_most:.0e}"
+        words = f"the two sides differ by {number_in_words(values[name])} nats, more than {number_in_words(at_most)}"
         checks.append(_judged(id, [{words: values[name] <= at_most}], value=values[name]))
     margin = values["fano_least_margin_percent"]
     checks.append(
@@ -380,9 +398,9 @@ def _reconstruction_bound(values: Mapping[str, Any]) -> Claim:
     lowest = min(values["least_excess_over_bound"], min(values["linear_vae_excess_over_bound"]))
     equality = values["bound_equality_error"]
     parts = {
-        f"an error lies {-lowest:.1e} of the bound under it": lowest >= -1e-6,
-        f"the best code misses the bound by {equality:.1e} of it": equality <= 1e-9,
-        f"the trained linear VAE lies {gap:.3g} % above the bound": gap <= 1,
+        f"an error is below the bound by {number_in_words(-lowest)} of it": lowest >= -1e-6,
+        f"the best code misses the bound by {number_in_words(equality)} of it": equality <= 1e-9,
+        f"the error of the trained linear VAE is {gap:.3g} % above the bound": gap <= 1,
     }
     return _judged("T6", [parts], value=gap)
 
@@ -402,14 +420,13 @@ def judge_sparsity(values: Mapping[str, Any]) -> list[Claim]:
     dimension, counts = values["closed_true_dimension"], values["closed_influential_factors"]
     closed = {name: [count == dimension[name] for count in found] for name, found in counts.items()}
     parts = {
-        f"on sheets with equal directions as many factors as dimensions only in {_too_few(equal)}": not _too_few(equal),
-        f"on sheets with unequal directions as many factors as dimensions only in {_too_few(unequal)}": (
-            not _too_few(unequal)
-        ),
+        f"on sheets with equal directions the number of used factors is not always the dimension (it is in "
+        f"{_too_few(equal)})": not _too_few(equal),
+        f"on sheets with unequal directions the number of used factors is not always the dimension (it is in "
+        f"{_too_few(unequal)})": not _too_few(unequal),
         **{
-            f"on a {name} of dimension {dimension[name]} the model uses {_between(counts[name])} factors": (
-                not _too_few({name: met})
-            )
+            "on closed curves and surfaces the number of used factors is not the dimension "
+            f"({_between(counts[name])} on a {name} of dimension {dimension[name]})": not _too_few({name: met})
             for name, met in closed.items()
         },
     }
@@ -464,9 +481,9 @@ def judge_faces(values: Mapping[str, Any], data: Provenance) -> list[Claim]:
     mute, telling = values["influential_factors_without_a_label"], values["ignored_factors_with_a_label"]
     lift = values["lift_kept_percent"]
     all_named = {
-        "no factor is in use": values["influential_factors"] > 0,
-        f"used factors that go with no attribute: {mute}": mute == 0,
-        f"ignored factors that go with one: {telling}": telling == 0,
+        "no factor is used": values["influential_factors"] > 0,
+        f"some used factors predict no attribute ({mute})": mute == 0,
+        f"some ignored factors predict one ({telling})": telling == 0,
         "random factors redraw the faces as well": redraws,
     }
 
@@ -477,13 +494,13 @@ def judge_faces(values: Mapping[str, Any], data: Provenance) -> list[Claim]:
     named, ignored = values["interpretable_factors"], values["interpretable_ignored_factors"]
     variance = 100 * values["variance_explained"]["influential"]
     some_named = {
-        f"used factors that hold a tenth of the entropy of an attribute: {named}": named >= 2,
-        f"ignored factors that do: {ignored}": ignored == 0,
+        f"fewer than two used factors carry a tenth of the entropy of an attribute ({named})": named >= 2,
+        f"ignored factors carry a tenth of the entropy of an attribute ({ignored})": ignored == 0,
         f"with the ignored factors at 0 generated faces keep only {variance:.1f} % of their variance": variance >= 95,
     }
     suffice = {**some_named, **keeps("influential")}
     if not values["influential_factors"]:
-        suffice = {"no factor is in use": False}
+        suffice = {"no factor is used": False}
     return [
         _judged(
             "C8",
@@ -503,8 +520,8 @@ def judge_eeg(values: Mapping[str, Any], data: Provenance) -> list[Claim]:
     p = min(values["corrected_p_value"].values())
     related = values["ignored_factors_with_a_rating"]
     goes = {
-        f"no factor goes with valence or arousal (corrected p = {p:.2g})": p <= 0.01,
-        f"ignored factors that go with a rating: {related}": related == 0,
+        f"no factor correlates with valence or arousal beyond chance (corrected p = {p:.2g})": p <= 0.01,
+        f"some ignored factors correlate with a rating ({related})": related == 0,
         "valence and arousal of people not seen are predicted no better than by chance": predicted,
     }
     # Only where effects were planted: not in DEAP.
@@ -630,19 +647,15 @@ def in_numbers(claim: Mapping[str, Any]) -> str:
 
 
 def value_and_interval(claim: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the deciding number and its 95 % interval, which is empty where the number is exact."""
-    return _number(claim["value"], claim), " to ".join(_number(end, claim) for end in claim["interval"] or ())
+    """Return the deciding number and its 95 % interval, empty where the number is exact or the ends look the same."""
+    percent = claim["unit"].startswith("%")
+    value = percentage_in_words(claim["value"]) if percent else number_in_words(claim["value"])
+    return value, interval_in_words(claim["interval"] or (), percent)
 
 
 def published_in_numbers(claim: Mapping[str, Any]) -> str:
     """Return the published number, or a dash where there is none."""
     return number_in_words(claim["published"])
-
-
-def _number(value: float, claim: Mapping[str, Any]) -> str:
-    """Return a number in words; a percentage is not given to more than two decimals."""
-    small = claim["unit"].startswith("%") and abs(value) < 0.1
-    return f"{value:.2f}" if small else number_in_words(value)
 
 
 def in_words(claim: Mapping[str, Any]) -> str:
@@ -655,8 +668,8 @@ def explanation(claim: Mapping[str, Any]) -> str:
     last = claim["rules"][-1]
     if claim["verdict"] != "not tested":
         return last["shortfall"]
-    but = f" ({last['shortfall']})" if last["shortfall"] else ""
-    return f"the paper's data were not at hand; on a stand-in it {last['verdict']}{but}"
+    on_stand_in = ": ".join(filter(None, [last["verdict"], last["shortfall"]]))
+    return f"the paper's data were not at hand; on a stand-in it {on_stand_in}"
 
 
 def summary(claims: Sequence[Mapping[str, Any]]) -> str:

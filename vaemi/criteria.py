@@ -102,13 +102,13 @@ CRITERIA: dict[str, Criterion] = {
         "decoder.",
     ),
     "gaussian_information": Criterion(
-        "Gaussian information", "nats", 0.5, "the paper; its line is that of the authors' notebook",
+        "Gaussian information", "nats", 0.5, "the paper; the threshold is that of the authors' notebook",
         "Use it for factors whose aggregated posterior is nearly Gaussian.",
         "It is too large, by nats, where the aggregated posterior has several modes or heavy tails, and counts a "
         "constant mean off zero.",
     ),
     "kl": Criterion(
-        "KL to the prior", "nats", 0.1, "common practice; no published line, that of the information is taken",
+        "KL to the prior", "nats", 0.1, "common practice; no published threshold, so that of the information",
         "Use it for a VAE that was trained to the end with a N(0, 1) prior and a KL weight not far below 1: it takes "
         "one line of code.",
         "It also counts the distance of the aggregated posterior from the prior: a constant mean off zero or another "
@@ -121,20 +121,20 @@ CRITERIA: dict[str, Criterion] = {
         "the noise as used.",
     ),
     "mean_variance": Criterion(
-        "Passive, mixed, active", "z²", SETTLED, "Bonheme and Grzes (2021)",
+        "Mean variance", "z²", SETTLED, "Bonheme and Grzes (2021)",
         "Use it to tell factors that are always used from those that are used for some inputs.",
         "It does not look at the means, and takes the prior's scale for granted: a constant narrow posterior counts as "
         "active.",
         "unless within {line:g} of 1 for all inputs",
     ),
     "mean_precision": Criterion(
-        "Mean log precision", "", 0.2, "common practice; no published line, twice the 0.1 nats of the information",
-        "Use it to rank the factors of a well trained VAE: sigma* is then about 1, and half of it is the Gaussian "
+        "Mean log precision", "", 0.2, "common practice; no published threshold, so twice that of the information",
+        "Use it to rank the factors of a well trained VAE: σ* is then about 1, and half of it is the Gaussian "
         "information.",
         "It does not look at the means, and changes with the scale of z.",
     ),
     "marginal_std": Criterion(
-        "Marginal deviation", "z", 1.25, "the range that this project allows sigma* in the paper's second claim",
+        "Marginal standard deviation", "z", 1.25, "the range that this project's rule for claim C2 allows",
         "Use it to check the training and the reading of the encoder's outputs, not to find used factors.",
         "It is near 1 for used and unused factors alike.",
         "below {inverse:g} or above {line:g} {unit}",
@@ -150,13 +150,13 @@ CRITERIA: dict[str, Criterion] = {
         "Divergence of the rarest inputs", "nats", 1.0, "this project",
         "Use it beside the information where rare inputs are important.",
         "Alone it misses a factor that splits the inputs into equal halves, which is at most log 2 nats for each. It "
-        "needs thousands of inputs, and does not tell for how many of them the factor matters.",
+        "needs thousands of inputs, and does not show for how many of them the factor matters.",
     ),
     "effect": Criterion(
         "Effect on the output", "output", 0.01, "this project",
         "Use it where the decoder decides: for pruning, compression or generation.",
-        "It measures size, not importance: a change of few pixels is small, and a decoder may react to noise. Its line "
-        "is low, so that a factor below it can be removed.",
+        "It measures size, not importance: a change of few pixels is small, and a decoder may react to noise. Its "
+        "threshold is low, so that a factor below it can be removed.",
         "above {percent:g} % of the effect of all",
     ),
 }  # fmt: skip

@@ -19,14 +19,14 @@
   // Key, head and rule of each criterion, in the order of the table.
   const CRITERIA = [
     ["information", "Information (nats)", `> ${lines.information}`],
-    ["gaussian_information", "Gaussian (nats)", `> ${lines.gaussian_information}`],
+    ["gaussian_information", "Gaussian information (nats)", `> ${lines.gaussian_information}`],
     ["kl", "KL to the prior (nats)", `> ${lines.kl}`],
     ["active_units", "Var \u03bc", `> ${lines.active_units}`],
     ["mean_variance", "E \u03c3\u00b2", "not passive"],
     ["mean_precision", "\u2212E log \u03c3\u00b2", `> ${lines.mean_precision}`],
     ["marginal_std", "\u03c3*", `outside ${lines.marginal_std.join(" to ")}`],
     ["max_mean", "max |\u03bc|", `\u2265 ${lines.max_mean}`],
-    ["upper_divergence", "Upper divergence (nats)", `> ${lines.upper_divergence}`],
+    ["upper_divergence", "Rarest inputs (nats)", `> ${lines.upper_divergence}`],
   ];
 
   // ---- words --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from companion import claims
 from companion.experiments.classifier import accuracies, train_classifier
 from companion.experiments.shared import bootstrap_weights, percentile_interval, spectrum_values
-from companion.words import number_in_words
+from companion.words import interval_in_words, percentage_in_words
 from vaemi.information.checks import checked_choice
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ _THRESHOLDS = ("0.05", "0.1", "0.2", "0.5")
 _CONFIDENCE = 0.95
 # Orders of `vaemi.influence.factor_orders`, as a page names them.
 _ORDERS = {
-    "kl": "KL divergence to the prior",
-    "variance": r"marginal deviation $\sigma^*_h$",
+    "kl": "KL to the prior",
+    "variance": r"marginal standard deviation, $\sigma^*_h$",
     "active_units": r"active units, $\mathrm{Var}_x(\mu_h)$",
-    "mean_precision": r"log-precision, $-\mathbb{E}_x \log \sigma_h^2$",
+    "mean_precision": r"mean log precision, $-\mathbb{E}_x \log \sigma_h^2$",
     "random": "random order, mean over the draws",
 }
 # Arguments of the network and of its training, by the library whose defaults they are.
@@ -177,8 +177,8 @@ def excess_table(values: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row per order: its name, its excess error and the interval, from the values of `excess_errors`."""
     rows = []
     for name, percent in values["excess_error_percent"].items():
-        interval = " to ".join(map(number_in_words, values["excess_error_percent_interval"][name]))
-        rows.append((_ORDERS[name], number_in_words(percent), interval))
+        interval = interval_in_words(values["excess_error_percent_interval"][name], percent=True)
+        rows.append((_ORDERS[name], percentage_in_words(percent), interval))
     return pd.DataFrame(rows, columns=["kept first by", "more error (%)", "95 % interval"])
 
 

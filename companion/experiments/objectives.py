@@ -203,7 +203,7 @@ def members_table(scores: pd.DataFrame, prices: Mapping[str, float], agreement: 
             "total correlation, at least (nats)": _mean_and_range(models.total_correlation_at_least_nats, 1),
             "pixel error (%)": _mean_and_range(models.pixel_percent, 2),
             "marginals to prior (nats)": _mean_and_range(models.kl_of_marginals_nats, 2),
-            "sigma*": [f"{least:.2f} to {most:.2f}" for least, most in widths],
+            r"$\sigma^*$": [f"{least:.2f} to {most:.2f}" for least, most in widths],
             "ranks agree": [f"{agreement[name]:.2f}" for name in prices],
         }
     )
@@ -237,7 +237,7 @@ def settled_counts(scores: pd.DataFrame, steps: int) -> dict[str, Any]:
     shown.columns = pd.Index(["objective", "this run", "reference run", "difference"])
     return {
         "steps": reference["manifest"]["parameters"]["steps"],
-        "table": shown.to_markdown(index=False, floatfmt=".1f"),
+        "table": shown.round(1).to_markdown(index=False, floatfmt="g"),
         "most": most,
         "here": counts.here[most],
         "there": counts.there[most],

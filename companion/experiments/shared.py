@@ -348,6 +348,10 @@ def show_verdicts(verdicts: Sequence[Claim]) -> None:
     rules = []
     for claim in verdicts:
         *earlier, last = claim["rules"]
-        rules.append(f"- **{claim['id']}**, rule of {last['date']}: {last['rule']}.")
-        rules += [f"    - Under the rule of {one['date']}, it {one['verdict']}: {one['rule']}." for one in earlier]
+        rules.append(f"- **{claim['id']}**, rule {len(claim['rules'])}, of {last['date']}: {last['rule']}.")
+        rules += [
+            f"    - Rule {number}, of {one['date']}, under which it {one['verdict']}: {one['rule']}. "
+            f"*Why:* {one['reason']}."
+            for number, one in enumerate(earlier, 1)
+        ]
     display(Markdown(table.to_markdown(index=False)), Markdown("\n".join(rules)))

@@ -22,10 +22,10 @@ SHORT = {
     "kl": "KL to the prior",
     "active_units": "active units",
     "mean_variance": "mean variance",
-    "mean_precision": "log precision",
+    "mean_precision": "mean log precision",
     "marginal_std": r"$\sigma^*$",
     "max_mean": "largest mean",
-    "upper_divergence": "upper divergence",
+    "upper_divergence": "rarest inputs",
     "effect": "effect",
 }
 # Colour, marker and dashes of each criterion; the colour shows what it looks at.

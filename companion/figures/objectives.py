@@ -43,7 +43,7 @@ def spectra_side_by_side(spectra: Mapping[str, Tensor], threshold: float = 0.1, 
 
 
 def deviation_against_information(information: Mapping[str, FactorInformation], levels: Mapping[str, float]) -> Figure:
-    """Draw the marginal deviation of every factor against its information for two models, and two levels as lines."""
+    """Draw marginal standard deviation against information of every factor for two models, and two levels as lines."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
     for (name, of), colour, marker in zip(information.items(), (BLUE, ORANGE), "os", strict=True):
         axes.plot(of.nats, of.marginal_std, marker, color=colour, ms=5, alpha=0.85, label=name)

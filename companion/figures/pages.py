@@ -57,7 +57,7 @@ def landing(
     stems.set(title="information $I(X;Z_h)$ in nats", ylim=(0, 1.05 * highest))
     deviations.axhline(1, color=GREY, lw=0.8, ls=":")
     deviations.set(
-        title=r"spread $\sigma^*_h$",
+        title=r"marginal standard deviation $\sigma^*_h$",
         xlabel="factor, the most informative first",
         ylim=(0, max(1.5, 1.05 * widths.max())),
     )

@@ -246,6 +246,7 @@ def test_both_entries_of_the_box_are_bibtex_of_the_two_files():
     assert list(entries) == ["liu2020discovering", "vaemi"]
     assert entries["vaemi"].fields["version"] == vaemi.__version__
     assert entries["vaemi"].fields["url"] == PUBLIC["url"]
+    assert entries["vaemi"].fields["year"] == "2026"
     assert "url" not in parse_string(cite.software(""), "bibtex").entries["vaemi"].fields
     assert "(https://doi.org/10.1016/j.patcog.2019.107166)" in text
     assert "(https://arxiv.org/abs/1809.01804)" in text

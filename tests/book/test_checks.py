@@ -51,6 +51,7 @@ def test_a_site_without_a_fault_passes(faults_of):
         ("<p>on &lt;built-in method items&gt;</p>", "'<built-in' instead of a number"),
         ("<p>on {'n': 7} digits</p>", "instead of a number"),
         ('<div class="cell_output"><pre>error nan</pre></div>', "'nan' instead of a number"),
+        ("<p>σ² and 10⁻¹⁵ are mispelt</p>", "'mispelt' is not a known word"),
         ("<p>to recieve it</p>", "'recieve' is not a known word: correct it (receive?), or add it to book/words.txt"),
         ("<table><tr><td>n<em>t</em>o</td></tr></table>", "'nto' is not a known word"),
         ('<img src="a%20curve.svg" alt="a nto b">', "'nto' is not a known word"),

@@ -46,7 +46,7 @@ def claim(id="C1", verdict="holds", shortfall="", **changes):
 def test_the_table_has_a_reference_run_only_if_there_is_one():
     header, _, row = cells(page_tables.claims_table([claim(), claim("T1")]))
     assert header == ["claim", "published", "this build", "verdict"]
-    assert row[0].startswith("[C1. A few factors hold almost all the information](#claim-c1) [share")
+    assert row[0].startswith("[C1. A few factors carry almost all the information](#claim-c1) [share")
     assert row[1:] == [f"11.7{NBSP}%", f"12.5{NBSP}%", "holds"]
     with_reference = page_tables.claims_table([claim(), claim("C2")], [claim(value=12.0, published=3)])
     header, _, row, other = cells(with_reference)
@@ -56,8 +56,11 @@ def test_the_table_has_a_reference_run_only_if_there_is_one():
 
 
 def test_a_claim_that_fails_says_why():
-    row = cells(page_tables.claims_table([claim(verdict="holds in part", shortfall="60 of 128 are in use")]))[-1]
-    assert "[60 of 128 are in use]{.why}" in row[0]
+    why = "other orders redraw better (by Var(μ): 1 %; by KL: 2 %); 60 of 128 are used"
+    row = cells(page_tables.claims_table([claim(verdict="holds in part", shortfall=why)]))[-1]
+    # The details are on the page on verdicts.
+    assert "[Other orders redraw better; 60 of 128 are used]{.why}" in row[0]
+    assert "by Var(μ): 1" in page_tables.verdicts([claim(verdict="holds in part", shortfall=why)])
     assert row[-1] == "[holds in part]{.part}"
 
 
@@ -71,7 +74,7 @@ def test_stand_ins_are_marked_and_named_once():
 
 
 def test_the_page_on_verdicts_has_every_rule_and_the_verdict_under_it():
-    found = claim("C2", "holds in part", "sigma* ranks them (97 % of them)", interval=[1.0, 2.0], error_bar="seeds")
+    found = claim("C2", "holds in part", "small σ* rank them (97 % of them)", interval=[1.0, 2.0], error_bar="seeds")
     text = page_tables.verdicts([found, claim("T1")])
     assert "### C2." in text
     assert "T1" not in text
@@ -80,7 +83,8 @@ def test_the_page_on_verdicts_has_every_rule_and_the_verdict_under_it():
     dates = [row[0].replace("\N{NON-BREAKING HYPHEN}", "-") for row in history[2:]]
     assert dates == ["2026-11-23", "2026-11-29"]
     assert history[2][-1] == "holds"
-    assert history[3][-1] == f"holds in part: $\\sigma^*$ ranks them (97{NBSP}% of them)"
+    assert history[3][-1] == "holds in part: small σ* rank them"
+    assert f"**[holds in part]{{.part}}**. Small σ* rank them (97{NBSP}% of them). " in text
 
 
 def test_checks_have_a_table_of_their_own():

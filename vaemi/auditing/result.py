@@ -178,7 +178,7 @@ class Audit:
     def notes(self) -> list[str]:
         """Sentences on factors on which the criteria differ, and on what is undecided.
 
-        The factors are decisive for few inputs, informative but unused, or used but uninformative.
+        The factors are decisive for few inputs, informative without an effect on the output, or the other way round.
         """
         return [*self._notes_on_rare_factors(), *self._notes_on_decoder(), *self.undecided]
 
@@ -199,10 +199,8 @@ class Audit:
     def _notes_on_decoder(self) -> list[str]:
         if self.effects is None:
             return []
-        pairs = (
-            (self.informative & ~self.effective, "Informative but unused: the decoder hardly reacts to"),
-            (self.effective & ~self.informative, "Used but uninformative: noise in the output comes from"),
-        )
+        share = self.effects.share
+        least = f"{100 * self.criteria.thresholds['effect']:g} %"
         correlation = self.effect_correlation
         notes = [
             f"With all factors replaced the output changes by {self.effects.of_all:.3g} (root mean square)."
@@ -212,10 +210,24 @@ class Audit:
                 else f" Information and effect have a rank correlation of {correlation:.2f}."
             )
         ]
-        for chosen, what in pairs:
+        for chosen, what, advice in (
+            (
+                self.informative & ~self.effective,
+                f"Above {self.threshold:g} nats, but with at most {least} of the effect of all factors on the output",
+                "The decoder hardly uses these.",
+            ),
+            (
+                self.effective & ~self.informative,
+                f"At or below {self.threshold:g} nats, but with more than {least} of the effect of all factors on the "
+                "output",
+                "The decoder turns their noise into output, of which a few percent hardly matter. To remove it, set "
+                "these factors to 0 before you decode.",
+            ),
+        ):
             if chosen.any():
-                names = [self._channel(h) for h in chosen.nonzero()[:, 0].tolist()]
-                notes.append(f"{what} {_joined(names[:_LISTED], len(names))}.")
+                found = [h for h in share.argsort(descending=True, stable=True).tolist() if chosen[h]]
+                names = [f"{self._channel(h)} ({100 * share[h]:.1f} %)" for h in found[:_LISTED]]
+                notes.append(f"{what}: {_joined(names, len(found))}. {advice}")
         return notes
 
     def _channel(self, h: int) -> str:

@@ -146,7 +146,7 @@ def test_a_table_of_members_has_the_order_of_their_prices_and_the_widest_range()
     assert alone.iloc[1].tolist()[:3] == ["a", "0.5", "5"]
     several = experiments.members_table(pd.DataFrame([row, other], index=["a", "a"]), {"a": 0}, {"a": 1.0})
     assert several.iloc[0].tolist()[1:4] == ["0", "4.0 (3.0\N{EN DASH}5.0)", "4.2 (4.2\N{EN DASH}4.2)"]
-    assert several["sigma*"].tolist() == ["0.80 to 1.10"]
+    assert several[r"$\sigma^*$"].tolist() == ["0.80 to 1.10"]
 
 
 def test_only_a_larger_difference_than_the_change_of_differences_tells_objectives_apart():

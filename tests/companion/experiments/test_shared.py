@@ -104,11 +104,11 @@ def test_criteria_beside_the_information():
     assert row["KL to the prior"] == ["3", "1 used: z1", "above 0.1 nats"]
     assert row["Active units"] == ["2", "none", "above 0.01 z²"]
     assert row["Effect on the output"] == ["3", "2 used: z1, z3; 1 unused: z2", "above 1 % of the effect of all"]
-    assert row["Marginal deviation"][2] == "outside 0.8 to 1.25"
+    assert row["Marginal standard deviation"][2] == "outside 0.8 to 1.25"
     assert row["Largest mean"][2] == "at 0.1 or more"
     words = found.in_words()
     assert words.startswith("Other criteria that judge every factor as the information does: 3 of 9.")
-    assert "Furthest from it, of 4 factors: *marginal deviation* on 3, *effect on the output* on 3." in words
+    assert "Furthest from it, of 4 factors: *marginal standard deviation* on 3, *effect on the output* on 3." in words
     assert "The simplest that agrees is *active units*." in words
     assert "At or below 0.1 nats, but above 1 nat about some inputs: z3." in words
     assert "Over the 4 factors with either, the rank correlation of information and effect is **-0.40**." in words
@@ -141,3 +141,20 @@ def test_criteria_that_all_agree():
     effects = influence.decoder_effects(lambda z: z, base, torch.full_like(base, -4.0))
     words = shared.CriteriaComparison(found, effects).in_words()
     assert words.startswith("All other criteria judge every factor as the information does.")
+
+
+def test_verdicts_come_with_every_rule_in_order_and_its_reason(monkeypatch):
+    shown = []
+    monkeypatch.setattr(shared, "display", lambda *parts: shown.extend(part.data for part in parts))
+    rules = [
+        {"date": "2026-11-25", "rule": "all", "reason": "first rule", "verdict": "does not hold", "shortfall": "few"},
+        {"date": "2026-11-25", "rule": "most", "reason": "loosened", "verdict": "holds", "shortfall": ""},
+        {"date": "2026-11-29", "rule": "some", "reason": "as the paper says", "verdict": "holds", "shortfall": ""},
+    ]
+    claim = {"id": "C8", "statement": "Some.", "verdict": "holds", "value": 1.0, "interval": None, "unit": "nats"}
+    shared.show_verdicts([claim | {"published": None, "rules": rules}])
+    assert shown[1].splitlines() == [
+        "- **C8**, rule 3, of 2026-11-29: some.",
+        "    - Rule 1, of 2026-11-25, under which it does not hold: all. *Why:* first rule.",
+        "    - Rule 2, of 2026-11-25, under which it holds: most. *Why:* loosened.",
+    ]

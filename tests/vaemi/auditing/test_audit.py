@@ -488,8 +488,13 @@ def test_a_decoder_shows_which_factors_change_the_output(x):
     assert found.effective.tolist() == [True, False, True, False, True, False]
     assert found.criteria.used("effect").tolist() == found.effective.tolist()
     notes = "\n".join(found.notes)
-    assert "Informative but unused: the decoder hardly reacts to z1." in notes
-    assert "Used but uninformative: noise in the output comes from z4." in notes
+    assert (
+        "Above 0.1 nats, but with at most 1 % of the effect of all factors on the output: z1 (0.0 %). The dec" in notes
+    )
+    share = f"z4 ({100 * found.effects.share[4]:.1f} %)"
+    assert (
+        f"At or below 0.1 nats, but with more than 1 % of the effect of all factors on the output: {share}. " in notes
+    )
     assert found.remarks == []
     assert found.notes[0] in str(found)
     assert audit(encode, x).notes == []
