@@ -142,10 +142,12 @@ def trajectories(courses: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         smoothed = by_window.rolling(5, center=True).mean().dropna()
         tidy = smoothed.melt(var_name="trial", value_name="factor", ignore_index=False).reset_index(names="window")
         tidy["rated"] = np.where(high.numpy(), *sides)[tidy["trial"].astype(int)]
-        sns.lineplot(tidy, x="window", y="factor", errorbar="se", ax=axes, legend=axes is panels[0, 0], **look)
+        sns.lineplot(tidy, x="window", y="factor", errorbar="se", ax=axes, **look)
+        handles = axes.get_legend_handles_labels()
+        axes.get_legend().remove()
         axes.axhline(0, color=GREY, lw=0.8, ls=":")
         axes.set(title=title, xlabel="window of the trial", ylabel="factor, mean over trials")
-    panels[0, 0].legend(title=None)
+    figure.legend(*handles, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -32,7 +32,7 @@ def factors_against_dimension(
     axes.plot(place, factors, "o", color=BLUE, ms=4.5, mfc="none", mew=1.2, label="influential factors")
     axes.set(xlabel="intrinsic dimension $d$ of the data", ylabel="number", xlim=(0, largest + 1), ylim=(0, None))
     axes.set_xticks(sorted(set(dimension)))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, columnspacing=1.2)
+    figure.legend(loc="outside lower center")
     return figure
 
 
@@ -91,12 +91,13 @@ def information_path(
     ):
         top.plot(x, rows, color=colour, ls=line, lw=1, alpha=0.8, marker=marker, ms=4)
         bottom.plot(x, (rows > threshold).sum(1), color=colour, ls=line, marker=marker)
-        top.set(title=name, xscale="log", ylim=(0, None))
-        bottom.set(xlabel=r"$\beta$", ylim=(0, None))
+        top.set(title=name, xscale="log")
+        bottom.set(xlabel=r"$\beta$")
         bottom.set_xticks(betas, [f"{beta:g}" for beta in betas])
         bottom.minorticks_off()
-    panels[0, 0].set_ylabel(r"$I(X;Z_h)$ (nats)")
-    panels[1, 0].set_ylabel(f"factors above\n{threshold:g} nats")
+    # After both columns are drawn, as the limit at the top would no longer follow the second one.
+    panels[0, 0].set(ylabel=r"$I(X;Z_h)$ (nats)", ylim=(0, None))
+    panels[1, 0].set(ylabel=f"factors above\n{threshold:g} nats", ylim=(0, None))
     return figure
 
 

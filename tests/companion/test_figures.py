@@ -131,6 +131,17 @@ def test_spectra_side_by_side_have_a_line_per_seed_and_the_first_behind():
     np.testing.assert_allclose([line.get_ydata() for line in dashed], [[2, 1, 0, 0], [1.5, 0, 0, 0]])
 
 
+def test_the_path_holds_the_counts_of_both_models():
+    linear = torch.linspace(0.2, 4, 32).repeat(3, 1)
+    figure = figures.information_path([1, 2], torch.full((2, 5), 0.5), [1, 1.5, 2], linear)
+    for axes in figure.axes:
+        drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()])
+        low, high = axes.get_ylim()
+        assert low == 0
+        assert drawn.max() < high, axes.get_title()
+    assert figure.axes[-1].get_ylim()[1] > 32
+
+
 def test_codes_are_drawn_where_they_are_and_coloured_by_angle():
     angle = torch.linspace(-torch.pi, torch.pi, 9)
     codes = {"circle": torch.stack([angle.cos(), angle.sin()], 1), "sphere": torch.rand(9, 2)}
