@@ -67,9 +67,7 @@ def trial_grid(judged: pd.DataFrame, truth: Mapping[str, bool], breaks: Sequence
         axes.axhline(row - 0.5, color=GREY, lw=1)
     axes.set(xlim=(-2.4, len(names) + 0.5), ylim=(len(truth) - 0.5, -0.5))
     axes.set_yticks(range(len(truth)), list(truth))
-    axes.set_xticks(
-        [-0.5, *range(1, len(names) + 1)], ["right verdict", *(SHORT[name] for name in names)], rotation=90
-    )
+    axes.set_xticks([-0.5, *range(1, len(names) + 1)], ["right verdict", *(SHORT[name] for name in names)], rotation=90)
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)

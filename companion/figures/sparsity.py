@@ -61,7 +61,7 @@ def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor) -> Figure:
 
 def codes_by_angle(codes: Mapping[str, Tensor], angles: Mapping[str, Tensor]) -> Figure:
     """Draw a scatter plot per name: codes of two factors, shape (n, 2), coloured by angles in radians, shape (n,)."""
-    figure, panels = plt.subplots(1, len(codes), figsize=(WIDTH, 2.4), squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(1, len(codes), figsize=(WIDTH, 2.7), squeeze=False, layout="constrained")
     around = sns.husl_palette(256, s=0.9, l=0.6, as_cmap=True)  # of one lightness, and without ends
     for axes, (name, points) in zip(panels[0], codes.items(), strict=True):
         drawn = axes.scatter(
@@ -70,7 +70,7 @@ def codes_by_angle(codes: Mapping[str, Tensor], angles: Mapping[str, Tensor]) ->
         axes.set(title=name, xlabel="first factor", aspect="equal")
         axes.set_box_aspect(1)
     panels[0, 0].set_ylabel("second factor")
-    bar = figure.colorbar(drawn, ax=panels[0].tolist(), label="angle", shrink=0.7)
+    bar = figure.colorbar(drawn, ax=panels[0].tolist(), label="angle", location="bottom", shrink=0.6, aspect=30)
     bar.set_ticks([-np.pi, 0, np.pi], labels=[r"$-\pi$", "0", r"$\pi$"])
     return figure
 

@@ -108,5 +108,5 @@ def reconstruction_against_bound(
     )  # fmt: skip
     axes.set(yscale="log", xlabel=r"$I(X;Z)$ (nats)", ylabel="mean squared error per coordinate")
     axes.set(xlim=(0, float(information.max())), ylim=(float(bound.min()) / 1.3, None))
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure

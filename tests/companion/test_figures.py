@@ -5,9 +5,12 @@ import io
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from companion import figures
@@ -140,6 +143,27 @@ def test_the_path_holds_the_counts_of_both_models():
         assert low == 0
         assert drawn.max() < high, axes.get_title()
     assert figure.axes[-1].get_ylim()[1] > 32
+
+
+def test_a_line_joins_each_estimator_to_its_dot_and_crosses_no_other_name():
+    seconds, errors = [0.07, 0.2, 1.2, 8.0, 27.0, 170.0], [0.5, 3e-9, 0.02, 0.025, 0.03, 0.01]
+    names = ["a long name, 1", "vaemi", "a long name, 2", "a long name, 3", "a long name, 4", "a long name, 5"]
+    rows = pd.DataFrame({"estimator": names, "cpu_seconds": seconds, "largest_error": errors})
+    figure = figures.cost_and_error(rows)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = {text.get_text().strip(): Text.get_window_extent(text) for text in axes.texts}
+    assert set(boxes) == set(names)
+    for name, box in boxes.items():
+        assert not any(box.overlaps(other) for same, other in boxes.items() if same != name)
+    for text in axes.texts:
+        row = rows[rows.estimator == text.get_text().strip()].iloc[0]
+        dot = axes.transData.transform((row.cpu_seconds, row.largest_error))
+        box = boxes[row.estimator]
+        if row.estimator != "vaemi":
+            line = Bbox([(dot[0] - 0.5, box.y0), (dot[0] + 0.5, dot[1])])
+            assert box.x0 == pytest.approx(dot[0], abs=1)
+            assert not any(line.overlaps(other) for name, other in boxes.items() if name != row.estimator)
 
 
 def test_codes_are_drawn_where_they_are_and_coloured_by_angle():
