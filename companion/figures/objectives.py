@@ -29,7 +29,9 @@ def spectra_side_by_side(spectra: Mapping[str, Tensor], threshold: float = 0.1, 
         rows, 2, figsize=(WIDTH, 0.6 + 1.7 * rows), sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
     for axes in panels.flat[len(spectra) :]:
-        axes.set_visible(False)
+        axes.remove()
+    for axes in panels.flat[len(spectra) - 2 : len(spectra)]:
+        axes.tick_params(labelbottom=True)
     for axes, (name, nats) in zip(panels.flat, ranked.items(), strict=False):
         axes.plot(ranks, nats, color=BLUE, marker="o", ms=3.5, lw=1)
         if nats is not first:

@@ -108,8 +108,10 @@ def cost_and_error(rows: pd.DataFrame) -> Figure:
     ours = rows.estimator == "vaemi"
     for place in rows[ours].itertuples():
         axes.plot(place.cpu_seconds, place.largest_error, "o", ms=9, color=BLUE)
-        beside = {"textcoords": "offset points", "xytext": (9, 0), "va": "center", "color": BLUE, "weight": "bold"}
-        axes.annotate(place.estimator, (place.cpu_seconds, place.largest_error), **beside)
+        axes.annotate(
+            place.estimator, (place.cpu_seconds, place.largest_error), (9, 0), textcoords="offset points",
+            va="center", color=BLUE, weight="bold",
+        )  # fmt: skip
     # Stairs up to the right: no line to a name crosses another name.
     others = rows[~ours].sort_values("cpu_seconds", ascending=False)
     for step, place in enumerate(others.itertuples()):
