@@ -105,7 +105,7 @@ def accuracy_by_ratio(
     axes.plot(ticks, list(published.values()), color=ORANGE, marker="s", ms=5, ls=":", label="published")
     axes.plot(ticks, list(measured.values()), color=BLUE, marker="o", ms=5, label="this run")
     axes.set(xlabel="factors kept, the most informative\n(per cent, number)", ylabel="accuracy (%)", ylim=(0, 103))
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

@@ -73,6 +73,17 @@ def test_no_page_weighs_more_than_2_megabytes(site):
         assert len(text.encode()) + sum(path.stat().st_size for path in own) < 2_000_000, page
 
 
+def test_text_of_figures_is_legible_on_a_phone(site):
+    drawn = list((site / "_images").glob("*.svg"))
+    assert len(drawn) > 60
+    for path in drawn:
+        svg = path.read_text()
+        width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+        # Matplotlib draws letters at 100 points and scales them.
+        points = 100 * min(float(scale) for scale in re.findall(r" scale\(([\d.]+) -[\d.]+\)", svg))
+        assert 342 / width * points > 9, path
+
+
 def test_maps_of_channels_show_the_most_informative_ones():
     maps = torch.zeros(10, 3, 5)
     maps[7, 1, 2], maps[4] = 2.0, 0.5
