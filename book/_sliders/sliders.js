@@ -171,7 +171,7 @@
     const picture = drawing(640, height);
     const most = Math.max(...nats.flat());
     const unit = (height - foot - 10) / most;
-    const range = { min: 0, max: steps.length - 1, step: 1, value: 0 };
+    const range = { min: 0, max: steps.length - 1, step: 1, value: steps.length - 1 };
     const { input, report } = build("Optimizer steps:", range, [picture]);
     const grouped = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 

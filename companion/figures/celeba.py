@@ -53,7 +53,7 @@ def attribute_accuracy(
     that from two fixed sets, and `bound` is Fano's bound for the second of them. A panel at the right shows the bound
     on a larger scale.
     """
-    figure, (axes, closer) = plt.subplots(1, 2, figsize=(WIDTH, 3.8), width_ratios=(3, 1), layout="constrained")
+    figure, (axes, closer) = plt.subplots(1, 2, figsize=(WIDTH, 3.8), width_ratios=(2, 1), layout="constrained")
     axes.fill_between(counts, random.min(0), random.max(0), color=GREY, alpha=0.3, lw=0)
     label = f"random ({len(random)} draws, range)"
     axes.plot(counts, random.mean(0), color=GREY, ls=":", marker="s", ms=4, label=label)
@@ -67,7 +67,7 @@ def attribute_accuracy(
     closer.axhline(50, color=GREY, lw=0.8, ls=":")
     closer.axhline(level, color=ORANGE, ls="-.")
     limits = closer.set_ylim(ends[0] - margin, ends[1] + margin)
-    closer.axhspan(bound, limits[1], fc="none", ec=GREY, hatch="////", label="excluded by Fano's bound")
+    closer.axhspan(bound, limits[1], fc="none", ec=GREY, hatch="////", label="excluded by Fano")
     closer.set(title=name, xticks=[])
     figure.legend(loc="outside lower center", ncols=2)
     return figure
@@ -82,5 +82,5 @@ def accuracy_by_attribute(names: Sequence[str], accuracy: Mapping[str, Sequence[
     axes.axvline(50, color=GREY, lw=0.8, ls=":")
     axes.grid(axis="y", color=GREY, alpha=0.2)
     axes.set(xlabel="balanced accuracy (%)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.1 - 0.6 / len(names)), ncols=3, columnspacing=1)
+    figure.legend(loc="outside lower center", ncols=3, columnspacing=1)
     return figure

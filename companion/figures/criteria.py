@@ -60,22 +60,20 @@ def trial_grid(judged: pd.DataFrame, truth: Mapping[str, bool], breaks: Sequence
     names = [name for name in SHORT if name in marks]
     figure, axes = plt.subplots(figsize=(WIDTH, 1.5 + 0.29 * len(truth)), layout="constrained")
     for row, (trial, used) in enumerate(truth.items()):
-        axes.text(-0.35, row, "used" if used else "unused", ha="center", va="center", fontsize=9)
+        axes.text(0.3, row, "used" if used else "unused", ha="right", va="center_baseline", fontsize=10)
         for column, name in enumerate(names, 1):
             _draw_mark(axes, column, row, marks.loc[trial, name])
     for row in breaks:
         axes.axhline(row - 0.5, color=GREY, lw=1)
-    axes.set(xlim=(-1.1, len(names) + 0.5), ylim=(len(truth) - 0.5, -0.5))
+    axes.set(xlim=(-2.4, len(names) + 0.5), ylim=(len(truth) - 0.5, -0.5))
     axes.set_yticks(range(len(truth)), list(truth))
-    axes.set_xticks(
-        [-0.25, *range(1, len(names) + 1)], ["right verdict", *(SHORT[name] for name in names)], rotation=90
-    )
+    axes.set_xticks([-0.5, *range(1, len(names) + 1)], ["right verdict", *(SHORT[name] for name in names)], rotation=90)
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     handles = [Line2D([], [], ls="", marker=f"${mark}$", color=_COLOURS[name]) for name, mark in _MARKS.items()]
     labels = ["right", "right verdict, wrong number of nats", "wrong"]
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, handletextpad=0.2, columnspacing=1)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, handletextpad=0.2, columnspacing=1)
     return figure
 
 
@@ -85,7 +83,7 @@ _COLOURS = {"right": GREY, "wrong number": BLUE, "wrong": ORANGE}
 def _draw_mark(axes: Axes, column: int, row: int, mark: object) -> None:
     """Draw one mark; wrong ones on a filled square, so that they differ in more than colour."""
     if not isinstance(mark, str):  # the criterion does not apply
-        axes.text(column, row, "·", ha="center", va="center", fontsize=9)
+        axes.text(column, row, "·", ha="center", va="center", fontsize=10)
         return
     colour = _COLOURS[mark]
     if mark != "right":
@@ -110,7 +108,7 @@ def small_encoders(
         Names of criteria.
     """
     figure, panels = plt.subplots(
-        len(posteriors), 2, figsize=(WIDTH, 1.5 * len(posteriors)), width_ratios=[1, 1.9], squeeze=False
+        len(posteriors), 2, figsize=(WIDTH, 1.65 * len(posteriors)), width_ratios=[1, 2.3], squeeze=False
     )
     figure.subplots_adjust(left=0.07, right=1, bottom=0.04, top=0.97, hspace=0.7, wspace=0.1)
     for (left, right), (name, inputs) in zip(panels, posteriors.items(), strict=True):
@@ -118,12 +116,12 @@ def small_encoders(
         means, stds = (", ".join(f"{number:g}" for number in numbers) for numbers in zip(*inputs, strict=True))
         left.set_title(rf"{name}: $\mu$ = {means}; $\sigma$ = {stds}", loc="left")
         right.set_axis_off()
-        for height, colour, verdict, names in (
-            (1.05, BLUE, "used", used[name]),
-            (0.28, ORANGE, "unused", unused[name]),
-        ):
+        height = 1.05
+        for colour, verdict, names in ((BLUE, "used", used[name]), (ORANGE, "unused", unused[name])):
+            words = _wrapped([SHORT[one] for one in names])
             right.text(0, height, f"{verdict}:", color=colour, va="top", weight="bold", fontsize=10)
-            right.text(0.22, height, _wrapped([SHORT[one] for one in names]), va="top", fontsize=10)
+            right.text(0.26, height, words, va="top", fontsize=10)
+            height -= 0.19 * (words.count("\n") + 1.5)  # lines, and half a line between the lists
     return figure
 
 
@@ -139,7 +137,7 @@ def _draw_posteriors(axes: Axes, inputs: Sequence[tuple[float, float]]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _wrapped(names: Sequence[str], width: int = 34) -> str:
+def _wrapped(names: Sequence[str], width: int = 28) -> str:
     """Return names with commas between them, in lines of at most `width` characters."""
     lines = [""]
     for place, name in enumerate(names):
@@ -176,7 +174,7 @@ def counts_by_weight(counts: pd.DataFrame, latent_dim: int) -> Figure:
     axes.set(xscale="log", xlabel="weight of the KL term", ylabel="factors counted as used", ylim=(-0.5, None))
     axes.set_xticks(weights, [f"{weight:g}" for weight in weights], rotation=45)
     axes.minorticks_off()
-    figure.legend(loc="outside lower center", ncols=3, columnspacing=1, handlelength=2.4)
+    figure.legend(loc="outside lower center", ncols=2, columnspacing=1, handlelength=2.4)
     return figure
 
 
@@ -198,6 +196,6 @@ def reach_of_lines(reach: pd.DataFrame, latent_dim: int) -> Figure:
         axes.hlines(row, inner.min(), inner.max(), color=BLUE, lw=5, alpha=0.6)
         axes.plot(counts[1.0], row, "o", color=ORANGE, ms=6)
     axes.set_yticks(range(len(reach)), [SHORT[str(name)] for name in reach.index])
-    axes.set(xlabel="factors counted as used, mean over all models", xlim=(-0.5, latent_dim + 0.5))
+    axes.set(xlabel="factors counted as used,\nmean over all models", xlim=(-0.5, latent_dim + 0.5))
     axes.invert_yaxis()
     return figure

@@ -109,8 +109,8 @@ def factors_and_ratings(
     labels = [*factor_labels, *([f"{len(remainder)} ignored, strongest"] if len(remainder) else [])]
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.3 + 0.24 * len(labels)), sharey=True, layout="constrained")
     tables = (
-        (association.correlation, association.significant(), "RdBu_r", "rank correlation"),
-        (1000 * information.nats, information.significant(), "viridis", "information (millinats)"),
+        (association.correlation, association.significant(), "RdBu_r", "rank\ncorrelation"),
+        (1000 * information.nats, information.significant(), "viridis", "information\n(millinats)"),
     )
     for axes, (table, significant, colours, name) in zip(panels, tables, strict=True):
         rows, dots = named_and_strongest(table, significant, factors, remainder)
@@ -142,10 +142,12 @@ def trajectories(courses: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         smoothed = by_window.rolling(5, center=True).mean().dropna()
         tidy = smoothed.melt(var_name="trial", value_name="factor", ignore_index=False).reset_index(names="window")
         tidy["rated"] = np.where(high.numpy(), *sides)[tidy["trial"].astype(int)]
-        sns.lineplot(tidy, x="window", y="factor", errorbar="se", ax=axes, legend=axes is panels[0, 0], **look)
+        sns.lineplot(tidy, x="window", y="factor", errorbar="se", ax=axes, **look)
+        handles = axes.get_legend_handles_labels()
+        axes.get_legend().remove()
         axes.axhline(0, color=GREY, lw=0.8, ls=":")
         axes.set(title=title, xlabel="window of the trial", ylabel="factor, mean over trials")
-    panels[0, 0].legend(title=None)
+    figure.legend(*handles, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -169,7 +171,7 @@ def areas(means: pd.DataFrame) -> Figure:
             look = {"fmt": marker, "color": colour, "ms": 5, "lw": 1.4, "label": rating}
             axes.errorbar(part["mean"], place + shift, xerr=reach, **look)
         axes.axvline(0.5, color=GREY, lw=0.8, ls=":")
-        axes.set(title=test, xlabel="area under the ROC curve")
+        axes.set(title=test, xlabel="area under\nthe ROC curve")
         axes.grid(axis="y", color=GREY, alpha=0.2)
     panels[0].set_yticks(place, sets)
     panels[0].invert_yaxis()

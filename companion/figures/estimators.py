@@ -47,7 +47,7 @@ def error_against_samples(
     highest = 2 * max(curve[0] for curve in errors.values())
     axes.plot(samples, highest * np.sqrt(samples[0] / np.array(samples)), color=GREY, ls=":", label="slope $-1/2$")
     axes.set(xscale="log", yscale="log", xlabel="samples $M$", ylabel="root mean square error (nats)")
-    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

@@ -104,8 +104,8 @@ def accuracy_by_ratio(
     axes.plot(ticks, fano_percent, color=GREY, ls="--", label="Fano's bound")
     axes.plot(ticks, list(published.values()), color=ORANGE, marker="s", ms=5, ls=":", label="published")
     axes.plot(ticks, list(measured.values()), color=BLUE, marker="o", ms=5, label="this run")
-    axes.set(xlabel="factors kept, the most informative: per cent, number", ylabel="accuracy (%)", ylim=(0, 103))
-    axes.legend(loc="lower left")
+    axes.set(xlabel="factors kept, the most informative\n(per cent, number)", ylabel="accuracy (%)", ylim=(0, 103))
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -121,5 +121,5 @@ def fano(
         axes.set_xticks(np.linspace(0, counts[-1], 5))
         axes.set(title=f"{which} informative kept", xlabel="factors kept", ylim=(0, 103))
     panels[0].set_ylabel("accuracy (%)")
-    panels[0].legend(loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

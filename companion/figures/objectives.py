@@ -24,17 +24,21 @@ def spectra_side_by_side(spectra: Mapping[str, Tensor], threshold: float = 0.1, 
     ranked = {name: nats.sort(dim=1, descending=True).values[:, :shown].T for name, nats in spectra.items()}
     first, *_ = ranked.values()
     ranks = range(1, len(first) + 1)
-    rows = math.ceil(len(spectra) / 3)
+    rows = math.ceil(len(spectra) / 2)
     figure, panels = plt.subplots(
-        rows, 3, figsize=(WIDTH, 0.6 + 1.7 * rows), sharex=True, sharey=True, layout="constrained"
+        rows, 2, figsize=(WIDTH, 0.6 + 1.7 * rows), sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
+    for axes in panels.flat[len(spectra) :]:
+        axes.remove()
+    for axes in panels.flat[len(spectra) - 2 : len(spectra)]:
+        axes.tick_params(labelbottom=True)
     for axes, (name, nats) in zip(panels.flat, ranked.items(), strict=False):
         axes.plot(ranks, nats, color=BLUE, marker="o", ms=3.5, lw=1)
         if nats is not first:
             axes.plot(ranks, first, color=GREY, lw=1, ls="--", zorder=1)
         axes.axhline(threshold, color=GREY, lw=0.8, ls=":")
         least_and_most = sorted({int(counts[name].min()), int(counts[name].max())})
-        axes.set_title(f"{name}: {' to '.join(map(str, least_and_most))}", fontsize="small")
+        axes.set_title(f"{name}: {' to '.join(map(str, least_and_most))}")
         axes.locator_params(axis="x", integer=True, nbins=5)
     panels.flat[0].set_ylim(bottom=0)  # of all
     figure.supxlabel("factor, ranked by information", color=GREY, fontsize="medium")
@@ -51,5 +55,5 @@ def deviation_against_information(information: Mapping[str, FactorInformation], 
         axes.axhline(level, color=GREY, lw=1, ls=line, label=name)
     axes.set(xlabel=r"$I(X;Z_h)$ (nats)", ylabel=r"$\sigma^*_h$", ylim=(0, None))
     axes.set_xlim(left=min(0, axes.get_xlim()[0]))
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -32,7 +32,7 @@ def factors_against_dimension(
     axes.plot(place, factors, "o", color=BLUE, ms=4.5, mfc="none", mew=1.2, label="influential factors")
     axes.set(xlabel="intrinsic dimension $d$ of the data", ylabel="number", xlim=(0, largest + 1), ylim=(0, None))
     axes.set_xticks(sorted(set(dimension)))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, columnspacing=1.2)
+    figure.legend(loc="outside lower center")
     return figure
 
 
@@ -61,7 +61,7 @@ def spectra_by_dimension(dimension: Sequence[int], spectra: Tensor) -> Figure:
 
 def codes_by_angle(codes: Mapping[str, Tensor], angles: Mapping[str, Tensor]) -> Figure:
     """Draw a scatter plot per name: codes of two factors, shape (n, 2), coloured by angles in radians, shape (n,)."""
-    figure, panels = plt.subplots(1, len(codes), figsize=(WIDTH, 2.4), squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(1, len(codes), figsize=(WIDTH, 2.7), squeeze=False, layout="constrained")
     around = sns.husl_palette(256, s=0.9, l=0.6, as_cmap=True)  # of one lightness, and without ends
     for axes, (name, points) in zip(panels[0], codes.items(), strict=True):
         drawn = axes.scatter(
@@ -70,7 +70,7 @@ def codes_by_angle(codes: Mapping[str, Tensor], angles: Mapping[str, Tensor]) ->
         axes.set(title=name, xlabel="first factor", aspect="equal")
         axes.set_box_aspect(1)
     panels[0, 0].set_ylabel("second factor")
-    bar = figure.colorbar(drawn, ax=panels[0].tolist(), label="angle", shrink=0.7)
+    bar = figure.colorbar(drawn, ax=panels[0].tolist(), label="angle", location="bottom", shrink=0.6, aspect=30)
     bar.set_ticks([-np.pi, 0, np.pi], labels=[r"$-\pi$", "0", r"$\pi$"])
     return figure
 
@@ -91,12 +91,13 @@ def information_path(
     ):
         top.plot(x, rows, color=colour, ls=line, lw=1, alpha=0.8, marker=marker, ms=4)
         bottom.plot(x, (rows > threshold).sum(1), color=colour, ls=line, marker=marker)
-        top.set(title=name, xscale="log", ylim=(0, None))
-        bottom.set(xlabel=r"$\beta$", ylim=(0, None))
+        top.set(title=name, xscale="log")
+        bottom.set(xlabel=r"$\beta$")
         bottom.set_xticks(betas, [f"{beta:g}" for beta in betas])
         bottom.minorticks_off()
-    panels[0, 0].set_ylabel(r"$I(X;Z_h)$ (nats)")
-    panels[1, 0].set_ylabel(f"factors above\n{threshold:g} nats")
+    # After both columns are drawn, as the limit at the top would no longer follow the second one.
+    panels[0, 0].set(ylabel=r"$I(X;Z_h)$ (nats)", ylim=(0, None))
+    panels[1, 0].set(ylabel=f"factors above\n{threshold:g} nats", ylim=(0, None))
     return figure
 
 

@@ -83,7 +83,7 @@ def gaussian_gap(separations: Tensor, gaussian: Tensor, exact: Tensor) -> Figure
     axes.plot(separations, gaussian, color=ORANGE, label="Gaussian estimate (the paper)")
     axes.plot(separations, exact, color=BLUE, label="exact")
     axes.axhline(np.log(2), color=GREY, lw=0.8, ls=":")
-    axes.annotate("log 2", (float(separations[-1]), np.log(2)), ha="right", va="bottom", fontsize=10, color=GREY)
+    axes.annotate("log 2", (float(separations[0]), np.log(2)), va="bottom", fontsize=10, color=GREY)
     axes.set(xlabel=r"distance of the two modes (in $\sigma_h$)", ylabel=r"$I(X;Z_h)$ (nats)", ylim=(0, None))
     axes.legend(loc="upper left")
     return figure
@@ -108,5 +108,5 @@ def reconstruction_against_bound(
     )  # fmt: skip
     axes.set(yscale="log", xlabel=r"$I(X;Z)$ (nats)", ylabel="mean squared error per coordinate")
     axes.set(xlim=(0, float(information.max())), ylim=(float(bound.min()) / 1.3, None))
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure

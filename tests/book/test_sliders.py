@@ -120,6 +120,7 @@ def test_the_turned_factors_are_those_of_the_closed_form(opened):
 @pytest.mark.parametrize("opened", ["training"], indirect=True)
 def test_the_spectrum_of_each_step_is_shown(opened):
     given = sliders.training(REFERENCE)
+    assert opened.bars() == given["nats"][-1], "it starts at the end: no factor has information at step 0"
     for at in (0, 3, 40, 100):
         opened.slider.fill(str(at))
         assert opened.bars() == given["nats"][at]

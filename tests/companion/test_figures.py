@@ -5,9 +5,12 @@ import io
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from companion import figures
@@ -70,6 +73,17 @@ def test_no_page_weighs_more_than_2_megabytes(site):
         assert len(text.encode()) + sum(path.stat().st_size for path in own) < 2_000_000, page
 
 
+def test_text_of_figures_is_legible_on_a_phone(site):
+    drawn = list((site / "_images").glob("*.svg"))
+    assert len(drawn) > 60
+    for path in drawn:
+        svg = path.read_text()
+        width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+        # Matplotlib draws letters at 100 points and scales them.
+        points = 100 * min(float(scale) for scale in re.findall(r" scale\(([\d.]+) -[\d.]+\)", svg))
+        assert 342 / width * points > 9, path
+
+
 def test_maps_of_channels_show_the_most_informative_ones():
     maps = torch.zeros(10, 3, 5)
     maps[7, 1, 2], maps[4] = 2.0, 0.5
@@ -129,6 +143,38 @@ def test_spectra_side_by_side_have_a_line_per_seed_and_the_first_behind():
     np.testing.assert_allclose([line.get_ydata() for line in one.get_lines()[:2]], [[2, 1, 0, 0], [1.5, 0, 0, 0]])
     dashed = [line for line in other.get_lines() if line.get_linestyle() == "--"]
     np.testing.assert_allclose([line.get_ydata() for line in dashed], [[2, 1, 0, 0], [1.5, 0, 0, 0]])
+
+
+def test_the_path_holds_the_counts_of_both_models():
+    linear = torch.linspace(0.2, 4, 32).repeat(3, 1)
+    figure = figures.information_path([1, 2], torch.full((2, 5), 0.5), [1, 1.5, 2], linear)
+    for axes in figure.axes:
+        drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()])
+        low, high = axes.get_ylim()
+        assert low == 0
+        assert drawn.max() < high, axes.get_title()
+    assert figure.axes[-1].get_ylim()[1] > 32
+
+
+def test_a_line_joins_each_estimator_to_its_dot_and_crosses_no_other_name():
+    seconds, errors = [0.07, 0.2, 1.2, 8.0, 27.0, 170.0], [0.5, 3e-9, 0.02, 0.025, 0.03, 0.01]
+    names = ["a long name, 1", "vaemi", "a long name, 2", "a long name, 3", "a long name, 4", "a long name, 5"]
+    rows = pd.DataFrame({"estimator": names, "cpu_seconds": seconds, "largest_error": errors})
+    figure = figures.cost_and_error(rows)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = {text.get_text().strip(): Text.get_window_extent(text) for text in axes.texts}
+    assert set(boxes) == set(names)
+    for name, box in boxes.items():
+        assert not any(box.overlaps(other) for same, other in boxes.items() if same != name)
+    for text in axes.texts:
+        row = rows[rows.estimator == text.get_text().strip()].iloc[0]
+        dot = axes.transData.transform((row.cpu_seconds, row.largest_error))
+        box = boxes[row.estimator]
+        if row.estimator != "vaemi":
+            line = Bbox([(dot[0] - 0.5, box.y0), (dot[0] + 0.5, dot[1])])
+            assert box.x0 == pytest.approx(dot[0], abs=1)
+            assert not any(line.overlaps(other) for name, other in boxes.items() if name != row.estimator)
 
 
 def test_codes_are_drawn_where_they_are_and_coloured_by_angle():

@@ -20,8 +20,8 @@ from vaemi.information import FactorInformation
 
 BLUE, ORANGE, GREEN, PURPLE = "#2b8fd0", "#d9661f", "#109a72", "#b0699a"
 GREY = "#7d8389"
-#: Width of a figure in inches.
-WIDTH = 5.4
+#: Width of a figure in inches: on a phone (342 pixels) a point of text is then about a pixel.
+WIDTH = 4.6
 
 _TICKS = {"color": GREY, "labelsize": 10, "major.size": 6, "major.width": 1.25, "minor.size": 4, "minor.width": 1}
 #: Parameters of matplotlib.
