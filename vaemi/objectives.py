@@ -151,7 +151,8 @@ class BetaVAE(Objective):
     >>> from vaemi.models import LinearVAE
     >>> from vaemi.objectives import BetaVAE
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
-    >>> value, parts = BetaVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> x, generator = torch.randn(20, 3), torch.Generator().manual_seed(0)
+    >>> value, parts = BetaVAE()(model, x, generator)
     >>> value.shape, sorted(parts)
     (torch.Size([]), ['kl', 'negative_log_likelihood'])
     """
@@ -194,7 +195,8 @@ class BetaTCVAE(Objective):
     >>> from vaemi.models import LinearVAE
     >>> from vaemi.objectives import BetaTCVAE
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
-    >>> value, parts = BetaTCVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> x, generator = torch.randn(20, 3), torch.Generator().manual_seed(0)
+    >>> value, parts = BetaTCVAE()(model, x, generator)
     >>> value.shape, sorted(parts)
     (torch.Size([]), ['dimension_wise_kl', 'kl', 'mutual_information', 'negative_log_likelihood', 'total_correlation'])
     """
@@ -272,7 +274,8 @@ class FactorVAE(Objective):
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
     >>> objective = FactorVAE()
     >>> arguments = model, torch.randn(20, 3), torch.Generator().manual_seed(0)
-    >>> value, parts = objective(*arguments, discriminator=objective.discriminator(latent_dim=2))
+    >>> discriminator = objective.discriminator(latent_dim=2)
+    >>> value, parts = objective(*arguments, discriminator=discriminator)
     >>> value.shape, sorted(parts)
     (torch.Size([]), ['discriminator_loss', 'kl', 'negative_log_likelihood', 'total_correlation'])
     """
@@ -368,7 +371,8 @@ class InfoVAE(Objective):
     >>> from vaemi.models import LinearVAE
     >>> from vaemi.objectives import InfoVAE
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
-    >>> value, parts = InfoVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> x, generator = torch.randn(20, 3), torch.Generator().manual_seed(0)
+    >>> value, parts = InfoVAE()(model, x, generator)
     >>> value.shape, sorted(parts)
     (torch.Size([]), ['discrepancy', 'kl', 'negative_log_likelihood'])
     """

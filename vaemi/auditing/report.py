@@ -54,7 +54,7 @@ def write(audit: Audit, path: Path | str, about: Mapping[str, str] | None = None
     >>> x = torch.linspace(-2, 2, 200)[:, None]
     >>> audit = vaemi.audit(lambda x: (2 * x, torch.zeros(len(x), 1)), x, progress=False)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     page = report.write(audit, f"{folder}/report.html").read_text(encoding="utf-8")
+    ...     page = report.write(audit, f"{folder}/report.html").read_text("utf-8")
     >>> "<svg" in page
     True
     """

@@ -128,7 +128,8 @@ def keep_top_errors(
     >>> from vaemi.influence import keep_top_errors
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
     >>> x = torch.randn(10, 3)
-    >>> errors = keep_top_errors(model, x, model.encode(x)[0], {"first": torch.tensor([0, 1])}, counts=[0, 1, 2])
+    >>> order = {"first": torch.tensor([0, 1])}
+    >>> errors = keep_top_errors(model, x, model.encode(x)[0], order, counts=[0, 1, 2])
     >>> len(errors["first"])
     3
     """
@@ -162,7 +163,8 @@ def keep_top_sample_errors(
     >>> from vaemi.influence import keep_top_sample_errors
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
     >>> x = torch.randn(10, 3)
-    >>> errors = keep_top_sample_errors(model, x, model.encode(x)[0], {"first": torch.tensor([0, 1])}, counts=[0, 2])
+    >>> order = {"first": torch.tensor([0, 1])}
+    >>> errors = keep_top_sample_errors(model, x, model.encode(x)[0], order, counts=[0, 2])
     >>> errors["first"].shape
     torch.Size([2, 10])
     """

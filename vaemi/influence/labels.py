@@ -75,7 +75,10 @@ class LabelInformation:
     >>> from vaemi.influence import label_information
     >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
     >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
-    >>> found = label_information(mean, log_variance, mean[:, :1] > 0, names=["positive"], permutations=20)
+    >>> positive = mean[:, :1] > 0
+    >>> found = label_information(
+    ...     mean, log_variance, positive, names=["positive"], permutations=20
+    ... )
     >>> found.names, [round(share, 2) for share in found.normalized[:, 0].tolist()]
     (('positive',), [0.79, 0.0])
     """
@@ -243,7 +246,7 @@ def label_information(
     >>> from vaemi.influence import label_information
     >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
     >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
-    >>> found = label_information(mean, log_variance, mean[:, :1] > 0, names=["positive"], permutations=20)
+    >>> found = label_information(mean, log_variance, mean[:, :1] > 0, permutations=20)
     >>> [round(nats, 2) for nats in found.nats[:, 0].tolist()]
     [0.55, 0.0]
     """

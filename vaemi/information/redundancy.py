@@ -236,7 +236,7 @@ def pairwise_information(
     --------
     >>> import torch
     >>> from vaemi.information import pairwise_information
-    >>> mean = torch.linspace(-2, 2, 500)[:, None].expand(500, 2)  # two copies of one factor
+    >>> mean = torch.linspace(-2, 2, 500)[:, None].expand(500, 2)  # a factor, twice
     >>> shared = pairwise_information(mean, torch.full((500, 2), -2.0)).nats
     >>> round(float(shared[0, 1]), 1), round(float(shared[0, 0]), 1)
     (0.8, 1.1)
