@@ -120,7 +120,7 @@ def disentanglement_scores(
     >>> import torch
     >>> from vaemi.influence import disentanglement_scores, label_information
     >>> truth = torch.stack([torch.arange(400) % 4, torch.arange(400) // 4 % 4], 1)
-    >>> code = truth.double(), torch.full((400, 2), -6.0)  # a factor per generating factor
+    >>> code = truth.double(), torch.full((400, 2), -6.0)  # one factor for each
     >>> scores = disentanglement_scores(label_information(*code, truth, permutations=20))
     >>> round(scores.mig, 2), round(scores.dci_disentanglement, 2)
     (1.0, 1.0)
