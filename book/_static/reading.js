@@ -15,10 +15,10 @@
   ];
 
   function mark(region, label) {
-    const scrolls = region.scrollWidth > region.clientWidth || region.scrollHeight > region.clientHeight;
-    const can = /auto|scroll/.test(getComputedStyle(region).overflow);
-    region.classList.toggle("has-more", can && region.scrollWidth - region.clientWidth - region.scrollLeft > 1);
-    if (scrolls && can) {
+    const { overflowX, overflowY } = getComputedStyle(region);
+    const sideways = /auto|scroll/.test(overflowX) ? region.scrollWidth - region.clientWidth : 0;
+    region.classList.toggle("has-more", sideways - region.scrollLeft > 1);
+    if (sideways || (/auto|scroll/.test(overflowY) && region.scrollHeight > region.clientHeight)) {
       region.tabIndex = 0;
       region.setAttribute("role", "group");
       region.setAttribute("aria-label", label);
