@@ -34,13 +34,15 @@ import runbox
 import sliders
 import slides
 import yaml
-from finish import finish
-from pictures import licence, pictures_of
+from finish import PREVIEW_PICTURE, finish
+from pictures import licence, pictures_of, to_png
 from templates import ROOT
 
 from companion import claims, figures, runs
 from companion.errors import CompanionError
 from vaemi._files import exclusive_lock
+
+PREVIEW_WIDTH = 1200  # pixels, as messengers ask for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,6 +127,9 @@ def stage(profile: str, results: Path, source: Path, student: bool = False) -> N
         "remarks": prose_pages.remarks(generated),
     }
     prose_pages.landing(numbers["mnist"], results / profile / "mnist.safetensors", generated)
+    if config["repository"]["url"]:  # only a page with an address can name its picture
+        svg = (generated / "fig-landing.svg").read_text(encoding="utf-8")
+        (source / "_static" / PREVIEW_PICTURE).write_bytes(to_png(svg, PREVIEW_WIDTH))
     criteria_guide.write(numbers, generated)
     sliders.place(numbers, results / claims.REFERENCE, source / "extra" / "_static" / "sliders", generated)
     sweeps = results / claims.REFERENCE / "sweeps"

@@ -15,15 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import build
-import matplotlib as mpl
-import resvg_py
 import yaml
-from pictures import Picture, caption_to_html, for_slides, licence, pictures_of
+from pictures import PIXELS, Picture, caption_to_html, for_slides, licence, pictures_of, to_png
 from templates import ROOT, render
 
 from companion.errors import CompanionError
-
-PIXELS = 1920
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,22 +63,6 @@ def export(profile: str, results: Path, target: Path) -> list[Picture]:
         shutil.rmtree(target, ignore_errors=True)
         whole.rename(target)
     return pictures
-
-
-def to_png(svg: str) -> bytes:
-    """Render an SVG as PNG, with the font that matplotlib brings."""
-    font = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return bytes(
-        resvg_py.svg_to_bytes(
-            # Without a dpi, this version ignores sizes in points.
-            svg_string=svg,
-            width=PIXELS,
-            dpi=96,
-            background="#ffffff",
-            skip_system_fonts=True,
-            font_files=[str(font)],
-        )
-    )
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ _ACCESSIBILITY = [
         r'<span class="glued">\1</span>',
     ),
 ]
+# In `_static`: what a messenger shows beside a link to any page.
+PREVIEW_PICTURE = "landing.png"
 # The arrow in the list of pages that opens the pages below one.
 _ARROW = re.compile(
     r'(<a class="[^"]*" href="[^"]*">((?:(?!</a>).)*)</a><details[^>]*>)'
@@ -54,6 +56,9 @@ _LONGEST_DESCRIPTION = 200
 # Links to glossary terms, equations and citations, and the files with the previews of what they lead to.
 _PREVIEWED = re.compile(r'href="([^"#]*)#((?:term-|equation-|id\d)[^"]*)"')
 _PREVIEWS = Path("_static", "previews-of-targets.js")
+_TABLE = re.compile(r"<table.*?</table>", re.DOTALL)
+# Mean length of the texts of a row from which a table of three columns or more is too dense for a phone.
+_LONG_ROW = 95
 
 
 def finish(site: Path) -> None:
@@ -66,10 +71,10 @@ def finish(site: Path) -> None:
             finished = _SEARCH_HIGHLIGHT.sub("", finished)
         for fault, correction in _ACCESSIBILITY:
             finished = fault.sub(correction, finished)
-        finished = _described(finished)
+        name = page.relative_to(site).as_posix()
+        finished = _TABLE.sub(_as_cards, _described(finished, name))
         if finished != text:
             page.write_text(finished, encoding="utf-8")
-        name = page.relative_to(site).as_posix()
         for file, anchor in _PREVIEWED.findall(text):
             there = normpath(PurePosixPath(name).parent / file) if file else name
             targets.setdefault(there, set()).add(html.unescape(anchor))
@@ -83,7 +88,7 @@ def finish(site: Path) -> None:
     (site / _PREVIEWS).write_text(f"window.previews = {json.dumps(previews)};\n", encoding="utf-8")
 
 
-def _described(text: str) -> str:
+def _described(text: str, name: str) -> str:
     """Return a page with the tags that search engines and messengers show: a description, and a title of its own."""
     title, opening = _TITLE.search(text), _OPENING.search(text)
     if not title or not opening or "og:title" in text:
@@ -94,9 +99,25 @@ def _described(text: str) -> str:
     address = re.search(r'<link rel="canonical" href="([^"]*)"', text)
     about = {"og:type": "article", "og:title": title[1], "og:description": html.escape(words)}
     about |= {"og:site_name": title[2]} if title[2] else {}
-    about |= {"og:url": address[1]} if address else {}
+    if address:
+        about |= {"og:url": address[1], "og:image": f"{address[1].removesuffix(name)}_static/{PREVIEW_PICTURE}"}
     tags = "".join(f'<meta property="{name}" content="{value}">\n' for name, value in about.items())
     return text.replace("<title>", f'<meta name="description" content="{html.escape(words)}">\n{tags}<title>', 1)
+
+
+def _as_cards(found: re.Match[str]) -> str:
+    """Return a table; one with long texts with the class and the labels by which book.css makes cards of its rows."""
+    table = BeautifulSoup(found[0], "html.parser")
+    heads = [head.get_text(" ", strip=True) for head in table.select("thead tr > *")]
+    rows = [row.find_all(["td", "th"]) for row in table.select("tbody tr")]
+    length = sum(len(cell.get_text(strip=True)) for row in rows for cell in row)
+    if len(heads) < 3 or length < _LONG_ROW * len(rows):
+        return found[0]
+    table.table["class"] = [*table.table.get("class", []), "cards"]
+    for row in rows:
+        for cell, head in zip(row, heads, strict=False):
+            cell["data-label"] = head
+    return str(table)
 
 
 def _previews(page: str, anchors: set[str]) -> list[tuple[str, str]]:

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import matplotlib as mpl
 import nbformat
+import resvg_py
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from companion import figures
 
+PIXELS = 1920
 # Data whose licence forbids redistributing pictures made from them, by notebook.
 NOT_TO_BE_PASSED_ON = {"celeba": "CelebA", "deap": "DEAP"}
 _PAPER = "companion of doi.org/10.48550/arXiv.1809.01804"
@@ -120,6 +123,22 @@ def for_slides(picture: Picture, line: str) -> str:
     ground = f'<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}" fill="#ffffff"/>'
     drawing = drawing.rstrip().removesuffix("</svg>").replace(figures.GREY, _DARK)
     return f"{before}{opening}{about}{ground}{drawing}{rows}</svg>\n"
+
+
+def to_png(svg: str, width: int = PIXELS) -> bytes:
+    """Render an SVG as PNG of a width in pixels, with the font that matplotlib brings."""
+    font = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return bytes(
+        resvg_py.svg_to_bytes(
+            # Without a dpi, this version ignores sizes in points.
+            svg_string=svg,
+            width=width,
+            dpi=96,
+            background="#ffffff",
+            skip_system_fonts=True,
+            font_files=[str(font)],
+        )
+    )
 
 
 def without_roles(text: str) -> str:

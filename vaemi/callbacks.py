@@ -48,7 +48,7 @@ class SpectrumLogger(lightning.Callback):  # type: ignore[name-defined]
     Examples
     --------
     >>> from vaemi.callbacks import SpectrumLogger
-    >>> callback = SpectrumLogger(threshold=0.1)  # Trainer(callbacks=[callback]) logs the spectrum
+    >>> callback = SpectrumLogger(threshold=0.1)  # for Trainer(callbacks=[callback])
     >>> callback.information is None  # before the first validation
     True
     """

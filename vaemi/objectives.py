@@ -170,7 +170,8 @@ class BetaVAE(Objective):
     >>> from vaemi.models import LinearVAE
     >>> from vaemi.objectives import BetaVAE
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
-    >>> value, parts = BetaVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> x, generator = torch.randn(20, 3), torch.Generator().manual_seed(0)
+    >>> value, parts = BetaVAE()(model, x, generator)
     >>> value.shape, sorted(parts)
     (torch.Size([]), ['kl', 'negative_log_likelihood'])
     """
@@ -185,8 +186,8 @@ class BetaVAE(Objective):
 class BetaTCVAE(Objective):
     r"""beta-TCVAE: the three parts of the KL term, each with its own weight.
 
-    :math:`D + \alpha I(X; Z) + \beta\, TC(q(z)) + \gamma \sum_h KL(q(z_h) \| p(z_h))`, with the aggregated posterior
-    q(z) estimated from the batch by `vaemi.information.joint.minibatch_log_density`. The extra terms are
+    :math:`D + \alpha I(X; Z) + \beta\, TC(q(z))` :math:`+ \gamma \sum_h KL(q(z_h) \| p(z_h))`, with the aggregated
+    posterior q(z) estimated from the batch by `vaemi.information.joint.minibatch_log_density`. The extra terms are
     `mutual_information`, `total_correlation` and `dimension_wise_kl`, in nats. They sum exactly to the KL term, because
     E log q(z|x) and E log p(z) are computed in closed form, not at the draw. With all weights at 1 the objective is
     the negative ELBO.
@@ -213,9 +214,11 @@ class BetaTCVAE(Objective):
     >>> from vaemi.models import LinearVAE
     >>> from vaemi.objectives import BetaTCVAE
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
-    >>> value, parts = BetaTCVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> x, generator = torch.randn(20, 3), torch.Generator().manual_seed(0)
+    >>> value, parts = BetaTCVAE()(model, x, generator)
     >>> value.shape, sorted(parts)
-    (torch.Size([]), ['dimension_wise_kl', 'kl', 'mutual_information', 'negative_log_likelihood', 'total_correlation'])
+    (torch.Size([]), ['dimension_wise_kl', 'kl', 'mutual_information',
+    'negative_log_likelihood', 'total_correlation'])
     """
 
     mutual_information_weight: float = 1.0
@@ -291,9 +294,11 @@ class FactorVAE(Objective):
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
     >>> objective = FactorVAE()
     >>> arguments = model, torch.randn(20, 3), torch.Generator().manual_seed(0)
-    >>> value, parts = objective(*arguments, discriminator=objective.discriminator(latent_dim=2))
+    >>> discriminator = objective.discriminator(latent_dim=2)
+    >>> value, parts = objective(*arguments, discriminator=discriminator)
     >>> value.shape, sorted(parts)
-    (torch.Size([]), ['discriminator_loss', 'kl', 'negative_log_likelihood', 'total_correlation'])
+    (torch.Size([]), ['discriminator_loss', 'kl', 'negative_log_likelihood',
+    'total_correlation'])
     """
 
     weight: float = 10.0
@@ -387,7 +392,8 @@ class InfoVAE(Objective):
     >>> from vaemi.models import LinearVAE
     >>> from vaemi.objectives import InfoVAE
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
-    >>> value, parts = InfoVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> x, generator = torch.randn(20, 3), torch.Generator().manual_seed(0)
+    >>> value, parts = InfoVAE()(model, x, generator)
     >>> value.shape, sorted(parts)
     (torch.Size([]), ['discrepancy', 'kl', 'negative_log_likelihood'])
     """
@@ -444,7 +450,8 @@ class AVAE(Objective):
     >>> from vaemi.models import LinearVAE
     >>> from vaemi.objectives import AVAE
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
-    >>> value, parts = AVAE()(model, torch.randn(20, 3), torch.Generator().manual_seed(0))
+    >>> x, generator = torch.randn(20, 3), torch.Generator().manual_seed(0)
+    >>> value, parts = AVAE()(model, x, generator)
     >>> value.shape, sorted(parts)
     (torch.Size([]), ['kl', 'negative_log_likelihood', 'self_consistency'])
     """

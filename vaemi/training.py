@@ -64,8 +64,8 @@ class History:
     >>> from vaemi.training import train
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
     >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    >>> history = train(model, x[:100], x[100:], steps=20, records=2, progress=False, precision="32-true").history
-    >>> history.information.shape
+    >>> training = train(model, x[:100], x[100:], steps=20, records=2, progress=False)
+    >>> training.history.information.shape
     torch.Size([3, 2])
     """
 
@@ -113,7 +113,7 @@ class Training:
     >>> from vaemi.training import train
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
     >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    >>> training = train(model, x[:100], x[100:], steps=20, records=2, progress=False, precision="32-true")
+    >>> training = train(model, x[:100], x[100:], steps=20, records=2, progress=False)
     >>> training.history.step.tolist()
     [0, 10, 20]
     """
@@ -259,7 +259,7 @@ def train(
     >>> from vaemi.training import train
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
     >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    >>> training = train(model, x[:100], x[100:], steps=20, progress=False, precision="32-true")
+    >>> training = train(model, x[:100], x[100:], steps=20, progress=False)
     >>> training.model is model
     True
     """

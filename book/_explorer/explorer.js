@@ -146,7 +146,12 @@
   const original = element("canvas", { width, height, role: "img" });
   const reset = element("button", { type: "button", class: "explorer-reset" }, "Reset factors");
   reset.addEventListener("click", () => begin(state.start, "All factors are back where the encoder put them."));
-  const status = element("p", { class: "explorer-status", role: "status", "aria-live": "polite" });
+  const status = element("p", {
+    class: "explorer-status",
+    role: "status",
+    "aria-live": "polite",
+    "data-hint": "Move a slider: what it changes is described here.",
+  });
   const pictures = element(
     "div",
     { class: "explorer-pictures" },

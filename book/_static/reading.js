@@ -2,7 +2,8 @@
 //
 // Equations, tables, code and output scroll if they are wider than the screen. A region that scrolls must be reachable
 // by keyboard, and one that does not must not be a tab stop. This depends on the screen, on MathJax, which typesets
-// late, and on boxes that are opened, so it is updated whenever a size changes.
+// late, and on boxes that are opened, so it is updated whenever a size changes. While there is more to the right, the
+// region has a class (book.css).
 (() => {
   "use strict";
   const REGIONS = [
@@ -14,9 +15,10 @@
   ];
 
   function mark(region, label) {
-    const scrolls = region.scrollWidth > region.clientWidth || region.scrollHeight > region.clientHeight;
-    const can = /auto|scroll/.test(getComputedStyle(region).overflow);
-    if (scrolls && can) {
+    const { overflowX, overflowY } = getComputedStyle(region);
+    const sideways = /auto|scroll/.test(overflowX) ? region.scrollWidth - region.clientWidth : 0;
+    region.classList.toggle("has-more", sideways - region.scrollLeft > 1);
+    if (sideways || (/auto|scroll/.test(overflowY) && region.scrollHeight > region.clientHeight)) {
       region.tabIndex = 0;
       region.setAttribute("role", "group");
       region.setAttribute("aria-label", label);
@@ -31,14 +33,14 @@
   const sizes = new ResizeObserver((changed) => {
     for (const { target } of changed) mark(target, labels.get(target));
   });
+  document.addEventListener("scroll", ({ target }) => labels.has(target) && mark(target, labels.get(target)), true);
 
   function watch() {
     for (const [selector, label] of REGIONS) {
       for (const region of document.querySelectorAll(`.bd-article ${selector}`)) {
-        if (!labels.has(region)) {
-          labels.set(region, label);
-          sizes.observe(region);
-        }
+        labels.set(region, label);
+        sizes.unobserve(region); // to be told of its size again: a formula is typeset within a box of the same size
+        sizes.observe(region);
       }
     }
   }
@@ -74,6 +76,7 @@
   addEventListener("DOMContentLoaded", () => {
     watch();
     explainTheSearch();
+    document.fonts.addEventListener("loadingdone", watch); // also those of MathJax
     const article = document.querySelector(".bd-article");
     if (article) new MutationObserver(watch).observe(article, { childList: true, subtree: true });
   });

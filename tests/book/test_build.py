@@ -16,6 +16,7 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from conftest import ROOT
 from pybtex.database import parse_string
 from templates import markdown_table
@@ -235,6 +236,28 @@ def test_previews_are_those_of_terms_equations_and_citations_that_pages_link_to(
         "there.html#equation-fano": "<span>(1)</span>\\[P\\]",
         "there.html#id7": "A. Author.",
     }
+
+
+@pytest.mark.parametrize("name", ["index", "part/page"])
+def test_a_page_with_an_address_names_the_picture_of_the_book(tmp_path, name):
+    (tmp_path / "part").mkdir()
+    link = f'<link rel="canonical" href="https://a.github.io/b/{name}.html" />'
+    head = "<head>{}<title>Title</title></head><article><p>Words.</p></article>"
+    finished(tmp_path, **{name: head.format(link), "other": head.format("")})
+    picture = '<meta property="og:image" content="https://a.github.io/b/_static/landing.png">'
+    assert picture in (tmp_path / f"{name}.html").read_text()
+    assert "og:image" not in (tmp_path / "other.html").read_text()
+
+
+def test_only_rows_with_long_texts_become_cards(tmp_path):
+    head = '<table class="table"><thead><tr><td></td><th>rule</th><th>result</th></tr></thead>'
+    rows = [f"<tbody><tr><td>C1</td><td>{text}</td><td>holds</td></tr></tbody></table>" for text in ("x " * 80, "x")]
+    (tmp_path / "page.html").write_text("".join(head + row for row in rows))
+    build.finish(tmp_path)
+    long, short = BeautifulSoup((tmp_path / "page.html").read_text(), "html.parser").find_all("table")
+    assert long["class"] == ["table", "cards"]
+    assert [cell["data-label"] for cell in long.tbody.find_all("td")] == ["", "rule", "result"]
+    assert short["class"] == ["table"]
 
 
 # --- the way to the paper and to the repository -----------------------------------------------------------------------

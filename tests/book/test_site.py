@@ -11,10 +11,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 from conftest import ROOT
+from matplotlib.colors import to_rgb
 
 import vaemi
 import vaemi.influence
 import vaemi.information
+from vaemi.auditing.figures import GREY
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +48,8 @@ SCROLLING = """() => [...document.querySelectorAll(".bd-article, .bd-article *")
               name: e.getAttribute("aria-label")}))"""
 IDLE_STOPS = """() => [...document.querySelectorAll(".bd-article [tabindex='0'][role='group']")]
   .filter(e => e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight).map(e => e.outerHTML.slice(0, 80))"""
+WIDE_CODE = """() => [...document.querySelectorAll(".bd-article pre")]
+  .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 80))"""
 BROKEN_IMAGES = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
 # Every kind of box, and rows of a table, with links and code.
 BOXES = """() => {
@@ -178,6 +182,8 @@ def test_pages_work_from_a_file_without_network(site, page):
             page.set_viewport_size(size)
             page.evaluate(HAS_SETTLED)
             assert page.evaluate(OVERFLOW) <= 0, (name, size)
+            if size == DESK:
+                assert page.evaluate(WIDE_CODE) == [], (name, "break these lines")
             for region in page.evaluate(SCROLLING):
                 assert (region["stop"], region["role"]) == (0, "group"), (name, size, region)
                 assert "scrolls" in region["name"], (name, size, region)
@@ -261,13 +267,47 @@ def test_the_claims_are_cards_on_a_phone(site, page):
         box = cells.nth(index).bounding_box()
         assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"]
     heads = page.locator(".claims-compact th").all_text_contents()
-    named = """row => [...row.cells].map(cell => getComputedStyle(cell, "::before").content.replaceAll('"', ""))"""
     for row in page.locator(".claims-compact tbody tr").all():
-        assert [name.strip(": ").lower() for name in row.evaluate(named)][1:] == heads[1:]
+        assert row.evaluate("row => [...row.cells].map(cell => cell.dataset.label)") == heads
+        assert row.evaluate("row => getComputedStyle(row.cells[1], '::before').content") != "none"
+
+
+def test_a_fade_shows_that_there_is_more_to_the_right(site, page):
+    page.set_viewport_size(PHONE)
+    show(page, site / "book" / "own_vae.html")
+    code = page.locator('pre[tabindex="0"]').first
+    mask = "e => getComputedStyle(e).maskImage"
+    assert "gradient" in code.evaluate(mask)
+    code.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    page.evaluate(HAS_SETTLED)
+    assert code.evaluate(mask) == "none"
+    # What fits has none, in particular a formula that was wider before its font arrived.
+    show(page, site / "book" / "verdicts.html")
+    fits = "e => [...e.querySelectorAll('.has-more')].filter(one => one.scrollWidth <= one.clientWidth).length"
+    assert page.locator(".bd-article").evaluate(fits) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_grey_text_of_figures_is_legible(site, page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    show(page, site / "book" / "idea.html")
+    look = "e => [getComputedStyle(e).filter, getComputedStyle(document.body).backgroundColor]"
+    shown, ground = page.locator('.bd-article img[src$=".svg"]').first.evaluate(look)
+    brighter = float(re.sub(r"[^0-9.]", "", shown) or 1)
+    grey = [min(1, brighter * channel) for channel in to_rgb(GREY)]
+    behind = [int(channel) / 255 for channel in re.findall(r"\d+", ground)[:3]]
+    lighter, darker = sorted((luminance(grey), luminance(behind)), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def luminance(colour):
+    """Relative luminance, as WCAG defines it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_a_wide_equation_moves_by_arrow_key(site, page):
-    page.set_viewport_size(PHONE)
+    page.set_viewport_size({**PHONE, "width": 240})  # all equations fit on a phone
     show(page, site / "book" / "theory.html")
     equation = page.locator('mjx-container[tabindex="0"]').first
     equation.focus()

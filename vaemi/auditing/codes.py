@@ -55,7 +55,8 @@ class CodeAudit:
     >>> import torch, vaemi
     >>> def encode(x):
     ...     return torch.distributions.Categorical(torch.eye(4)[x] * 0.8 + 0.05)
-    >>> found = vaemi.auditing.audit_codes(encode, torch.arange(1000) % 4, progress=False)
+    >>> x = torch.arange(1000) % 4
+    >>> found = vaemi.auditing.audit_codes(encode, x, progress=False)
     >>> found.influential.tolist()
     [0]
     """

@@ -30,7 +30,7 @@ body { font: 1rem/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto
 figure { margin: 1.5rem 0; } figure svg { max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #7d8389; }
+th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #70767c; }
 table.text td:not(:nth-child(3)), table.text th:not(:nth-child(3)) { text-align: left; }
 dt { font-weight: bold; } dd { overflow-wrap: anywhere; }
 .remarks { border-left: .3rem solid #d9661f; padding-left: 1rem; }
@@ -54,7 +54,7 @@ def write(audit: Audit, path: Path | str, about: Mapping[str, str] | None = None
     >>> x = torch.linspace(-2, 2, 200)[:, None]
     >>> audit = vaemi.audit(lambda x: (2 * x, torch.zeros(len(x), 1)), x, progress=False)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     page = report.write(audit, f"{folder}/report.html").read_text(encoding="utf-8")
+    ...     page = report.write(audit, f"{folder}/report.html").read_text("utf-8")
     >>> "<svg" in page
     True
     """

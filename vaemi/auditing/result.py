@@ -60,7 +60,8 @@ class Audit:
     >>> import torch, vaemi
     >>> x = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
     >>> def encode(x):
-    ...     return torch.stack([0.6 * x[:, 0], 0 * x[:, 1]], 1), torch.tensor([0.64, 1.0]).log().expand(len(x), 2)
+    ...     mean = x * torch.tensor([0.6, 0.0])
+    ...     return mean, torch.tensor([0.64, 1.0]).log().expand(len(x), 2)
     >>> found = vaemi.audit(encode, x, progress=False)
     >>> found.influential.tolist(), found.latent_dim_range
     ([0], (1, 1))

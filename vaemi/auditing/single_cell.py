@@ -83,7 +83,8 @@ def annotate(audit: Audit, data: Any, latent: str | None = None, key: str = "vae
     ...     return torch.stack([2 * x[:, 0], 0 * x[:, 1]], 1), torch.zeros(len(x), 2)
     >>> x = torch.linspace(-2, 2, 200)[:, None].expand(200, 2)
     >>> cells = AnnData(x.numpy(), obsm={"X_vae": encode(x)[0].numpy()})
-    >>> vaemi.auditing.annotate(vaemi.audit(encode, x, progress=False), cells, latent="X_vae")
+    >>> audit = vaemi.audit(encode, x, progress=False)
+    >>> vaemi.auditing.annotate(audit, cells, latent="X_vae")
     >>> cells.obsm["X_vae_influential"].shape
     (200, 1)
     """

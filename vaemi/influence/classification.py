@@ -45,7 +45,8 @@ def attribute_accuracies(
     >>> from vaemi.influence import attribute_accuracies
     >>> z = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
     >>> labels = (z[:, :1] > 0).int()  # the first factor decides
-    >>> found = attribute_accuracies(z[:200], labels[:200], z[200:], labels[200:], {"first": [0], "second": [1]})
+    >>> halves = z[:200], labels[:200], z[200:], labels[200:]
+    >>> found = attribute_accuracies(*halves, {"first": [0], "second": [1]})
     >>> float(found["first"]) > 0.9, float(found["second"]) < 0.7
     (True, True)
     """

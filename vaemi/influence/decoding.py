@@ -128,7 +128,8 @@ def keep_top_errors(
     >>> from vaemi.influence import keep_top_errors
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
     >>> x = torch.randn(10, 3)
-    >>> errors = keep_top_errors(model, x, model.encode(x)[0], {"first": torch.tensor([0, 1])}, counts=[0, 1, 2])
+    >>> mean, order = model.encode(x)[0], {"first": torch.tensor([0, 1])}
+    >>> errors = keep_top_errors(model, x, mean, order, counts=[0, 1, 2])
     >>> len(errors["first"])
     3
     """
@@ -162,7 +163,8 @@ def keep_top_sample_errors(
     >>> from vaemi.influence import keep_top_sample_errors
     >>> model = LinearVAE(data_dim=3, latent_dim=2)
     >>> x = torch.randn(10, 3)
-    >>> errors = keep_top_sample_errors(model, x, model.encode(x)[0], {"first": torch.tensor([0, 1])}, counts=[0, 2])
+    >>> mean, order = model.encode(x)[0], {"first": torch.tensor([0, 1])}
+    >>> errors = keep_top_sample_errors(model, x, mean, order, counts=[0, 2])
     >>> errors["first"].shape
     torch.Size([2, 10])
     """
@@ -249,7 +251,8 @@ def factor_orders(
     >>> from vaemi.influence import factor_orders
     >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
     >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
-    >>> orders = factor_orders(factor_information(mean, log_variance), mean, log_variance)
+    >>> found = factor_information(mean, log_variance)
+    >>> orders = factor_orders(found, mean, log_variance)
     >>> orders["information"].tolist()
     [0, 1]
     """

@@ -46,7 +46,8 @@ class DisentanglementScores:
     >>> import torch
     >>> from vaemi.influence import disentanglement_scores, label_information
     >>> truth = torch.stack([torch.arange(400) % 4, torch.arange(400) // 4 % 4], 1)
-    >>> information = label_information(truth.double(), torch.full((400, 2), -6.0), truth, permutations=20)
+    >>> code = truth.double(), torch.full((400, 2), -6.0)
+    >>> information = label_information(*code, truth, permutations=20)
     >>> scores = disentanglement_scores(information)
     >>> scores.captured_by.tolist()
     [0, 1]
@@ -118,7 +119,7 @@ def disentanglement_scores(
     --------
     >>> import torch
     >>> from vaemi.influence import disentanglement_scores, label_information
-    >>> truth = torch.stack([torch.arange(400) % 4, torch.arange(400) // 4 % 4], 1)  # two generating factors
+    >>> truth = torch.stack([torch.arange(400) % 4, torch.arange(400) // 4 % 4], 1)
     >>> code = truth.double(), torch.full((400, 2), -6.0)  # one factor for each
     >>> scores = disentanglement_scores(label_information(*code, truth, permutations=20))
     >>> round(scores.mig, 2), round(scores.dci_disentanglement, 2)

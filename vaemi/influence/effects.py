@@ -36,7 +36,9 @@ class DecoderEffects:
     >>> from vaemi.influence import decoder_effects
     >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
     >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
-    >>> found = decoder_effects(lambda z: z.sum(1, keepdim=True), mean, log_variance, progress=False)
+    >>> def decode(z):
+    ...     return z.sum(1, keepdim=True)
+    >>> found = decoder_effects(decode, mean, log_variance, progress=False)
     >>> found.effect.shape, found.n_inputs
     (torch.Size([2]), 500)
     """
@@ -107,7 +109,9 @@ def decoder_effects(
     >>> from vaemi.influence import decoder_effects
     >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
     >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
-    >>> found = decoder_effects(lambda z: z[:, :1], mean, log_variance, progress=False)  # uses the first factor only
+    >>> def decode(z):
+    ...     return z[:, :1]  # uses the first factor only
+    >>> found = decoder_effects(decode, mean, log_variance, progress=False)
     >>> found.share.tolist()
     [1.0, 0.0]
     """

@@ -75,7 +75,10 @@ class LabelInformation:
     >>> from vaemi.influence import label_information
     >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
     >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
-    >>> found = label_information(mean, log_variance, mean[:, :1] > 0, names=["positive"], permutations=20)
+    >>> positive = mean[:, :1] > 0
+    >>> found = label_information(
+    ...     mean, log_variance, positive, names=["positive"], permutations=20
+    ... )
     >>> found.names, [round(share, 2) for share in found.normalized[:, 0].tolist()]
     (('positive',), [0.79, 0.0])
     """
@@ -169,9 +172,9 @@ def label_information(
 ) -> LabelInformation:
     r"""Estimate the information between each factor and each label, with errors and a permutation test.
 
-    :math:`I(Z_h; Y) = h(Z_h) - h(Z_h | Y) = E\, KL(q(z_h|x) \| q(z_h)) - E\, KL(q(z_h|x) \| q(z_h|y))`. The posteriors
-    are known, so z is neither sampled nor binned, and the standard error is that of the difference of the two
-    divergences over the samples, which is the influence function of the information.
+    :math:`I(Z_h; Y) = h(Z_h) - h(Z_h | Y)` :math:`= E\, KL(q(z_h|x) \| q(z_h))` :math:`- E\, KL(q(z_h|x) \| q(z_h|y))`.
+    The posteriors are known, so z is neither sampled nor binned, and the standard error is that of the difference of
+    the two divergences over the samples, which is the influence function of the information.
 
     *Classes* (integers, booleans): :math:`q(z_h|y)` is the mixture of the posteriors of one class, and the information
     :math:`I(X; Z_h) - \sum_y p(y) I(X; Z_h | Y = y)` is exact for the given samples, as in `factor_information`.
@@ -179,13 +182,13 @@ def label_information(
     *Numbers* (floating point): only neighbours show what :math:`q(z_h|y)` is. Labels are cut into about
     :math:`\sqrt M / 2` equally frequent classes. In each, the posteriors are moved along a least-squares line of the
     mean on the label (on normal scores of its ranks) to where they would be at the centre of the class. No such move
-    can raise the information: :math:`h(Z_h | Y) = h(Z_h - s(Y) | Y) \le h(Z_h - s(Y) | \mathrm{class})` for every
-    function s. The estimate rises to the information as classes get narrow, and is nearly exact where a label moves
-    the factor without changing its distribution otherwise. Slopes are shrunk by :math:`1 - 2 / t^2`, since a slope that
-    is mere noise blurs, and the bias of mixtures of few samples is subtracted (Miller 1955; `LabelInformation.bias`).
-    Densities are summed over a grid per factor, with an error below 1e-4 nats, near 1e-6 for most factors, and up to
-    1e-3 where most posteriors are narrower than 1/2,000 of the factor's range. The result does not depend on the unit
-    of the label: any increasing function of it has the same information.
+    can raise the information: :math:`h(Z_h | Y) = h(Z_h - s(Y) | Y)` :math:`\le h(Z_h - s(Y) | \mathrm{class})` for
+    every function s. The estimate rises to the information as classes get narrow, and is nearly exact where a label
+    moves the factor without changing its distribution otherwise. Slopes are shrunk by :math:`1 - 2 / t^2`, since a
+    slope that is mere noise blurs, and the bias of mixtures of few samples is subtracted (Miller 1955;
+    `LabelInformation.bias`). Densities are summed over a grid per factor, with an error below 1e-4 nats, near 1e-6
+    for most factors, and up to 1e-3 where most posteriors are narrower than 1/2,000 of the factor's range. The
+    result does not depend on the unit of the label: any increasing function of it has the same information.
 
     A trained encoder's means always depend on the input a little, so no factor's information is exactly 0. The test
     asks whether the dependence is visible in z: it replaces each posterior mean by one draw from that posterior.
@@ -243,7 +246,7 @@ def label_information(
     >>> from vaemi.influence import label_information
     >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
     >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
-    >>> found = label_information(mean, log_variance, mean[:, :1] > 0, names=["positive"], permutations=20)
+    >>> found = label_information(mean, log_variance, mean[:, :1] > 0, permutations=20)
     >>> [round(nats, 2) for nats in found.nats[:, 0].tolist()]
     [0.55, 0.0]
     """

@@ -32,7 +32,8 @@ class ConditionalInformation:
     >>> import torch
     >>> from vaemi.information import conditional_information
     >>> condition = torch.arange(500) % 2
-    >>> found = conditional_information(4.0 * condition[:, None], torch.zeros(500, 1), condition)
+    >>> mean, log_variance = 4.0 * condition[:, None], torch.zeros(500, 1)
+    >>> found = conditional_information(mean, log_variance, condition)
     >>> round(float(found.about_condition), 2)
     0.63
     """

@@ -58,7 +58,7 @@ def discrete_information(probabilities: Any, *, weight: Any = None, clusters: An
     --------
     >>> import torch
     >>> from vaemi.information import discrete_information
-    >>> probabilities = torch.eye(4)[torch.arange(1000) % 4] * 0.8 + 0.05  # one latent of four classes
+    >>> probabilities = 0.05 + 0.8 * torch.eye(4)[torch.arange(1000) % 4]  # four classes
     >>> round(discrete_information(probabilities).total, 3)
     0.799
     """

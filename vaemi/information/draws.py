@@ -67,7 +67,7 @@ def draws_information(z: Any) -> FactorInformation:
     >>> import torch
     >>> from vaemi.information import draws_information
     >>> noise = torch.randn(300, 100, 1, generator=torch.Generator().manual_seed(0))
-    >>> z = torch.linspace(-2, 2, 300)[:, None, None] + 0.1 * noise  # 100 draws for each of 300 inputs
+    >>> z = torch.linspace(-2, 2, 300)[:, None, None] + 0.1 * noise  # 100 per input
     >>> found = draws_information(z)
     >>> round(float(found.nats), 1), round(float(found.leave_one_out), 1)
     (2.3, 2.3)

@@ -83,7 +83,8 @@ def hierarchical_information(layers: Sequence[Sequence[Any]], *, clusters: Any =
     >>> mean = torch.linspace(-2, 2, 500)[:, None] * torch.tensor([1.0, 0.0])
     >>> log_variance = torch.tensor([0.1, 1.0]).log().expand(500, 2)
     >>> top = mean[:, :1], log_variance[:, :1]
-    >>> below = mean[:, 1:], log_variance[:, 1:], torch.zeros(1), torch.zeros(1)  # ignored: it follows its prior
+    >>> prior = torch.zeros(1), torch.zeros(1)
+    >>> below = mean[:, 1:], log_variance[:, 1:], *prior  # ignored: it follows its prior
     >>> found = hierarchical_information([top, below])
     >>> round(found[0].with_above.total, 2), round(float(found[1].upper), 2)
     (1.26, 0.0)

@@ -202,7 +202,7 @@ def total_correlation(
     --------
     >>> import torch
     >>> from vaemi.information import total_correlation
-    >>> mean = torch.linspace(-2, 2, 500)[:, None].expand(500, 2)  # two copies of one factor
+    >>> mean = torch.linspace(-2, 2, 500)[:, None].expand(500, 2)  # a factor, twice
     >>> round(total_correlation(mean, torch.full((500, 2), -2.0)).plug_in, 1)
     0.8
     """

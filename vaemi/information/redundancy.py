@@ -188,8 +188,8 @@ def pairwise_information(
     r"""Mutual information :math:`I(Z_i; Z_j)` of all pairs of some factors, under the aggregated posterior.
 
     The factors are independent given the input, so
-    :math:`I(Z_i; Z_j) = I(X; Z_i) + I(X; Z_j) - I(X; Z_i, Z_j)`: the nats that the sum of the two counts twice, and the
-    total correlation of the pair. With z drawn from :math:`q(z|x_m)`, averages
+    :math:`I(Z_i; Z_j) = I(X; Z_i) + I(X; Z_j)` :math:`- I(X; Z_i, Z_j)`: the nats that the sum of the two counts twice,
+    and the total correlation of the pair. With z drawn from :math:`q(z|x_m)`, averages
     :math:`\log q(z_i, z_j) - \log q(z_i) - \log q(z_j)` of the mixtures of the posteriors.
 
     Parameters
@@ -236,7 +236,7 @@ def pairwise_information(
     --------
     >>> import torch
     >>> from vaemi.information import pairwise_information
-    >>> mean = torch.linspace(-2, 2, 500)[:, None].expand(500, 2)  # two copies of one factor
+    >>> mean = torch.linspace(-2, 2, 500)[:, None].expand(500, 2)  # a factor, twice
     >>> shared = pairwise_information(mean, torch.full((500, 2), -2.0)).nats
     >>> round(float(shared[0, 1]), 1), round(float(shared[0, 0]), 1)
     (0.8, 1.1)
