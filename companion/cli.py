@@ -96,6 +96,7 @@ def data(
 ) -> None:
     """Show which data are there, fetch them, or check them."""
     from companion.data import DATA_SETS, data_root, reader
+    from vaemi.information.words import counted
 
     print(f"Data root: {data_root()}")
     problems: list[str] = []
@@ -110,7 +111,7 @@ def data(
             sentences, unused = module.status(), module.unused_files()
             if action == "check":
                 found = unused + module.check()
-                sentences.append(f"{len(found)} problem(s) found." if found else "The files are good.")
+                sentences.append(f"{counted(len(found), 'problem')} found." if found else "The files are good.")
                 problems += found
             else:
                 sentences += unused

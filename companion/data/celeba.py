@@ -27,6 +27,7 @@ from companion.data import drawn_faces
 from companion.data._picture_cache import PictureCache, damaged, picture_cache
 from companion.data.sources import Provenance, checksum, data_folder, data_root, listed, stamp, unused, user_cache
 from companion.errors import DataError
+from vaemi.information.words import counted
 
 SOURCES = ("folder", "drawn")
 
@@ -464,4 +465,4 @@ def _with_reasons(faults: Mapping[str, str]) -> list[str]:
 
 
 def _pictures(n: int) -> str:
-    return "1 picture is" if n == 1 else f"{n:,} pictures are"
+    return counted(n, "picture is", "pictures are")

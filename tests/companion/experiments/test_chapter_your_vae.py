@@ -55,13 +55,13 @@ def test_the_standard_error_is_the_spread_over_samples():
 @pytest.mark.parametrize(
     ("share", "error", "words"),
     [
-        (-4e-5, 1.3e-5, "-0.0040 ± 0.0013 %"),
+        (-4e-5, 1.3e-5, "+0.00 ± 0.00 %"),
         (0.01, 0.004, "+1.00 ± 0.40 %"),
-        (3.0, 1.1, "+300 ± 110 %"),
-        (0, 0, "+0.0 ± 0.0 %"),
+        (3.0, 1.1, "+300.00 ± 110.00 %"),
+        (0, 0, "+0.00 ± 0.00 %"),
     ],
 )
-def test_a_price_has_two_digits_of_its_error_and_is_judged_by_its_upper_end(share, error, words):
+def test_a_price_is_in_percent_and_is_judged_by_its_upper_end(share, error, words):
     change = experiments.LossChange(rise=0.0, rise_stderr=0.0, worth=1.0, share=share, share_stderr=error)
     assert str(change).replace("\u00a0", " ") == words
     assert change.within(share + 1.97 * error + 1e-9)
