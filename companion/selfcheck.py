@@ -33,7 +33,7 @@ MISTAKES = {
         lambda a: math.sqrt(a),
         "That is the square root of the answer, a standard deviation for a variance.",
     ),
-    "sign": (lambda a: -a, "The size is right and the sign is not."),
+    "sign": (lambda a: -a, "The absolute value is right, but the sign is wrong."),
     "percent": (lambda a: 100 * a, "That is in per cent; give the share, a number between 0 and 1."),
     "share": (lambda a: a / 100, "That is a share of 1; give it in per cent."),
     "complement": (lambda a: 1 - a, "That is 1 minus the answer. Does the exercise ask for an error or an accuracy?"),
