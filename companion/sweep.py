@@ -105,7 +105,7 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
     Raises
     ------
     RunError
-        If a text has another form.
+        If a text has another form, or a range is empty.
     """
     grid: dict[str, list[Any]] = {}
     for text in texts:
@@ -114,6 +114,8 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
             raise RunError(f"{text!r} is not of the form NAME=VALUES: write -g beta=1,2,4 or -g seed=0..4.")
         for value in values.split(","):
             ends = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", value.strip())
+            if ends and int(ends[1]) > int(ends[2]):
+                raise RunError(f"The range {value.strip()} of {name} is empty: write the lower end first.")
             grid.setdefault(name, []).extend(range(int(ends[1]), int(ends[2]) + 1) if ends else [value.strip()])
     return grid
 

@@ -287,7 +287,14 @@ def neighbours(latent: np.ndarray, activity: np.ndarray, count: int = 15) -> Nei
         Planted activity of P programs, each of the same variance.
     count : int
         Neighbours per cell, itself not counted.
+
+    Raises
+    ------
+    ValueError
+        If there are no latents.
     """
+    if latent.shape[1] == 0:
+        raise ValueError("No latent is influential, so there are no distances between cells: train longer.")
     found, true = (
         NearestNeighbors(n_neighbors=count).fit(space).kneighbors(return_distance=False) for space in (latent, activity)
     )

@@ -124,6 +124,8 @@ def test_neighbours_by_all_programs_by_one_and_by_none():
     # Without the second program neighbours predict the first, and nothing of the second: 1/15 more variance is left.
     one = experiments.neighbours(activity[:, :1], activity)
     assert one.explained == pytest.approx([1, -1 / 15], abs=0.04)
+    with pytest.raises(ValueError, match="No latent is influential"):
+        experiments.neighbours(activity[:, :0], activity)
     none = experiments.neighbours(np.random.default_rng(1).standard_normal((2000, 2)), activity)
     assert none.shared == pytest.approx(15 / 1999, abs=0.003)
     assert none.explained == pytest.approx([-1 / 15] * 2, abs=0.04)

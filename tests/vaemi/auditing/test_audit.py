@@ -234,7 +234,7 @@ def test_where_sigma_star_cannot_tell_that_is_said_and_the_kl_term_decides(x, sa
     assert found.remarks == []
     (doubt,) = found.undecided
     assert found.notes[-1] == doubt
-    assert f"read as {said}. sigma* cannot tell whether it is the " in doubt
+    assert f"read as {said}. sigma* does not show whether it is the " in doubt
     assert "pass kl=" in doubt
     found = audit(alike, x, scale=said, kl=KL_OF_ALIKE)
     assert found.undecided == []
