@@ -71,7 +71,14 @@ def _answers() -> dict[str, dict[str, Any]]:
 
 
 def exercises() -> list[str]:
-    """Return the names of the exercises that ask for a number, in the order of the book."""
+    """Return the names of the exercises that ask for a number, in the order of the book.
+
+    Examples
+    --------
+    >>> from companion.selfcheck import exercises
+    >>> exercises()[0]
+    'idea-1'
+    """
     return list(_answers())
 
 
@@ -100,6 +107,7 @@ def check(exercise: str, value: Any) -> Verdict:
 
     Examples
     --------
+    >>> from companion.selfcheck import check
     >>> check("idea-1", 1.0)
     Not yet. That is the number in bits; a nat is the unit of the natural logarithm.
     Asked for: the information of the factor for s = 1/2, in nats (within 0.002).

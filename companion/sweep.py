@@ -106,6 +106,12 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
     ------
     RunError
         If a text has another form, or a range is empty.
+
+    Examples
+    --------
+    >>> from companion.sweep import parse_grid
+    >>> parse_grid(["beta=1,2", "seed=0..2"])
+    {'beta': ['1', '2'], 'seed': [0, 1, 2]}
     """
     grid: dict[str, list[Any]] = {}
     for text in texts:
@@ -143,6 +149,13 @@ def plan(
     ------
     RunError
         If a name or value is wrong, or the grid is empty.
+
+    Examples
+    --------
+    >>> from companion import sweep
+    >>> planned = sweep.plan("mnist", {"seed": [0, 1, 2]}, "smoke")
+    >>> len(planned.points)
+    3
     """
     root = runs.project_root()
     source = runs.find_notebook(root, notebook)

@@ -148,6 +148,13 @@ def load(
     DataError
         If a file under the data root is malformed, too many pictures are corrupt, the picture cache cannot be
         written, or the source is not available.
+
+    Examples
+    --------
+    >>> from companion.data import celeba
+    >>> faces = celeba.load("drawn", drawn=60, size=32, say=lambda sentence: None)
+    >>> faces.provenance.stand_in
+    True
     """
     if source not in ("auto", *SOURCES):
         raise DataError(f"CelebA has no source {source!r}: choose auto, {', '.join(SOURCES)}.")

@@ -82,6 +82,12 @@ def gene_counts(
     ------
     DataError
         If there is one program and no other genes.
+
+    Examples
+    --------
+    >>> from companion.data.gene_programs import gene_counts
+    >>> gene_counts(100, programs=4, other_genes=False).free_dimensions
+    3
     """
     if programs + other_genes < 2:
         raise DataError("With one program and no other genes some cells would have no counts: give 2 programs or more.")
