@@ -17,7 +17,6 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from companion import claims
-from companion.words import number_in_words
 from vaemi.auditing import Audit
 from vaemi.criteria import CRITERIA, Criteria
 from vaemi.information import InformationSketch, standard_error
@@ -230,7 +229,8 @@ class CriteriaComparison:
                 ("with information at one place or more", self.informative),
             ):
                 rows[f"channels {name}"] = f"{int(found.sum())} of {len(found)}"
-        rows["rank correlation of information and effect"] = number_in_words(self.effect_correlation)
+        correlation = self.effect_correlation
+        rows["rank correlation of information and effect"] = "-" if correlation is None else f"{correlation:.2f}"
         return pd.DataFrame(rows.items(), columns=["comparison", "result"]).to_markdown(
             index=False, disable_numparse=True
         )

@@ -111,7 +111,7 @@ def test_criteria_beside_the_information():
         ["other criteria with the same verdict on every factor", "3 of 9"],
         ["the simplest of them", "Active units"],
         ["factors with at most 0.1 nats that carry more than 1 nat about some inputs", "z3"],
-        ["rank correlation of information and effect", "-0.4"],
+        ["rank correlation of information and effect", "-0.40"],
     ]
 
 
