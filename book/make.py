@@ -22,6 +22,7 @@ from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
 from companion import claims
 from companion.data import DATA_SETS
+from companion.words import duration_in_words
 from vaemi._files import exclusive_lock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"book: {error.filename or build}: {error.strerror or error}.", file=sys.stderr)
         return 1
     if status == 0 and options.target is None:
-        took = f"Time      {progress.in_words(time.monotonic() - begun)}"
+        took = f"Time      {duration_in_words(time.monotonic() - begun)}"
         print("\n".join(["", *summary(options.profile, ROOT, options.student), took]))
     return status
 

@@ -225,23 +225,18 @@ def compare_with_reference(
 def _differences(result: Mapping[str, Any], reference: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     here, there = (defaults | one["manifest"]["parameters"] for one in (result, reference))
     took, reference_took = (duration_in_words(runs.whole_seconds(one["manifest"])) for one in (result, reference))
-    # A parameter that only one of them has belongs to another version of the notebook.
-    changed = [
-        f"`{name}` {_parameter(there[name])} there and {_parameter(here[name])} here"
-        for name in here
-        if name in there and here[name] != there[name]
-    ]
     weights = result["manifest"].get("weights")
     same_weights = weights is not None and weights == reference["manifest"].get("weights")
-    sentences = [
-        f"It took {reference_took} on {reference['manifest']['device']};",
-        "this page measures the same weights again." if same_weights else f"this page took {took}.",
-        f"The parameters differ: {'; '.join(changed)}." if changed else "The parameters are the same.",
+    of_data = (f"{one['data']['source']} ({one['data']['n']:,} samples)" for one in (reference, result))
+    rows = [
+        ("time", reference_took, "the same weights, measured again" if same_weights else took),
+        ("machine", *(one["manifest"]["device"] for one in (reference, result))),
+        ("data", *of_data),
+        # A parameter that only one of them has belongs to another version of the notebook.
+        *((f"`{name}`", _parameter(there[name]), _parameter(here[name])) for name in here if name in there),
     ]
-    if result["data"]["checksum"] != reference["data"]["checksum"]:
-        data, their_data = (f"{one['data']['source']} ({one['data']['n']:,} samples)" for one in (result, reference))
-        sentences.append(f"The data differ: {their_data} there, {data} here.")
-    return " ".join(sentences)
+    different = [row for row in rows if row[0] == "time" or row[1] != row[2]]
+    return markdown_table(pd.DataFrame(different, columns=["what differs", "reference run", "this page"]))
 
 
 def _parameter(value: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from companion.words import duration_in_words
 from vaemi._files import atomic_write
 
 # Measured once, for profiles that have not been built on this machine.
@@ -39,12 +40,6 @@ def name_of(rule: str, wildcards: Mapping[str, str]) -> str:
     """Return the name of a step: an experiment, "data: mnist", "sweep: mnist-seed", "verdicts" or "site"."""
     value = next(iter(wildcards.values()), "")
     return f"{rule}: {value}" if rule in ("data", "sweep") else value or _NAMES.get(rule, rule)
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration of the precision in which one waits."""
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 class Progress:
@@ -154,7 +149,7 @@ class LogHandler(LogHandlerBase):
         self._durations = durations
         self._progress = Progress(steps, expected, time.monotonic())
         left = self._progress.left(time.monotonic())
-        duration = f"about {in_words(left)} if one runs at a time" if left else "not timed here before"
+        duration = f"about {duration_in_words(left)} if one runs at a time" if left else "not timed here before"
         kinds: dict[str, list[str]] = {}
         for step in steps:
             kind, colon, name = step.partition(": ")
@@ -167,8 +162,8 @@ class LogHandler(LogHandlerBase):
         now = time.monotonic()
         seconds, left = self._progress.finish(name, now), self._progress.left(now)
         done, all_steps = len(self._progress.seconds), max(len(self._progress.steps), len(self._progress.seconds))
-        waiting = f"about {in_words(left)} left" if left and done < all_steps else ""
-        self._say(f"[{done:>2}/{all_steps}] {name:<18} {in_words(seconds):>7}   {waiting}".rstrip())
+        waiting = f"about {duration_in_words(left)} left" if left and done < all_steps else ""
+        self._say(f"[{done:>2}/{all_steps}] {name:<18} {duration_in_words(seconds):>7}   {waiting}".rstrip())
 
     def _failed(self, name: str, logs: list[str]) -> None:
         self._has_failed = True
@@ -183,11 +178,13 @@ class LogHandler(LogHandlerBase):
             if self._progress.running and time.monotonic() - self._printed > PATIENCE:
                 logs = dict(self._jobs.values())
                 shown = [
-                    f"{name} ({in_words(time.monotonic() - begun)}{last_bar(logs.get(name, []))})"
+                    f"{name} ({duration_in_words(time.monotonic() - begun)}{last_bar(logs.get(name, []))})"
                     for name, begun in [*self._progress.running.items()]
                 ]
                 left = self._progress.left(time.monotonic())
-                self._say(f"        running: {', '.join(shown)}{f'; about {in_words(left)} left' if left else ''}")
+                self._say(
+                    f"        running: {', '.join(shown)}{f'; about {duration_in_words(left)} left' if left else ''}"
+                )
 
     def _say(self, text: str, stream: Any = None) -> None:
         print(text, file=stream or sys.stdout, flush=True)

@@ -101,13 +101,27 @@ class Claim(TypedDict):
 
 @cache
 def written() -> dict[str, Any]:
-    """Return the claims and their rules as they are written in `claims.toml`."""
+    """Return the claims and their rules as they are written in `claims.toml`.
+
+    Examples
+    --------
+    >>> from companion import claims
+    >>> list(claims.written())[:3]
+    ['C1', 'C2', 'C3']
+    """
     return tomllib.loads((resources.files("companion") / "claims.toml").read_text(encoding="utf-8"))
 
 
 @cache
 def published() -> dict[str, Any]:
-    """Return the numbers of the paper and of the authors' notebook."""
+    """Return the numbers of the paper and of the authors' notebook.
+
+    Examples
+    --------
+    >>> from companion import claims
+    >>> claims.published()["mnist"]["accuracy_percent_by_ratio_kept"]["1.0"]
+    98.06
+    """
     return json.loads((resources.files("companion") / "published.json").read_text(encoding="utf-8"))
 
 
@@ -548,6 +562,13 @@ def load(profile: str, results: Path) -> list[dict[str, Any]]:
     ------
     RunError
         If the profile has no results that claim anything, or a file is damaged.
+
+    Examples
+    --------
+    >>> from companion import claims, runs
+    >>> rows = claims.load("paper", runs.project_root() / "results")
+    >>> rows[0]["id"], rows[0]["experiment"]
+    ('C1', 'mnist')
     """
     if not (claims := _all_in(results / profile)):
         raise RunError(
@@ -627,6 +648,13 @@ def table(claims: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, 
     claims : sequence of Claim
     reference : sequence of Claim, optional
         Those of the reference run; without any there is no column for it.
+
+    Examples
+    --------
+    >>> from companion import claims, runs
+    >>> rows = claims.load("paper", runs.project_root() / "results")
+    >>> list(claims.table(rows).columns)
+    ['claim', 'published', 'this run', 'verdict']
     """
     columns = {
         "claim": [f"{claim['id']} {claim['statement']} ({claim['unit']})" for claim in claims],

@@ -10,8 +10,10 @@ import typer
 
 from companion.errors import DataError, RunError
 
-_Notebook = Annotated[str, typer.Argument(help="Name of a notebook in notebooks/, such as mnist.")]
-_Profile = Annotated[str, typer.Option(help="How long it may train: smoke, quick or paper.")]
+_Notebook = Annotated[str, typer.Argument(metavar="NOTEBOOK", help="Name of a notebook in notebooks/, such as mnist.")]
+_Profile = Annotated[
+    str, typer.Option(metavar="NAME", help="Profile in notebooks/profiles: smoke, quick, paper or reference.")
+]
 _Parameters = Annotated[
     list[str] | None,
     typer.Option("-p", metavar="NAME=VALUE", help="Set a parameter of the notebook; may be given several times."),
@@ -52,9 +54,14 @@ def sweep(
     force: Annotated[bool, typer.Option("--force", help="Make all runs again, training included.")] = False,
     cluster: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Run where this Snakemake profile says, such as workflow/profiles/slurm."),
+        typer.Option(
+            metavar="FOLDER", help="Snakemake profile of a cluster to run on, such as workflow/profiles/slurm."
+        ),
     ] = None,
-    over: Annotated[str, typer.Option(metavar="NAME", help="Parameter that the intervals are over.")] = "seed",
+    over: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Parameter that repeats a run; intervals are over it."),
+    ] = "seed",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask about more than 1,000 runs.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and start none.")] = False,
 ) -> None:
@@ -96,6 +103,7 @@ def data(
 ) -> None:
     """Show which data are there, fetch them, or check them."""
     from companion.data import DATA_SETS, data_root, reader
+    from vaemi.information.words import counted
 
     print(f"Data root: {data_root()}")
     problems: list[str] = []
@@ -110,7 +118,7 @@ def data(
             sentences, unused = module.status(), module.unused_files()
             if action == "check":
                 found = unused + module.check()
-                sentences.append(f"{len(found)} problem(s) found." if found else "The files are good.")
+                sentences.append(f"{counted(len(found), 'problem')} found." if found else "No problem found.")
                 problems += found
             else:
                 sentences += unused

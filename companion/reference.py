@@ -58,8 +58,11 @@ def load_reference(experiment: str, root: Path | str | None = None) -> Reference
 
     Examples
     --------
-    >>> reference = companion.reference.load_reference("mnist")  # doctest: +SKIP
-    >>> picture = reference.model.decode(torch.zeros(1, 128))  # doctest: +SKIP
+    >>> import torch
+    >>> from companion.reference import load_reference
+    >>> reference = load_reference("mnist")
+    >>> reference.model.decode(torch.zeros(1, 128)).shape
+    torch.Size([1, 1, 28, 28])
     """
     folder = (Path(root) if root is not None else runs.project_root()) / "results" / REFERENCE
     path = folder / f"{experiment}.json"

@@ -12,6 +12,7 @@ import difflib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -187,6 +188,9 @@ class Run:
             "claims": list(claims),
             "manifest": manifest,
         }
+        # json writes numbers that are not finite as NaN and Infinity, which are not JSON.
+        if wrong := [name for name, value in values.items() if re.search("NaN|Infinity", json.dumps(value))]:
+            raise RunError(f"{', '.join(wrong)} would not be finite: repeat more often, or take more samples.")
         self._file(".json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         if self.profile != "interactive":
             self._file(_FILLED).write_text(json.dumps(self._filled, default=_plain_number), encoding="utf-8")

@@ -33,7 +33,7 @@ MISTAKES = {
         lambda a: math.sqrt(a),
         "That is the square root of the answer, a standard deviation for a variance.",
     ),
-    "sign": (lambda a: -a, "The size is right and the sign is not."),
+    "sign": (lambda a: -a, "The absolute value is right, but the sign is wrong."),
     "percent": (lambda a: 100 * a, "That is in per cent; give the share, a number between 0 and 1."),
     "share": (lambda a: a / 100, "That is a share of 1; give it in per cent."),
     "complement": (lambda a: 1 - a, "That is 1 minus the answer. Does the exercise ask for an error or an accuracy?"),
@@ -71,7 +71,14 @@ def _answers() -> dict[str, dict[str, Any]]:
 
 
 def exercises() -> list[str]:
-    """Return the names of the exercises that ask for a number, in the order of the book."""
+    """Return the names of the exercises that ask for a number, in the order of the book.
+
+    Examples
+    --------
+    >>> from companion.selfcheck import exercises
+    >>> exercises()[0]
+    'idea-1'
+    """
     return list(_answers())
 
 
@@ -100,6 +107,7 @@ def check(exercise: str, value: Any) -> Verdict:
 
     Examples
     --------
+    >>> from companion.selfcheck import check
     >>> check("idea-1", 1.0)
     Not yet. That is the number in bits; a nat is the unit of the natural logarithm.
     Asked for: the information of the factor for s = 1/2, in nats (within 0.002).

@@ -105,7 +105,13 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
     Raises
     ------
     RunError
-        If a text has another form.
+        If a text has another form, or a range is empty.
+
+    Examples
+    --------
+    >>> from companion.sweep import parse_grid
+    >>> parse_grid(["beta=1,2", "seed=0..2"])
+    {'beta': ['1', '2'], 'seed': [0, 1, 2]}
     """
     grid: dict[str, list[Any]] = {}
     for text in texts:
@@ -114,6 +120,8 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
             raise RunError(f"{text!r} is not of the form NAME=VALUES: write -g beta=1,2,4 or -g seed=0..4.")
         for value in values.split(","):
             ends = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", value.strip())
+            if ends and int(ends[1]) > int(ends[2]):
+                raise RunError(f"The range {value.strip()} of {name} is empty: write the lower end first.")
             grid.setdefault(name, []).extend(range(int(ends[1]), int(ends[2]) + 1) if ends else [value.strip()])
     return grid
 
@@ -141,6 +149,13 @@ def plan(
     ------
     RunError
         If a name or value is wrong, or the grid is empty.
+
+    Examples
+    --------
+    >>> from companion import sweep
+    >>> planned = sweep.plan("mnist", {"seed": [0, 1, 2]}, "smoke")
+    >>> len(planned.points)
+    3
     """
     root = runs.project_root()
     source = runs.find_notebook(root, notebook)

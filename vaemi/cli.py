@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,13 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            # As if SIGPIPE had ended the process; what is still buffered goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
         except VaemiError as error:
             message, status = str(error), 1
         except OSError as error:
@@ -61,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0; 1 after an error that is explained on standard error; 2 after a malformed command; 3 after an audit with
-        remarks, if it is strict; 130 after Ctrl-C.
+        remarks, if it is strict; 130 after Ctrl-C; 141 if standard output was closed.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -109,30 +116,28 @@ def audit(
         typer.Option(help="What the second output of the encoder is (log_variance if left out)."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Inputs encoded at a time.")] = 256,
-    device: Annotated[
-        str | None, typer.Option(help="Such as cuda; where the model's weights are, if left out.")
-    ] = None,
+    device: Annotated[str | None, typer.Option(help="Such as cuda; that of the model's weights if left out.")] = None,
     state: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Keep the sums of files of posteriors here (.safetensors), and continue from it. States made on other "
-            "machines can be named among the files.",
+            help="Save the sums over files of posteriors here (.safetensors), and continue from them. States made on "
+            "other machines can be named among the files.",
         ),
     ] = None,
     dask: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Have files of posteriors counted by the workers of this Dask scheduler."),
+        typer.Option(metavar="ADDRESS", help="Count files of posteriors on the workers of this Dask scheduler."),
     ] = None,
     decode: Annotated[
         str | None,
         typer.Option(
             metavar="FILE.py:NAME",
-            help="A decoder, to measure what each factor does to the output; found by itself in "
+            help="A decoder, to measure what each factor does to the output; found automatically in "
             "models of known libraries.",
         ),
     ] = None,
-    no_decode: Annotated[bool, typer.Option("--no-decode", help="Leave the decoder of the model out.")] = False,
+    no_decode: Annotated[bool, typer.Option("--no-decode", help="Do not measure effects on the output.")] = False,
     channel_axis: Annotated[
         int | None, typer.Option(help="Axis of the encoder's answers that counts the channels; 1 if left out.")
     ] = None,
@@ -141,7 +146,8 @@ def audit(
         typer.Option(
             metavar="NATS",
             min=0,
-            help="The KL term that the training logged, per input, not multiplied by beta: decides the scale.",
+            help="The KL term that the training logged, per input, not multiplied by beta: shows whether the "
+            "scale is right.",
         ),
     ] = None,
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest size of the sums in memory.")] = 2**31,

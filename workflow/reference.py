@@ -25,6 +25,7 @@ from companion import runs
 from companion import weights as trained_weights
 from companion.claims import REFERENCE
 from companion.sweep import REFERENCE_SWEEPS
+from companion.words import duration_in_words
 from vaemi import models
 from vaemi.training import train
 
@@ -80,8 +81,10 @@ def forecast(folder: Path) -> list[str]:
         f"A training step takes {usual:.1f} times as long here as where the reference run was made. Forecast of all of "
         "it, trained anew (ANEW=1; else weights that are there are taken):"
     ]
-    lines += [f"  {name:<16} {_in_words(here[name]):>9}   ({_in_words(there[name])} there)" for name in there]
-    return [*lines, f"  {'in all':<16} {_in_words(sum(here.values())):>9}   if one runs at a time"]
+    lines += [
+        f"  {name:<16} {duration_in_words(here[name]):>9}   ({duration_in_words(there[name])} there)" for name in there
+    ]
+    return [*lines, f"  {'in all':<16} {duration_in_words(sum(here.values())):>9}   if one runs at a time"]
 
 
 def _seconds_of_sweeps(folder: Path) -> dict[str, float]:
@@ -111,11 +114,6 @@ def _times_slower(path: Path) -> float:
         seconds.append(made.seconds)
     here = max(seconds[1] - seconds[0], 1e-6) / STEPS
     return here / (about["seconds"] / settings["steps"])
-
-
-def _in_words(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min" if minutes else "< 1 min"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,14 @@ DATA_SETS = {"mnist": "companion.data.mnist", "celeba": "companion.data.celeba",
 
 
 def reader(data_set: str) -> Any:
-    """Return the module of a data set: it has load(source), signature(source), status(), check() and unused_files()."""
+    """Return the module of a data set: it has load(source), signature(source), status(), check() and unused_files().
+
+    Examples
+    --------
+    >>> from companion.data import reader
+    >>> reader("mnist").load("embedded", say=lambda sentence: None).train.images.shape
+    torch.Size([4000, 1, 28, 28])
+    """
     return import_module(DATA_SETS[data_set])
 
 

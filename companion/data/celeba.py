@@ -27,6 +27,7 @@ from companion.data import drawn_faces
 from companion.data._picture_cache import PictureCache, damaged, picture_cache
 from companion.data.sources import Provenance, checksum, data_folder, data_root, listed, stamp, unused, user_cache
 from companion.errors import DataError
+from vaemi.information.words import counted
 
 SOURCES = ("folder", "drawn")
 
@@ -147,6 +148,13 @@ def load(
     DataError
         If a file under the data root is malformed, too many pictures are corrupt, the picture cache cannot be
         written, or the source is not available.
+
+    Examples
+    --------
+    >>> from companion.data import celeba
+    >>> faces = celeba.load("drawn", drawn=60, size=32, say=lambda sentence: None)
+    >>> faces.provenance.stand_in
+    True
     """
     if source not in ("auto", *SOURCES):
         raise DataError(f"CelebA has no source {source!r}: choose auto, {', '.join(SOURCES)}.")
@@ -464,4 +472,4 @@ def _with_reasons(faults: Mapping[str, str]) -> list[str]:
 
 
 def _pictures(n: int) -> str:
-    return "1 picture is" if n == 1 else f"{n:,} pictures are"
+    return counted(n, "picture is", "pictures are")

@@ -18,6 +18,7 @@ import scipy.io
 
 from companion.data.sources import File, data_folder, packed_files, stamp, unpacked_files, unused
 from companion.errors import DataError
+from vaemi.information.words import counted
 
 EEG_CHANNELS = (
     *("Fp1", "AF3", "F3", "F7", "FC5", "FC1", "C3", "T7", "CP5", "CP1", "P3", "P7", "PO3", "O1", "Oz", "Pz"),
@@ -69,8 +70,9 @@ def how_to_get() -> str:
 
 def status() -> list[str]:
     """Describe what the folder holds, in sentences, without opening a file."""
-    files = subject_files()
-    return [f"{len(files)} recording(s) in {files[0].parent}; DEAP has {SUBJECTS}."] if files else [how_to_get()]
+    if files := subject_files():
+        return [f"{counted(len(files), 'recording')} in {files[0].parent}; DEAP has {SUBJECTS}."]
+    return [how_to_get()]
 
 
 def check() -> list[str]:

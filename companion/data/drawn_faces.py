@@ -123,6 +123,12 @@ def sample_factors(n: int, seed: int = 0) -> Tensor:
     ------
     ValueError
         If `n` is negative.
+
+    Examples
+    --------
+    >>> from companion.data import drawn_faces
+    >>> drawn_faces.sample_factors(3).shape
+    torch.Size([3, 14])
     """
     if n < 0:
         raise ValueError(f"n is {n}: give a number of faces >= 0.")
@@ -155,6 +161,12 @@ def render(factors: Tensor, frame: Literal["crop", "celeba"] = "crop", size: int
     ------
     ValueError
         If the factors are not 14 finite numbers per face, or `frame` or `size` is not valid.
+
+    Examples
+    --------
+    >>> from companion.data import drawn_faces
+    >>> drawn_faces.render(drawn_faces.sample_factors(3), size=32).shape
+    torch.Size([3, 3, 32, 32])
     """
     if factors.ndim != 2 or factors.shape[1] != len(FACTORS) or not factors.isfinite().all():
         raise ValueError(f"factors has shape {tuple(factors.shape)}: give {len(FACTORS)} finite numbers for each face.")
@@ -209,6 +221,12 @@ def attributes(factors: Tensor) -> Tensor:
     -------
     Tensor of bool, shape (n, 40)
         In the order of `ATTRIBUTE_NAMES`.
+
+    Examples
+    --------
+    >>> from companion.data import drawn_faces
+    >>> drawn_faces.attributes(drawn_faces.sample_factors(3)).shape
+    torch.Size([3, 40])
     """
     result = torch.zeros(len(factors), len(ATTRIBUTE_NAMES), dtype=torch.bool)
     for name, (factor, above, below) in _RULES.items():

@@ -113,6 +113,13 @@ def load(
         If the source is unknown or none of its files can be used.
     ValueError
         If a setting is out of range.
+
+    Examples
+    --------
+    >>> from companion.data import eeg_frames
+    >>> eeg = eeg_frames.load("simulated", simulated_subjects=1)
+    >>> len(eeg.frames)
+    2400
     """
     if source not in ("auto", "folder", "simulated"):
         raise DataError(f"EEG has no source {source!r}: choose auto, folder or simulated.")
@@ -228,6 +235,13 @@ def band_power(eeg: np.ndarray, window_seconds: float = 1.0) -> np.ndarray:
     ------
     ValueError
         If windows are too short for a band or longer than the baseline.
+
+    Examples
+    --------
+    >>> from companion.data import eeg_frames, simulated_eeg
+    >>> (recording,) = simulated_eeg.simulate(subjects=1, trials=2)
+    >>> eeg_frames.band_power(recording.eeg).shape
+    (2, 60, 4, 32)
     """
     length = _window_length(window_seconds)
     baseline = _band_power(eeg[..., :BASELINE_SAMPLES], length).mean(axis=2, keepdims=True)

@@ -65,7 +65,14 @@ class SimulatedEncoder:
 
 
 def gaussian(sigma: float) -> SimulatedEncoder:
-    """Return an encoder with means N(0, 1 - sigma^2): q(z) = N(0, 1) and I = -log sigma."""
+    """Return an encoder with means N(0, 1 - sigma^2): q(z) = N(0, 1) and I = -log sigma.
+
+    Examples
+    --------
+    >>> from companion.data import encoders
+    >>> f"{encoders.gaussian(0.5).information:.3f}"
+    '0.693'
+    """
     return SimulatedEncoder(
         "Gaussian",
         lambda generator, shape: (math.sqrt(1 - sigma**2) * generator.standard_normal(shape), np.full(shape, sigma)),
@@ -78,6 +85,12 @@ def bimodal(sigma: float, share: float = 0.5, distance: float = 2.0) -> Simulate
     """Return an encoder with two groups of inputs, `share` of them in the first, with means `distance` apart.
 
     As the groups separate, I tends to the entropy of the two shares, at most log 2.
+
+    Examples
+    --------
+    >>> from companion.data import encoders
+    >>> f"{encoders.bimodal(0.01).information:.3f}"
+    '0.693'
     """
     places, shares = [distance * (1 - share), -distance * share], [share, 1 - share]
     return SimulatedEncoder(
@@ -89,7 +102,15 @@ def bimodal(sigma: float, share: float = 0.5, distance: float = 2.0) -> Simulate
 
 
 def skewed(sigma: float) -> SimulatedEncoder:
-    """Return an encoder with shifted exponential means: q(z) is the exponentially modified Gaussian."""
+    """Return an encoder with shifted exponential means: q(z) is the exponentially modified Gaussian.
+
+    Examples
+    --------
+    >>> from companion.data import encoders
+    >>> mean, log_variance = encoders.skewed(0.5).draw(1000, 2)
+    >>> mean.shape
+    (1000, 2)
+    """
     return SimulatedEncoder(
         "skewed",
         lambda generator, shape: (generator.exponential(1, shape) - 1, np.full(shape, sigma)),
@@ -99,7 +120,15 @@ def skewed(sigma: float) -> SimulatedEncoder:
 
 
 def uniform(sigma: float) -> SimulatedEncoder:
-    """Return an encoder with uniform means of mean 0 and standard deviation 1."""
+    """Return an encoder with uniform means of mean 0 and standard deviation 1.
+
+    Examples
+    --------
+    >>> from companion.data import encoders
+    >>> encoder = encoders.uniform(0.1)
+    >>> encoder.information > 1
+    True
+    """
     edge = math.sqrt(3)
     return SimulatedEncoder(
         "uniform",
@@ -110,7 +139,14 @@ def uniform(sigma: float) -> SimulatedEncoder:
 
 
 def two_widths(narrow: float, broad: float = 1.0, share: float = 0.5) -> SimulatedEncoder:
-    """Return an encoder with means 0, a narrow posterior for `share` of the inputs and a broad one for the others."""
+    """Return an encoder with means 0, a narrow posterior for `share` of the inputs and a broad one for the others.
+
+    Examples
+    --------
+    >>> from companion.data import encoders
+    >>> encoders.two_widths(narrow=0.1).information > 0.3
+    True
+    """
     widths, shares = [narrow, broad], [share, 1 - share]
     return SimulatedEncoder(
         "two widths",

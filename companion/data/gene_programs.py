@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from companion.errors import DataError
+
 # Log rate of a gene if the activity of its program is 0.
 _REST = 1.0
 
@@ -75,7 +77,20 @@ def gene_counts(
     Returns
     -------
     GeneCounts
+
+    Raises
+    ------
+    DataError
+        If there is one program and no other genes.
+
+    Examples
+    --------
+    >>> from companion.data.gene_programs import gene_counts
+    >>> gene_counts(100, programs=4, other_genes=False).free_dimensions
+    3
     """
+    if programs + other_genes < 2:
+        raise DataError("With one program and no other genes some cells would have no counts: give 2 programs or more.")
     generator = np.random.default_rng(seed)
     activity = generator.standard_normal((cells, programs))
     donor = np.arange(cells) % donors

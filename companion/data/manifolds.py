@@ -60,6 +60,12 @@ def linear_gaussian(n: int, eigenvalues: Sequence[float] | Tensor, seed: int = 0
     ------
     ValueError
         If an eigenvalue is negative.
+
+    Examples
+    --------
+    >>> from companion.data import manifolds
+    >>> manifolds.linear_gaussian(100, [4, 1, 0.1]).samples.shape
+    torch.Size([100, 3])
     """
     spectrum = torch.as_tensor(eigenvalues, dtype=torch.float64)
     if (spectrum < 0).any():  # the samples would be NaN
@@ -115,6 +121,12 @@ def tanh_manifold(
     ------
     ValueError
         If `dim` is above `ambient_dim`, or `strength_ratio` below 1.
+
+    Examples
+    --------
+    >>> from companion.data import manifolds
+    >>> manifolds.tanh_manifold(100, dim=3).shape
+    torch.Size([100, 64])
     """
     generator = torch.Generator().manual_seed(seed)
     network = _tanh_network(dim, ambient_dim, generator, strength_ratio)
@@ -206,6 +218,12 @@ def closed_manifold(name: str, n: int, ambient_dim: int = 64, noise: float = 0.1
     ------
     ValueError
         If there is no manifold of this name, or `ambient_dim` is below the dimension of its points.
+
+    Examples
+    --------
+    >>> from companion.data import manifolds
+    >>> manifolds.closed_manifold("circle", 100).samples.shape
+    torch.Size([100, 64])
     """
     if name not in _PRODUCTS_OF_SPHERES:
         raise ValueError(f"There is no manifold {name!r}: choose {', '.join(_PRODUCTS_OF_SPHERES)}.")

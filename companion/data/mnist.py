@@ -108,6 +108,13 @@ def load(source: str = "auto", say: Callable[[str], None] = print) -> Digits:
     ------
     DataError
         If a file under the data root is not MNIST's, or the source asked for is not available.
+
+    Examples
+    --------
+    >>> from companion.data import mnist
+    >>> digits = mnist.load("embedded", say=lambda sentence: None)
+    >>> len(digits.train.labels), len(digits.validation.labels), len(digits.test.labels)
+    (4000, 500, 500)
     """
     if source not in ("auto", *SOURCES):
         raise DataError(f"MNIST has no source {source!r}: choose auto, {', '.join(SOURCES)}.")

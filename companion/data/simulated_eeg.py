@@ -99,6 +99,13 @@ def simulate(subjects: int = 8, effect: float = 1.0, seed: int = 0, trials: int 
     ------
     ValueError
         If a number is below 1, or the seed below 0.
+
+    Examples
+    --------
+    >>> from companion.data import simulated_eeg
+    >>> (recording,) = simulated_eeg.simulate(subjects=1, trials=2)
+    >>> recording.eeg.shape
+    (2, 32, 8064)
     """
     if subjects < 1 or trials < 1:
         raise ValueError(f"subjects is {subjects}, trials {trials}: give 1 or more.")
@@ -114,6 +121,12 @@ def planted(effect: float = 1.0) -> dict[str, np.ndarray]:
 
     It is the expected change of log band power (natural logarithm) between trials whose standardized ratings differ by
     one, for the bands of `deap.BANDS` and each electrode.
+
+    Examples
+    --------
+    >>> from companion.data import simulated_eeg
+    >>> simulated_eeg.planted()["valence"].shape
+    (4, 32)
     """
     topographies = effect * _LABEL_CORRELATION * average_dipoles(Head()).topographies()
     return {rating: topographies[RATINGS.index(rating)] for rating in ("valence", "arousal")}

@@ -91,7 +91,14 @@ class Trial:
 
 
 def all_trials() -> list[Trial]:
-    """Return the trials, those on the same question together."""
+    """Return the trials, those on the same question together.
+
+    Examples
+    --------
+    >>> from companion.data.trials import all_trials
+    >>> [(trial.name, trial.used) for trial in all_trials()[:2]]
+    [('plain used', True), ('plain unused', False)]
+    """
     return [
         plain_used(),
         plain_unused(),

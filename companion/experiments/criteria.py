@@ -16,6 +16,7 @@ from torch import Tensor
 import vaemi
 from companion.data.trials import Trial, few_recordings
 from companion.experiments.shared import SIMPLEST_FIRST
+from companion.words import range_in_words
 from vaemi.criteria import CRITERIA, Criteria
 from vaemi.influence import decoder_effects
 from vaemi.models import VAE, posterior
@@ -384,8 +385,8 @@ def marked_values(judged: pd.DataFrame) -> pd.DataFrame:
     return table.loc[judged.trial.unique(), [name for name in CRITERIA if name in table]]
 
 
-def agreement_in_words(counts: pd.DataFrame, enough: float, names: Mapping[str, str]) -> str:
-    """Describe at which weights which criteria agree with the information, and which one is the simplest.
+def agreement_by_weight(counts: pd.DataFrame, enough: float, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return at which weights which criteria agree with the information, and which one is the simplest.
 
     Parameters
     ----------
@@ -398,40 +399,28 @@ def agreement_in_words(counts: pd.DataFrame, enough: float, names: Mapping[str, 
 
     Returns
     -------
-    str
-        Markdown, one list item for each stretch of weights with the same agreeing criteria.
+    DataFrame
+        Text, one row for each stretch of weights with the same agreeing criteria.
     """
     shares = agreement(counts)
     simplest = simplest_that_agrees(shares, enough)
-    agreeing = [tuple(name for name in shares if shares.loc[weight, name] >= enough) for weight in shares.index]
     used = counts[counts.moved_by == 1].pivot_table(index="weight", columns="criterion", values="used")
-    lines, first = [], 0
-    for last, agreed in enumerate(agreeing):
-        if last + 1 < len(agreeing) and agreeing[last + 1] == agreed:
-            continue
-        stretch = shares.index[first : last + 1]
-        apart = [name for name in shares if name not in agreed]
-        with_it, without = (_listed([names[name] for name in some]) for some in (agreed, apart))
-        who = "all agree" if not apart else f"all agree but {without}"
-        if len(agreed) <= len(apart):
-            who = f"only {with_it} agree"
-        lines.append(
-            f"- Weight {_from_to(stretch)}: {who}. The simplest is **{names[simplest[stretch[0]]]}**. Those that agree "
-            f"count {_range_of_counts(used.loc[stretch, list(agreed)])} factors"
-            + (f", the others {_range_of_counts(used.loc[stretch, apart])}." if apart else ".")
+    agrees = shares >= enough
+    rows = []
+    for _, stretch in agrees.groupby((agrees != agrees.shift()).any(axis=1).cumsum()):
+        weights, agreed = stretch.index, stretch.iloc[0]
+        groups = [list(shares.columns[chosen]) for chosen in (agreed, ~agreed)]
+        rows.append(
+            {
+                "weight": " to ".join(dict.fromkeys(f"{end:g}" for end in (weights[0], weights[-1]))),
+                "simplest that agrees": names[simplest[weights[0]]],
+                "do not agree": ", ".join(names[name] for name in groups[1]) or "none",
+                "factors by those that agree": _counts(used.loc[weights, groups[0]]),
+                "factors by the others": _counts(used.loc[weights, groups[1]]),
+            }
         )
-        first = last + 1
-    return "\n".join(lines)
+    return pd.DataFrame(rows)
 
 
-def _from_to(weights: pd.Index) -> str:
-    return f"{weights[0]:g}" if len(weights) == 1 else f"{weights[0]:g} to {weights[-1]:g}"
-
-
-def _range_of_counts(used: pd.DataFrame) -> str:
-    low, high = float(used.min(axis=None)), float(used.max(axis=None))
-    return f"{low:.1f}" if low == high else f"{low:.1f} to {high:.1f}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def _counts(used: pd.DataFrame) -> str:
+    return range_in_words(used.to_numpy().ravel().tolist(), 1)

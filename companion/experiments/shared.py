@@ -78,15 +78,6 @@ class SigmaStarRanking:
     distance_auc: float
     rank_correlation: float
 
-    def in_words(self) -> str:
-        """Return the numbers in a sentence."""
-        return (
-            f"The marginal standard deviation $\\sigma^*$ separates influential from ignored factors with an area "
-            f"under the ROC curve of {self.auc:.2f}, its distance from 1 with one of {self.distance_auc:.2f} (chance: "
-            f"0.5); among the influential factors its rank correlation with the information is "
-            f"{self.rank_correlation:.2f}."
-        )
-
     def values(self) -> dict[str, float]:
         """Return what a run's `values` hold of the ranking."""
         return {
@@ -115,8 +106,6 @@ SIMPLEST_FIRST = (
 )  # fmt: skip
 # Factors named in a cell of a table.
 _LISTED = 6
-# Criteria named in a sentence.
-_FURTHEST = 2
 
 
 def line_in_words(name: str, line: float) -> str:
@@ -217,51 +206,34 @@ class CriteriaComparison:
         ]
         return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
-    def in_words(self) -> str:
-        """Return the agreement with the information, and with the effect on the output, in a few sentences."""
-        return " ".join(filter(None, [self._agreement(), self._rare(), self._effect()]))
-
-    def _agreement(self) -> str:
-        different = {name: factors for name, factors in self.otherwise.items() if factors}
-        if not different:
-            sentence = "All other criteria judge every factor as the information does."
-        else:
-            furthest = sorted(different, key=lambda name: len(different[name]), reverse=True)[:_FURTHEST]
-            counts = ", ".join(f"*{_within_sentence(name)}* on {len(different[name])}" for name in furthest)
-            sentence = (
-                "Other criteria that judge every factor as the information does: "
-                f"{len(self.otherwise) - len(different)} of {len(self.otherwise)}. Furthest from it, of "
-                f"{len(self.criteria.information)} factors: {counts}."
-            )
+    def summary(self) -> str:
+        """Return a Markdown table of the agreement with the information, and with the effect on the output."""
         simplest = simplest_agreeing(self.otherwise)
-        return sentence + (f" The simplest that agrees is *{_within_sentence(simplest)}*." if simplest else "")
-
-    def _rare(self) -> str:
-        few = self.criteria.decisive_for_few.tolist()
-        if not few:
-            return ""
-        low, high = (
+        agreeing = sum(not factors for factors in self.otherwise.values())
+        mean, highest = (
             line_in_words(name, self.criteria.thresholds[name]).removeprefix("above ")
             for name in ("information", "upper_divergence")
         )
-        return f"At or below {low}, but above {high} about some inputs: {self._names(few)}."
-
-    def _effect(self) -> str:
-        share = f"{100 * CRITERIA['effect'].threshold:g} %"
-        effective, informative = int(self.effective.sum()), int(self.informative.sum())
-        apart = (
-            "Each channel was replaced at all places at once. Channels that change the output by more than "
-            f"{share}: {effective} of {len(self.effective)}; with information somewhere: {informative}. "
-        )
-        unit = "channels" if self.is_spatial else "factors"
-        count = int((self.informative | self.effective).sum())
+        rows = {
+            "other criteria with the same verdict on every factor": f"{agreeing} of {len(self.otherwise)}",
+            "the simplest of them": CRITERIA[simplest].title if simplest else "none",
+            f"factors with at most {mean} that carry more than {highest} about some inputs": self._names(
+                self.criteria.decisive_for_few.tolist()
+            )
+            or "none",
+        }
+        if self.is_spatial:
+            share = f"{100 * CRITERIA['effect'].threshold:g} %"
+            for name, found in (
+                (f"that change the output by more than {share} when replaced at all places", self.effective),
+                ("with information at one place or more", self.informative),
+            ):
+                rows[f"channels {name}"] = f"{int(found.sum())} of {len(found)}"
         correlation = self.effect_correlation
-        among = f"the {count} {unit} with either"
-        if correlation is None:
-            ranks = f"The rank correlation of information and effect is not defined over {among}."
-        else:
-            ranks = f"Over {among}, the rank correlation of information and effect is **{correlation:.2f}**."
-        return (apart if self.is_spatial else "") + ranks
+        rows["rank correlation of information and effect"] = "-" if correlation is None else f"{correlation:.2f}"
+        return pd.DataFrame(rows.items(), columns=["comparison", "result"]).to_markdown(
+            index=False, disable_numparse=True
+        )
 
     def _differences(self, name: str) -> str:
         if name == "information":
@@ -291,11 +263,6 @@ def simplest_agreeing(otherwise: Mapping[str, Sequence[int]]) -> str | None:
     `otherwise` holds for each criterion the factors that it judges otherwise.
     """
     return next((name for name in SIMPLEST_FIRST if not otherwise.get(name, [0])), None)
-
-
-def _within_sentence(name: str) -> str:
-    title = CRITERIA[name].title
-    return title if title.startswith(("KL", "Gaussian")) else title[0].lower() + title[1:]
 
 
 def bootstrap_weights(n: int, resamples: int = 1000, seed: int = 0) -> Tensor:

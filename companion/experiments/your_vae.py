@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -51,10 +50,8 @@ class LossChange:
         return self.share + 1.96 * self.share_stderr < margin
 
     def __str__(self) -> str:
-        percent, error = 100 * self.share, 100 * self.share_stderr
-        # Two digits of the error, which is 0 where nothing was removed.
-        decimals = min(max(1 - math.floor(math.log10(error)), 0), 6) if error > 0 else 1
-        return f"{percent:+.{decimals}f}\u00a0±\u00a0{error:.{decimals}f}\u00a0%"
+        percent = round(100 * self.share, 2) + 0.0  # without the sign of -0.00
+        return f"{percent:+.2f}\u00a0±\u00a0{100 * self.share_stderr:.2f}\u00a0%"
 
 
 def loss_change(before: Tensor, after: Tensor, worth: Tensor) -> LossChange:
@@ -290,7 +287,14 @@ def neighbours(latent: np.ndarray, activity: np.ndarray, count: int = 15) -> Nei
         Planted activity of P programs, each of the same variance.
     count : int
         Neighbours per cell, itself not counted.
+
+    Raises
+    ------
+    ValueError
+        If there are no latents.
     """
+    if latent.shape[1] == 0:
+        raise ValueError("No latent is influential, so there are no distances between cells: train longer.")
     found, true = (
         NearestNeighbors(n_neighbors=count).fit(space).kneighbors(return_distance=False) for space in (latent, activity)
     )

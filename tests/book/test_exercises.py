@@ -142,7 +142,7 @@ def two():
         (1.951, selfcheck.CLOSE),
         (2.5, "Not yet."),
         (0.0, "Not yet."),
-        (-2.0, "Not yet. The size is right and the sign is not."),
+        (-2.0, "Not yet. The absolute value is right, but the sign is wrong."),
         (5.005, "Not yet. That is five."),
     ],
 )
@@ -174,7 +174,7 @@ def _fnv(text):
 def test_mistakes_that_would_pass_are_refused():
     with pytest.raises(ValueError, match=r"2\.02 gets two replies: 'Not yet\. Off by little\.' and 'Right\.'"):
         selfcheck.entry_of("two", 2.0, 0.01, "apples", {"Off by little.": 2.02})
-    with pytest.raises(ValueError, match=r"and 'Not yet\. The size is right"):
+    with pytest.raises(ValueError, match=r"and 'Not yet\. The absolute value is right"):
         selfcheck.entry_of("two", 2.0, 0.01, "apples", {"sign": -2.0, "Other.": -2.01})
 
 
@@ -357,7 +357,7 @@ def test_the_page_replies_as_python_does(opened):
         ("0.693", "Right."),
         (" +.693 ", "Right."),
         ("6.93e-1", "Right."),
-        ("\u22120.693", "Not yet. The size is right and the sign is not."),
+        ("\u22120.693", "Not yet. The absolute value is right, but the sign is wrong."),
         ("0,693", "Enter one number with a decimal point, such as 0.35, without a unit."),
         ("", "Enter one number with a decimal point, such as 0.35, without a unit."),
         ("0.693 nats", "Enter one number with a decimal point, such as 0.35, without a unit."),

@@ -1,6 +1,7 @@
 """Running notebooks: what a run leaves, what a failed one leaves alone, and which mistakes are one sentence."""
 
 import json
+import math
 import os
 import sys
 
@@ -190,6 +191,14 @@ def test_a_text_without_its_value_stops_the_run(project):
     with pytest.raises(runs.RunError, match=r"tiny cannot fill its text 'Half of .*': 'unkind' is undefined"):
         runs.run("tiny")
     assert not (project / "results" / "quick" / "tiny.json").exists()
+
+
+def test_a_value_that_is_not_finite_is_named(project):
+    data = Provenance(source="made here", stand_in=False, n=1, checksum="a")
+    values = {"right": 1.0, "spread": {"of one": [math.nan]}}
+    with pytest.raises(runs.RunError, match="spread would not be finite"):
+        runs.Run("tiny").finish(data=data, values=values, seed=0)
+    assert not (project / "results").exists()
 
 
 def test_by_hand_the_values_are_printed(project, capsys):

@@ -57,7 +57,7 @@ def test_values_are_listed_or_a_range_and_no_run_comes_twice(project):
         (["betta=1"], {}, "no parameter 'betta'"),
         (["beta=1,strong"], {}, "'strong' is not"),
         (["seed"], {}, "not of the form NAME=VALUES"),
-        (["seed=4..0"], {}, "parameters that vary"),
+        (["seed=4..0"], {}, "4..0 of seed is empty"),
         (["label=a/b"], {}, "cannot be a file name"),
         (["seed=0..4"], {"fixed": {"seed": 1}}, "fixed with -p and varied with -g"),
         (["seed=0..3"], {"over": "beta"}, "does not vary"),

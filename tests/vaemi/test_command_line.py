@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 
+import numpy
 import pytest
 from conftest import ROOT
 
@@ -33,6 +34,17 @@ def test_a_terminal_that_is_not_utf8_shows_what_it_can(monkeypatch):
     assert cli.main(["--version"]) == 0
     print("\u03c3* is 1 \u00b1 0.1", flush=True)
     assert terminal.buffer.getvalue().endswith("?* is 1 \u00b1 0.1\n".encode("cp1252"))
+
+
+def test_a_closed_pipe_ends_the_command_quietly(tmp_path):
+    numpy.savez(tmp_path / "p.npz", mean=numpy.ones((9, 1)), log_variance=numpy.zeros((9, 1)))
+    command = [sys.executable, "-c", "from vaemi.cli import main; raise SystemExit(main())", "audit", "p.npz"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 141
+    assert "vaemi:" not in said
+    assert "BrokenPipe" not in said
 
 
 def test_without_typer_the_extra_is_named():

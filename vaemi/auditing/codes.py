@@ -24,6 +24,7 @@ from vaemi.information import (
     factor_information,
 )
 from vaemi.information.answers import DISCRETE, without_independent
+from vaemi.information.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +78,10 @@ class CodeAudit:
     @property
     def summary(self) -> str:
         """The result in one or two sentences."""
-        many = f"{len(self.influential)} of {len(self.latents)} {'places' if self.codebook else 'latents'}"
+        kind = f"of {len(self.latents)} {'places' if self.codebook else 'latents'}"
         found = (
-            f"{many} carry more than {self.threshold:g} nats, from {self.information.n_samples:,} inputs, "
+            f"{counted(len(self.influential), f'{kind} carries', f'{kind} carry')} more than {self.threshold:g} nats, "
+            f"from {self.information.n_samples:,} inputs, "
             f"{self.information.total:.2f} nats in sum."
         )
         if self.codebook is None:

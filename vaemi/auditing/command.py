@@ -22,6 +22,7 @@ from vaemi.auditing.encoder import audit
 from vaemi.auditing.files import KINDS, _readable, audit_files, npz_arrays
 from vaemi.auditing.result import Audit
 from vaemi.errors import AuditError, import_extra
+from vaemi.information.words import counted
 
 _INPUT_KINDS = (".npy", ".npz", ".pt", ".safetensors")
 #: The name that stands for standard output.
@@ -58,7 +59,7 @@ def audit_target(
             found = audit_files(
                 files, scale=scale, threshold=threshold, state=state, client=connected, kl=kl, max_bytes=max_bytes
             )
-        about = {"data": f"{_listed(given)} ({found.n_batches} file(s) counted)"}
+        about = {"data": f"{_listed(given)} ({counted(found.n_batches, 'file')} counted)"}
         return found, about if state is None else about | {"state": state}
     if not data:
         raise AuditError(f"There are no inputs for {target}: name a file of inputs ({', '.join(_INPUT_KINDS)}).")
@@ -84,7 +85,7 @@ def audit_target(
         )
     except RuntimeError as error:
         raise AuditError(f"The audit of {target} failed: {' '.join(str(error).split())[:300]}") from error
-    return found, {"loaded from": target, "data": f"{_listed(data)} ({len(files)} file(s))"}
+    return found, {"loaded from": target, "data": f"{_listed(data)} ({counted(len(files), 'file')})"}
 
 
 def load_encoder(target: str) -> Any:

@@ -14,6 +14,7 @@ from vaemi.criteria import CRITERIA, Criteria
 from vaemi.errors import AuditError, import_extra
 from vaemi.influence.effects import DecoderEffects
 from vaemi.information import FactorInformation, PairwiseInformation, pairwise_information
+from vaemi.information.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,13 +189,13 @@ class Audit:
         if not rare:
             return []
         upper, at = self.criteria.values["upper_divergence"], self.criteria.rarest_input
-        line = self.criteria.thresholds["upper_divergence"]
+        line = CRITERIA["upper_divergence"].used_if(self.criteria.thresholds["upper_divergence"])
         listed = [
             f"{place_name(h, self.latent_shape)} ({upper[h]:.1f} nats, most for input {at[h]})" for h in rare[:_LISTED]
         ]
         return [
-            f"Decisive for few inputs: {len(rare)} of the factors at or below {self.threshold:g} nats carry more than "
-            f"{line:g} nats about some: {_joined(listed, len(rare))}. Look at these inputs before you remove one."
+            f"Decisive for few inputs, at most {self.threshold:g} nats on average but {line} for some inputs: "
+            f"{_joined(listed, len(rare))}. Look at these inputs before you remove a factor."
         ]
 
     def _notes_on_decoder(self) -> list[str]:
@@ -355,17 +356,18 @@ class Audit:
         fewest, most = self.latent_dim_range
         interval = f" (95 % interval {fewest} to {most})" if fewest != most else ""
         samples = f"from {self.information.n_samples:,} inputs"
-        count = f"{self.latent_dim} of {self.latent_shape[0]}"
+        kind = f"of {self.latent_shape[0]} {'channels' if self.is_spatial else 'factors'}"
+        count = counted(self.latent_dim, f"{kind} carries", f"{kind} carry")
         if self.is_spatial:
             places = " x ".join(map(str, self.latent_shape[1:]))
             return (
-                f"{count} channels carry more than {self.threshold:g} nats at one or more of their {places} places"
+                f"{count} more than {self.threshold:g} nats at one or more of their {places} places"
                 f"{interval}, {samples}. The sum over channels and places is {self.information.total:.2f} nats."
             )
         names = [f"z{factor}" for factor in self.uncertain.tolist()]
         listed = ", ".join([*names[:30], "..."] if len(names) > 30 else names)
         return (
-            f"{count} factors carry more than {self.threshold:g} nats{interval}, {samples}, "
+            f"{count} more than {self.threshold:g} nats{interval}, {samples}, "
             f"{self.information.total:.2f} nats together."
             + (f" Too close to the threshold to call: {listed}." if names else "")
         )

@@ -193,7 +193,7 @@ class Sums:
             ), ""
         doubt = ""
         if is_other is None and used.any():
-            doubt = f"{read}. sigma* cannot tell whether it is the {other} instead.{_ASK_FOR_KL}"
+            doubt = f"{read}. sigma* does not show whether it is the {other} instead.{_ASK_FOR_KL}"
         if abs(off) > _FAR_FROM_ONE:
             return (
                 f"sigma* is far from 1 (median {math.exp(off / 2):.3g}): the prior pulls little, as in autoencoders "

@@ -153,8 +153,8 @@ def check_answer(answer: Answer, where: str, first_row: int = 0) -> None:
         if bad.any():
             row = first_row + int(bad.flatten(1).any(1).nonzero()[0])
             raise ValueError(
-                f"{where} {int(bad.sum())} value(s) in {part} that are not finite, the first for input {row}: look at "
-                "that input, or at the weights."
+                f"{where} values of {part} that are not finite ({int(bad.sum())} in all), the first for input {row}: "
+                "look at that input, or at the weights."
             )
     least = float(answer.second.min())
     if answer.scale in ("variance", "std") and least <= 0:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .words import counted
+
 # exp(log_variance), mean**2 and sums of squared weights stay far inside float64 within these.
 _LOG_VARIANCE_LIMIT = 200.0
 _MEAN_LIMIT = 1e100
@@ -28,7 +30,7 @@ def checked_posterior(mean: Any, log_variance: Any, least: int = 2) -> tuple[Ten
             f"mean and log_variance have shape {tuple(mean.shape)}: give (M, H), M samples by H >= 1 factors."
         )
     if len(mean) < least:
-        raise ValueError(f"mean and log_variance hold {len(mean)} sample(s): give at least {least}.")
+        raise ValueError(f"mean and log_variance hold {counted(len(mean), 'sample')}: give at least {least}.")
     _refuse_beyond("mean", mean, _MEAN_LIMIT, "check the encoder's output", "its square leaves float64")
     _refuse_beyond(
         "log_variance",
@@ -114,7 +116,7 @@ def _refuse_beyond(name: str, values: Tensor, limit: float, if_not_finite: str, 
             sample, factor = bad.nonzero()[0].tolist()
             raise ValueError(
                 f"{name} holds {values[sample, factor].item():g} at sample {sample}, factor {factor} "
-                f"({int(bad.sum())} such value(s)): {why}."
+                f"({counted(int(bad.sum()), 'such value')}): {why}."
             )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from .checks import checked_clusters
 from .discrete import DEFENCE
 from .result import FactorInformation, normal_quantile, standard_error
+from .words import counted
 
 _NUMBERS = 1 << 22  # in a table of inputs by codes
 
@@ -106,7 +107,7 @@ class CodebookUsage:
         return (
             f"CodebookUsage({len(self.counts) - len(self.dead)} of {len(self.counts)} entries used, entropy "
             f"{self.entropy:.2f} nats ({low:.2f} to {high:.2f}), perplexity {self.perplexity:.1f}; "
-            f"{self.information.n_samples} inputs, {len(self.information)} place(s))"
+            f"{self.information.n_samples} inputs, {counted(len(self.information), 'place')})"
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from .checks import checked_clusters, checked_posterior
 from .result import FactorInformation, standard_error
 from .sketch import InformationSketch
+from .words import counted
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ def conditional_information(
     _, group, sizes = values.unique(return_inverse=True, return_counts=True)
     if int(sizes.min()) < 2:
         raise ValueError(
-            f"condition has {int((sizes == 1).sum())} value(s) with a single sample: each needs two or more; bin a "
-            "continuous condition."
+            f"condition has {counted(int((sizes == 1).sum()), 'value')} with a single sample: each needs two or more; "
+            "bin a continuous condition."
         )
     within = torch.empty(mean.shape, dtype=torch.float64)
     without = torch.zeros(mean.shape[1], dtype=torch.float64)

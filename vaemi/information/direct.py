@@ -88,9 +88,11 @@ def _evaluate(samples: Samples, lattice: Lattice) -> DirectEvaluation:
     found = _integrate(samples, lattice)
     share = samples.weight / samples.weight.sum()
     nats = (found.divergence @ share).clamp_min(0)
-    stderr = standard_error(found.divergence.T, samples.weight)
     gain = (found.gain @ share).clamp_min(0)
     left = found.is_left
+    here = ~left if left.any() else slice(None)  # without a copy where none is left
+    stderr = torch.zeros_like(nats)
+    stderr[here] = standard_error(found.divergence[here].T, samples.weight)
     on_lattice = _left_over(samples, left, lattice)
     evaluation = DirectEvaluation(
         nats, stderr, nats + gain, found.marginal_std, samples, found.divergence, left, on_lattice

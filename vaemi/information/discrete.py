@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .checks import checked_clusters, checked_weight
 from .result import LEAST_REST, FactorInformation, standard_error
+from .words import counted
 
 # A softmax in half precision adds up to 1 within this.
 _SUM_ERROR = 1e-2
@@ -97,7 +98,7 @@ def _checked_latents(given: Any) -> list[Tensor]:
             "probabilities must be of shape (M, K), (M, H, K) or a sequence of (M, K_h), with the same M samples."
         )
     if len(latents[0]) < 2:
-        raise ValueError(f"probabilities hold {len(latents[0])} sample(s): give at least 2.")
+        raise ValueError(f"probabilities hold {counted(len(latents[0]), 'sample')}: give at least 2.")
     return [_checked_probabilities(latent.cpu().double(), h) for h, latent in enumerate(latents)]
 
 

@@ -33,6 +33,7 @@ from .joint import (
     mean_and_error,
     mean_total_correlation,
 )
+from .words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,7 +268,9 @@ def pairwise_information(
 def _influential(mean: Tensor, log_variance: Tensor) -> Tensor:
     chosen = factor_information(mean, log_variance).influential()
     if len(chosen) < 2:
-        raise ValueError(f"{len(chosen)} factor(s) have more than 0.1 nats: name two or more in `factors`.")
+        raise ValueError(
+            f"{counted(len(chosen), 'factor has', 'factors have')} more than 0.1 nats: name two or more in `factors`."
+        )
     return chosen
 
 

@@ -22,6 +22,7 @@ from .lattice import LATTICES, MOST_FACTORS, Lattice
 from .mixture import FIELDS, Evaluation
 from .result import FactorInformation
 from .spreading import Blocks, Samples, joined, spread_in_groups
+from .words import counted
 
 _FORMAT = "vaemi.InformationSketch/3"
 #: Default of `max_bytes`.
@@ -302,7 +303,7 @@ class InformationSketch:
 
     def _refuse_too_few(self) -> None:
         if self.n_samples < 2:
-            raise ValueError(f"The sketch holds {self.n_samples} sample(s): call update with two or more.")
+            raise ValueError(f"The sketch holds {counted(self.n_samples, 'sample')}: call update with two or more.")
 
     def _information(self, parts: list[tuple[Tensor, ...]]) -> FactorInformation:
         found = dict(zip(FIELDS, (torch.cat(part).cpu() for part in zip(*parts, strict=True)), strict=True))

@@ -241,7 +241,7 @@ def test_status_and_check_describe_the_folder(short, own_data_root):
     (folder / "s3 copy.dat").write_bytes((folder / "S3.dat").read_bytes())
     (folder / "._S3.dat").write_bytes(b"what another system leaves behind")
     (folder / "readme.txt").write_text("not a recording")
-    assert deap.status() == [f"4 recording(s) in {folder}; DEAP has 32."]
+    assert deap.status() == [f"4 recordings in {folder}; DEAP has 32."]
     assert deap.unused_files() == []
     damaged, copy = deap.check()
     assert "s10.dat" in damaged

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from companion.data.gene_programs import gene_counts
+from companion.errors import DataError
 
 
 def test_counts_are_poisson_with_the_rates_of_their_programs():
@@ -70,3 +71,9 @@ def test_donors_differ_by_their_share_of_the_variance_and_batches_by_genes():
     assert abs(np.log(plain.counts[1::2].mean(0) / plain.counts[::2].mean(0))).max() < 0.2
     # A single donor changes nothing.
     np.testing.assert_array_equal(gene_counts(50, donors=5).counts, gene_counts(50).counts)
+
+
+def test_cells_without_counts_are_refused():
+    with pytest.raises(DataError, match="some cells would have no counts"):
+        gene_counts(20, programs=1, other_genes=False)
+    assert gene_counts(20, programs=1).free_dimensions == 1

@@ -55,13 +55,13 @@ def test_the_standard_error_is_the_spread_over_samples():
 @pytest.mark.parametrize(
     ("share", "error", "words"),
     [
-        (-4e-5, 1.3e-5, "-0.0040 ± 0.0013 %"),
+        (-4e-5, 1.3e-5, "+0.00 ± 0.00 %"),
         (0.01, 0.004, "+1.00 ± 0.40 %"),
-        (3.0, 1.1, "+300 ± 110 %"),
-        (0, 0, "+0.0 ± 0.0 %"),
+        (3.0, 1.1, "+300.00 ± 110.00 %"),
+        (0, 0, "+0.00 ± 0.00 %"),
     ],
 )
-def test_a_price_has_two_digits_of_its_error_and_is_judged_by_its_upper_end(share, error, words):
+def test_a_price_is_in_percent_and_is_judged_by_its_upper_end(share, error, words):
     change = experiments.LossChange(rise=0.0, rise_stderr=0.0, worth=1.0, share=share, share_stderr=error)
     assert str(change).replace("\u00a0", " ") == words
     assert change.within(share + 1.97 * error + 1e-9)
@@ -124,6 +124,8 @@ def test_neighbours_by_all_programs_by_one_and_by_none():
     # Without the second program neighbours predict the first, and nothing of the second: 1/15 more variance is left.
     one = experiments.neighbours(activity[:, :1], activity)
     assert one.explained == pytest.approx([1, -1 / 15], abs=0.04)
+    with pytest.raises(ValueError, match="No latent is influential"):
+        experiments.neighbours(activity[:, :0], activity)
     none = experiments.neighbours(np.random.default_rng(1).standard_normal((2000, 2)), activity)
     assert none.shared == pytest.approx(15 / 1999, abs=0.003)
     assert none.explained == pytest.approx([-1 / 15] * 2, abs=0.04)

@@ -191,12 +191,11 @@ def test_the_simplest_criterion_that_agrees():
     assert shares.loc[4.0, "kl"] == 40
     assert list(shares.columns) == ["information", "kl", "active_units", "max_mean"]
     assert steps.simplest_that_agrees(shares, 95).to_dict() == {0.1: "kl", 1.0: "kl", 4.0: "max_mean"}
-    first, second = steps.agreement_in_words(counts, 95, dict(zip(CRITERIA, CRITERIA, strict=True))).splitlines()
-    assert first == ("- Weight 0.1 to 1: all agree. The simplest is **kl**. Those that agree count 5.0 factors.")
-    assert second == (
-        "- Weight 4: only information and max_mean agree. The simplest is **max_mean**. Those that agree "
-        "count 5.0 factors, the others 8.0."
-    )
+    table = steps.agreement_by_weight(counts, 95, dict(zip(CRITERIA, CRITERIA, strict=True)))
+    assert table.to_numpy().tolist() == [
+        ["0.1 to 1", "kl", "none", "5.0", "-"],
+        ["4", "max_mean", "kl, active_units", "5.0", "8.0"],
+    ]
 
 
 def test_the_table_of_pairs_names_each_different_example_by_one_letter():

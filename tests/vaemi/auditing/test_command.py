@@ -110,7 +110,7 @@ def test_the_command_from_outside(users_folder):
     arguments = ("my_vae.py:encode", "x.npy", "--threshold", "0.4", "--html", "r.html")
     done = vaemi_command("audit", *arguments, cwd=users_folder)
     assert done.returncode == 0, done.stderr
-    assert "1 of 3 factors carry more than 0.4 nats" in done.stdout
+    assert "1 of 3 factors carries more than 0.4 nats" in done.stdout
     assert "Report: r.html" in done.stdout
     assert "my_vae.py:encode" in (users_folder / "r.html").read_text(encoding="utf-8")
 

@@ -93,7 +93,7 @@ def test_clusters_widen_the_error():
         (torch.full((5, 3), torch.nan), "latent 0 at sample 0 add up to nan"),
         (torch.ones(5), "must be of shape"),
         ([torch.eye(3), torch.eye(4)], "the same M samples"),
-        (torch.ones(1, 1), r"1 sample\(s\): give at least 2"),
+        (torch.ones(1, 1), r"1 sample\b: give at least 2"),
     ],
 )
 def test_what_is_refused(given, says):

@@ -56,8 +56,8 @@ def with_value(array, value):
         (with_value(MEAN, 1e200), LOG_VARIANCE, r"mean holds 1e\+200"),
         (MEAN, LOG_VARIANCE[:, :2], r"\(40, 3\) and log_variance \(40, 2\)"),
         (MEAN[:, 0], LOG_VARIANCE[:, 0], r"shape \(40,\)"),
-        (MEAN[:1], LOG_VARIANCE[:1], r"1 sample\(s\)"),
-        (MEAN[:0], LOG_VARIANCE[:0], r"0 sample\(s\)"),
+        (MEAN[:1], LOG_VARIANCE[:1], r"1 sample\b"),
+        (MEAN[:0], LOG_VARIANCE[:0], "0 samples"),
         (MEAN[:, :0], LOG_VARIANCE[:, :0], "H >= 1"),
     ],
 )

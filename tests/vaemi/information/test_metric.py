@@ -46,5 +46,5 @@ def test_one_factor_and_high_precision():
 def test_impossible_settings_and_an_empty_metric():
     with pytest.raises(ValueError, match="n_factors"):
         FactorInformationMetric(0)
-    with pytest.warns(UserWarning, match="before"), pytest.raises(ValueError, match=r"0 sample\(s\)"):
+    with pytest.warns(UserWarning, match="before"), pytest.raises(ValueError, match="0 samples"):
         FactorInformationMetric(2).compute()

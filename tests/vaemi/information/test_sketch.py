@@ -252,7 +252,7 @@ def test_one_evaluation_gives_the_information_and_the_divergences_of_some_sample
     found, kl = sketch.compute_with_divergences(mean[::7], log_variance[::7])
     assert_same(found, sketch.compute(), tolerance=0)
     torch.testing.assert_close(kl, sketch.divergences(mean[::7], log_variance[::7]), atol=0, rtol=0)
-    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+    with pytest.raises(ValueError, match="0 samples"):
         InformationSketch(3).compute_with_divergences(mean, log_variance)
 
 
@@ -312,12 +312,12 @@ def test_impossible_sketches(arguments, words):
 
 def test_one_sample_is_not_enough_to_compute():
     sketch = InformationSketch(1)
-    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+    with pytest.raises(ValueError, match="0 samples"):
         sketch.compute()
     with pytest.raises(ValueError, match="no samples"):
         sketch.divergences([[0.0]], [[0.0]])
     sketch.update([[0.0]], [[0.0]])
-    with pytest.raises(ValueError, match=r"1 sample\(s\)"):
+    with pytest.raises(ValueError, match=r"1 sample\b"):
         sketch.compute()
 
 
