@@ -300,7 +300,7 @@ def test_impossible_share(three, share):
         ({"factors": [0.0, 1.0]}, TypeError, "whole numbers"),
         ({"factors": [True, False, True]}, TypeError, "whole numbers"),
         ({"factors": ["a", "b"]}, TypeError, "whole numbers"),
-        ({}, ValueError, "0 factor.s. have more than 0.1 nats: name two or more"),
+        ({}, ValueError, "0 factors have more than 0.1 nats: name two or more"),
         ({"factors": [0, 1], "points": 1}, ValueError, "points is 1"),
         ({"factors": [0, 1], "draws": 0}, ValueError, "draws is 0"),
     ],
