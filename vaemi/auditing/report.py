@@ -28,6 +28,7 @@ _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
 figure { margin: 1.5rem 0; } figure svg { max-width: 100%; height: auto; }
+@media (prefers-color-scheme: dark) { figure svg { filter: brightness(1.12); } }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #70767c; }
