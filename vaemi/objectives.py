@@ -38,21 +38,13 @@ class Draw(NamedTuple):
     reconstruction: Tensor  # shape of x
     negative_log_likelihood: Tensor  # ()
     kl: Tensor  # ()
-    beta: float
-    n_samples: int
-    discriminator: nn.Module | None
+    beta: float = 1.0
+    n_samples: int = 0
+    discriminator: nn.Module | None = None
 
     @classmethod
     def of(
-        cls,
-        model: VAE,
-        x: Tensor,
-        generator: torch.Generator,
-        *,
-        beta: float = 1.0,
-        n_samples: int | None = None,
-        discriminator: nn.Module | None = None,
-        share: slice | None = None,
+        cls, model: VAE, x: Tensor, generator: torch.Generator, share: slice | None = None, **arguments: Any
     ) -> Draw:
         """Pass x through the model; the arguments are those of `Objective.__call__`."""
         mean, log_variance = model.encode(x)
@@ -69,9 +61,7 @@ class Draw(NamedTuple):
             reconstruction,
             negative_log_likelihood=model.likelihood.negative_log_likelihood(x, reconstruction).mean(),
             kl=kl_to_prior(mean, log_variance).sum(1).mean(),
-            beta=beta,
-            n_samples=n_samples or len(x),
-            discriminator=discriminator,
+            **arguments,
         )
 
     @property
@@ -147,7 +137,9 @@ class Objective(ABC):
             `negative_log_likelihood` (D) and `kl` (KL), in nats per sample, and the objective's own terms, unweighted,
             each of shape ().
         """
-        draw = Draw.of(model, x, generator, beta=beta, n_samples=n_samples, discriminator=discriminator, share=share)
+        draw = Draw.of(
+            model, x, generator, share, beta=beta, n_samples=n_samples or len(x), discriminator=discriminator
+        )
         loss, own_terms = self._loss(draw)
         return loss, draw.elbo_terms | own_terms
 
