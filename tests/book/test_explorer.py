@@ -262,7 +262,7 @@ def test_every_control_has_a_name_and_says_what_it_holds(opened, trained):
         f'img "{trained.title(trained.start)} from the decoder: all factors as encoded."',
     ):
         assert line in tree
-    assert tree.count("slider") == 6
+    assert tree.count("- slider") == 6
 
 
 def test_more_than_a_dozen_factors_unfold(browser, tmp_path):

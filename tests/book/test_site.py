@@ -275,7 +275,7 @@ def test_the_claims_are_cards_on_a_phone(site, page):
 def test_a_fade_shows_that_there_is_more_to_the_right(site, page):
     page.set_viewport_size(PHONE)
     show(page, site / "book" / "own_vae.html")
-    code = page.locator('pre[tabindex="0"]').first
+    code = page.locator('pre[tabindex="0"]:visible').first
     mask = "e => getComputedStyle(e).maskImage"
     assert "gradient" in code.evaluate(mask)
     code.evaluate("e => { e.scrollLeft = e.scrollWidth; }")

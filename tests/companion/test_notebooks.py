@@ -56,7 +56,7 @@ def test_what_a_mnist_run_leaves(smoke_results):
     assert [claim["id"] for claim in result["claims"]] == ["C1", "C2", "C3", "C4", "T7"]
     # 30 steps teach nothing: no factor is influential, and the claim must say so.
     assert result["claims"][0]["verdict"] == "not tested"
-    assert "no factor holds more than 0.1 nats" in result["claims"][0]["rules"][-1]["shortfall"]
+    assert "no factor carries more than 0.1 nats" in result["claims"][0]["rules"][-1]["shortfall"]
 
 
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
