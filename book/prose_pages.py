@@ -182,8 +182,7 @@ def _robustness(generated: Path) -> dict[str, Any]:
             cells = {f"{_nats(at['truth'])} in {at['dimension']} factors": _estimate(at) for at in row["dimensions"]}
             tables["dimensions"].append(name | cells)
     for part, cells_of_rows in tables.items():
-        text = markdown_table(pd.DataFrame(cells_of_rows).fillna("-"))
-        (generated / f"robustness-{part}.md").write_text(text, encoding="utf-8")
+        _write_table(pd.DataFrame(cells_of_rows).fillna("-"), generated / f"robustness-{part}.md")
     return {
         "samples": measured["samples"],
         "ceiling_nats": math.log(measured["samples"]),
@@ -269,7 +268,7 @@ def training(generated: Path) -> dict[str, Any]:
     ]
     parts = pd.DataFrame(measured["milliseconds_by_part"]).rename_axis("part (CPU ms per step)").reset_index()
     _write_table(peers, generated / "training-peers.md")
-    (generated / "training-parts.md").write_text(markdown_table(parts.round(1).astype(str)), encoding="utf-8")
+    _write_table(parts.round(1).astype(str), generated / "training-parts.md")
     (generated / "gpu.md").write_text(gpu(_BENCHMARKS / "gpu.json"), encoding="utf-8")
     return {name: measured[name] for name in ("steps", "precision", "threads", "torch", "processor")}
 
